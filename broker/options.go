@@ -1,0 +1,156 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+)
+
+// Options is what a Broker is made of. The command line checks a configuration
+// and fills it; New checks only what it could not work without.
+type Options struct {
+	// Store keeps everything. Required; the caller closes it after Run has ended.
+	Store store.Store
+	// Keyring signs and verifies roots. Required.
+	Keyring *channels.Keyring
+	// Accounts are the tenants with their applications; without any, only open
+	// channels can be used.
+	Accounts []Account
+	// Open lists the channels that need no root (product.md §15), none by default.
+	Open []OpenPrefix
+	// Kinds overrides the built-in channel kinds (product.md §4) by name.
+	Kinds map[string]KindOptions
+	// AutoCreate makes an object on its first mention by a trusted party.
+	AutoCreate bool
+	// Sandbox allows short and sample secrets.
+	Sandbox bool
+	// ForwardExt names the publisher's ext keys that are passed on; "*" is all
+	// but the broker's own (bayeux-faye.md §14).
+	ForwardExt []string
+	// RealtimeURL is the Bayeux endpoint told to REST clients, such as
+	// "https://live.example/faye"; empty: made from the request's host.
+	RealtimeURL string
+	// Mount is the Bayeux endpoint's path, used where RealtimeURL is empty.
+	Mount string
+	// TokenRules are checks on every JWT besides its signature and times.
+	TokenRules TokenRules
+	// Limits bounds what peers can make the broker hold.
+	Limits Limits
+	// Registerer takes the metrics; nil: none are kept.
+	Registerer prometheus.Registerer
+	// Logger is required.
+	Logger *zap.Logger
+	// Now judges tokens; nil: time.Now. Ages are measured by the store's clock.
+	Now func() time.Time
+}
+
+// Account is a tenant (product.md §3).
+type Account struct {
+	CDN         int    // number shown to analysts
+	APIKey      string // of signed queries
+	APISecret   Secret
+	StreamToken Secret
+	Apps        []Application
+}
+
+// Application is what objects belong to (product.md §3).
+type Application struct {
+	ID          uint32 // part of every root: never reuse a number
+	Name        string // the user of HTTP Basic and the app claim
+	AppKey      Secret // the server key
+	TokenSecret Secret // signs the application's JWTs (HS256)
+}
+
+// TokenRules are optional exact checks of a JWT (security.md §2.3).
+type TokenRules struct {
+	Issuer   string // "": any
+	Audience string // "": any
+}
+
+// OpenPrefix declares channels that need no root (product.md §15).
+type OpenPrefix struct {
+	// Pattern covers the channels, such as /demo/** or one plain name.
+	Pattern channels.Pattern
+	// Publish says who may publish: "anyone", "session" or "server".
+	Publish string
+	// History is how long messages are kept; 0: not at all, no catch-up.
+	History time.Duration
+}
+
+// KindOptions overrides a channel kind; zero fields leave the built-in value.
+type KindOptions struct {
+	Retention time.Duration // how long messages are kept
+	Catchup   time.Duration // longest interval of a catch-up; negative: refused
+	Length    int           // newest messages kept per channel
+}
+
+// Limits bounds what peers can make the broker hold (security.md §3). Zero means
+// the default.
+type Limits struct {
+	// Message bounds the data of one message in bytes. Default 1 MiB. Larger
+	// values let one publisher fill queues faster; smaller ones break Faye users.
+	Message int
+	// Body bounds a /v1 request body in bytes. Default 4 MiB.
+	Body int
+	// Batch bounds the messages of one publish request. Default 100.
+	Batch int
+	// Depth bounds the nesting of JSON. Default 128.
+	Depth int
+	// Subscriptions bounds those of one session, so that one peer cannot grow
+	// the routing tree without end. Default 512.
+	Subscriptions int
+	// Channel bounds a channel's length in bytes, Segments its parts.
+	// Defaults 255 and 8.
+	Channel, Segments int
+	// History is the newest messages kept per channel. Default 100,000.
+	History int
+	// Objects bounds the registry cache. Default 100,000.
+	Objects int
+	// Backlog bounds, for one topic, the bytes that wait for fan-out; beyond it
+	// a kept topic is read again from the store, another drops. Default 4 MiB.
+	Backlog int
+}
+
+// withDefaults returns l with every zero field set.
+func (l Limits) withDefaults() Limits {
+	set := func(p *int, d int) {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	set(&l.Message, 1<<20)
+	set(&l.Body, 4<<20)
+	set(&l.Batch, 100)
+	set(&l.Depth, 128)
+	set(&l.Subscriptions, 512)
+	set(&l.Channel, 255)
+	set(&l.Segments, 8)
+	set(&l.History, 100_000)
+	set(&l.Objects, 100_000)
+	set(&l.Backlog, 4<<20)
+	return l
+}
+
+// Secret is a text that must never be printed: every formatting shows "***"
+// (security.md §4, 44).
+type Secret string
+
+// String returns "***", or "" when there is none.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "***"
+}
+
+// GoString hides the text from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides the text from JSON and YAML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Reveal returns the text, for computing with it only.
+func (s Secret) Reveal() string { return string(s) }
