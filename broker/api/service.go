@@ -1,0 +1,57 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
+)
+
+// Service is what the HTTP surfaces ask of the broker. Its methods are called by
+// many goroutines at once. Errors that are *broker.Error are sent to the peer
+// word for word, the store's are mapped by broker.AsError, all else is logged
+// and shown as 500. A nil identity is a caller without a credential.
+type Service interface {
+	Objects
+
+	// Authorize verifies an Authorization header: "<app> <jwt>", "Bearer <jwt>"
+	// or "Basic …". Errors: *broker.Error with result 4001.
+	Authorize(header string) (*broker.Identity, error)
+	// Application returns the application of that name, or nil.
+	Application(name string) *broker.Application
+	// Publish appends each publication that who may make, in order, and returns
+	// one outcome for each. It checks the rights of every one itself.
+	Publish(ctx context.Context, who *broker.Identity, pubs []broker.Publication) []broker.Published
+	// Comment publishes a comment to an object and returns it (product.md §5.3);
+	// who acts on the object at least as a viewer, which was checked.
+	Comment(ctx context.Context, who *broker.Identity, objectID string, draft broker.CommentDraft) (*broker.Comment, error)
+	// Remember binds an Idempotency-Key of an application to the hash of a
+	// request for 24 hours (decided.md 19). Another hash than the one it is bound
+	// to is an *broker.Error with result 4000.
+	Remember(ctx context.Context, app uint32, key string, request [32]byte) error
+}
+
+// Objects is the part of Service that keeps objects (product.md §3). The
+// caller's rights were checked already. What does not exist is
+// broker.ErrNoObject. Objects returned are immutable.
+type Objects interface {
+	// CreateObject makes an object; created is false when it was there already
+	// and the same. One that differs is an *broker.Error with result 4009.
+	CreateObject(ctx context.Context, app *broker.Application, spec broker.ObjectSpec) (o *broker.Object, created bool, err error)
+	// Object returns an object. With auto-creation on, this is a first mention
+	// by a trusted party, and makes it.
+	Object(ctx context.Context, app *broker.Application, id string) (*broker.Object, error)
+	// ListObjects returns a page of an application's objects, in byte order of
+	// their ids.
+	ListObjects(ctx context.Context, app *broker.Application, q broker.ObjectQuery) (broker.ObjectPage, error)
+	// PatchObject changes what the patch names.
+	PatchObject(ctx context.Context, app *broker.Application, id string, patch broker.ObjectPatch) (*broker.Object, error)
+	// DeleteObject removes an object and all its roots.
+	DeleteObject(ctx context.Context, app *broker.Application, id string) error
+	// ResetObject gives an object new roots; the old ones work for grace more,
+	// or, when it is 0, end at once (security.md §1.8).
+	ResetObject(ctx context.Context, app *broker.Application, id string, grace time.Duration) (*broker.Object, error)
+	// Roots returns the names of an object's root channels now, such as
+	// "/09c1…": the view root, and the control root, which only admins may see.
+	Roots(o *broker.Object) (view, control string)
+}
