@@ -1,0 +1,118 @@
+# gobelin: `make` lists the targets, CONTRIBUTING.md says more.
+
+GO      ?= go
+PKG     ?= ./...
+ARGS    ?=
+# go test: the timeout is for one package.
+TEST    ?= -race
+TIMEOUT ?= 5m
+BENCH   ?= .
+COUNT   ?= 1
+FUZZTIME ?= 10s
+
+# Tools are pinned here and run through the go command: go.mod is for the product.
+GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+DEADCODE    = golang.org/x/tools/cmd/deadcode@v0.52.0
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+GOFILES = $$(find . -name node_modules -prune -o -name '*.go' -print)
+# Commands that hang end by themselves, where there is coreutils' timeout.
+WITHIN  = $$(command -v timeout >/dev/null && echo timeout -k 10 $(1))
+
+.DEFAULT_GOAL := help
+.PHONY: help run build deps go test units format lint conformance e2e bench fuzz clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: go ## a broker for development on http://127.0.0.1:8000 (ARGS="--memory" and so on)
+	@exec $(GO) run ./cmd/gobelin dev $(ARGS)
+
+# A folder whose git does not answer (no git, no history, another owner) builds
+# too, without a version.
+build: go ## the static binary ./gobelin
+	@version=$$(git describe --tags --always --dirty 2>/dev/null || true); \
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
+		-ldflags "-s -w $${version:+-X main.version=$$version}" -o gobelin ./cmd/gobelin
+
+# The least Go is what go.mod says.
+go:
+	@want=$$(awk '$$1 == "go" { print $$2 }' go.mod); \
+	if ! command -v $(GO) >/dev/null 2>&1; then \
+		echo "gobelin needs Go $$want or newer and finds none: install it from https://go.dev/dl/ and put its bin folder in PATH" >&2; exit 1; \
+	fi; \
+	if ! have=$$($(GO) env GOVERSION 2>&1); then \
+		echo "gobelin needs Go $$want or newer; the go command says: $$have" >&2; exit 1; \
+	fi; \
+	have=$${have#go}; have=$${have%%[ -]*}; \
+	if [ "$$(printf '%s\n%s\n' "$$want" "$$have" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1)" != "$$want" ]; then \
+		echo "gobelin needs Go $$want or newer, this is $$have: install a newer one from https://go.dev/dl/" >&2; exit 1; \
+	fi
+
+deps: go ## what the tests need: C compiler, Node, Chromium, npm packages
+	@bash .ci/deps
+
+test: deps format units ## everything: format, vet, units, conformance, browsers
+	@$(MAKE) --no-print-directory conformance
+	@$(MAKE) --no-print-directory e2e
+
+format: go
+	@unformatted=$$(gofmt -l $(GOFILES)); \
+	if [ -n "$$unformatted" ]; then echo "not as gofmt writes it (gofmt -w does):" >&2; echo "$$unformatted" >&2; exit 1; fi
+	$(GO) vet $(PKG)
+
+# The race detector is written in C; without a compiler the tests run without it.
+units: go ## the Go tests (PKG=./channels for one package, TEST=-short, TIMEOUT=5m)
+	@flags="$(TEST)"; \
+	if ! command -v cc >/dev/null 2>&1 && ! command -v gcc >/dev/null 2>&1 && ! command -v clang >/dev/null 2>&1; then \
+		if [ "$(CI)" = true ]; then echo "no C compiler for the race detector" >&2; exit 1; fi; \
+		flags=$$(echo "$$flags" | sed 's/-race//'); \
+	fi; \
+	set -x; $(GO) test $$flags -timeout $(TIMEOUT) $(PKG)
+
+# suite runs $(3) in examples/$(1) with the binary built to $$bin; 10 minutes are
+# twice what a machine with two processors takes.
+define suite
+	@if ! command -v node >/dev/null 2>&1 || [ ! -d examples/$(1)/node_modules ]; then \
+		echo "skipped: $(2) (make deps says what is missing)" >&2; \
+		[ "$(CI)" != true ]; exit $$?; \
+	fi; \
+	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && bin=$$dir/gobelin && \
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -o "$$bin" ./cmd/gobelin && \
+	cd examples/$(1) && $(3)
+endef
+
+conformance: deps ## the conformance suite against the real binary
+	$(call suite,conformance,conformance,$(call WITHIN,10m) node run.mjs --set public$(comma)beyond \
+		--start-cmd "env GOBELIN_BAYEUX_TIMEOUT={timeout}s $$bin dev --memory --no-demo --listen 127.0.0.1:{port}")
+
+e2e: deps ## real browsers and real Faye clients against the real binary
+	$(call suite,e2e,end-to-end tests,GOBELIN="$$bin" $(call WITHIN,10m) npm test)
+
+comma := ,
+
+lint: format ## gofumpt, staticcheck, deadcode, govulncheck, all pinned
+	@unformatted=$$($(GO) run $(GOFUMPT) -l $(GOFILES)); \
+	if [ -n "$$unformatted" ]; then echo "not as gofumpt writes it:" >&2; echo "$$unformatted" >&2; exit 1; fi
+	$(GO) run $(STATICCHECK) $(PKG)
+	@dead=$$($(GO) run $(DEADCODE) -test $(PKG)); \
+	if [ -n "$$dead" ]; then echo "called by nobody:" >&2; echo "$$dead" >&2; exit 1; fi
+	@if said=$$($(GO) run $(GOVULNCHECK) $(PKG) 2>&1); then :; \
+	elif echo "$$said" | grep -q '^Vulnerability #'; then echo "$$said" >&2; exit 1; \
+	else echo "skipped: govulncheck, which could not run:" >&2; echo "$$said" | tail -n 2 >&2; fi
+
+bench: go ## benchmarks (PKG=./channels BENCH=Match COUNT=6)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(PKG)
+
+fuzz: go ## each fuzz target for FUZZTIME=10s
+	@set -e; for pkg in $$($(GO) list $(PKG)); do \
+		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; \
+	done
+
+clean: ## removes what was built; npm packages and dev's .gobelin stay
+	rm -rf gobelin dist
+	find . -name node_modules -prune -o -type f \( -name '*.test' -o -name '*.prof' \) -exec rm -f {} +
