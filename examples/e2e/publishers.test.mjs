@@ -1,0 +1,29 @@
+// The backend publishers of ../publishers, run as they are.
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { APP, Broker, collect, until } from './lib.mjs'
+
+const run = promisify(execFile)
+const cwd = fileURLToPath(new URL('../publishers', import.meta.url))
+const missing = async (program, ...args) => run(program, args).then(() => false, () => 'no ' + program)
+
+for (const [name, program, args, probe] of [
+  ['curl', 'sh', ['curl/publish.sh'], ['curl', '--version']],
+  ['node', process.execPath, ['node/publish.mjs'], [process.execPath, '--version']],
+  ['go', 'go', ['run', './go'], ['go', 'version']]
+]) {
+  test(`publishing with ${name}`, { skip: process.env.CI !== 'true' && await missing(...probe) }, async (t) => {
+    const broker = await Broker.serve(t)
+    const { view } = await broker.object('show-7', 'Show 7')
+    const got = await collect(broker.client(t), [view + '/score', view + '/ticker'])
+    const { stdout } = await run(program, args, { cwd, env: { ...process.env, BROKER: broker.base, APP: APP.name, KEY: APP.key } })
+    await until(() => got.length >= 3, () => `three messages: ${JSON.stringify(got)} ${stdout}`)
+    const past = await collect(broker.client(t), [view + '/score/catchup/1h', view + '/ticker/catchup/1h'])
+    await until(() => past.length >= 3, 'the history')
+    for (const box of [got, past]) assert.deepEqual(box.map(([, d]) => JSON.stringify(d)).sort(), ['"Second goal"', '{"home":1,"away":0}', '{"home":2,"away":0}'])
+    assert.equal(new Set(stdout.match(/[0-9A-HJKMNP-TV-Z]{26}/g)).size, 3, stdout)
+  })
+}
