@@ -159,10 +159,10 @@ const join = () => {
   c.on('transport:up', mine(() => setState('up', 'connected, ' + transport)));
   c.addExtension({
     incoming (message, pass) {
-      const past = message.ext && message.ext.catchup;
-      if (c === client && message.channel === '/meta/subscribe' && past) {
-        note(`Joined ${interval} late: ${past.messages} messages of the past, ` +
-          (past.truncated ? 'older ones are no longer kept.' : 'the past is complete.'));
+      const promised = message.ext && message.ext.catchup;
+      if (c === client && message.channel === '/meta/subscribe' && promised) {
+        note(`Joined late, catching up ${interval}: ${promised.messages} messages of the past.` +
+          (promised.truncated ? ' Older ones are no longer kept.' : ''));
       }
       pass(message);
     }
