@@ -35,9 +35,9 @@ type room struct {
 var rooms = map[string]room{
 	"channels":        {nil, "names are the ground: everything imports them"},
 	"store":           {nil, "the contract of what is kept knows nobody who keeps or asks"},
-	"store/memory":    {[]string{"store"}, "a backend knows the contract alone"},
-	"store/disk":      {[]string{"store"}, "a backend knows the contract alone"},
-	"store/redis":     {[]string{"store"}, "a backend knows the contract alone"},
+	"store/memory":    {[]string{"store", "store/internal/..."}, "a backend knows the contract alone"},
+	"store/disk":      {[]string{"store", "store/internal/..."}, "a backend knows the contract alone"},
+	"store/redis":     {[]string{"store", "store/internal/..."}, "a backend knows the contract alone"},
 	"store/storetest": {[]string{"store"}, "one suite for all backends knows none of them"},
 	"bayeux": {
 		[]string{"channels"},
@@ -60,7 +60,7 @@ var rooms = map[string]room{
 		"it routes for any backend and over any transport, so it names none of either",
 	},
 	"broker/api": {
-		[]string{"broker", "catchup", "channels"},
+		[]string{"broker", "broker/exact", "catchup", "channels"},
 		"the HTTP surfaces ask the broker, they do not reach sessions or the store past it",
 	},
 	"broker/console": {[]string{"broker"}, "a web page that shows what the broker says"},
