@@ -1,0 +1,85 @@
+package catchup
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// Grace is how much longer than promised a history is kept, so that what a
+// subscribe reply has counted is still there when its last page is read.
+const Grace = 5 * time.Minute
+
+// record layout: version, length of ext (uvarint), ext, data.
+const recordV1 = 1
+
+var errRecord = errors.New("catchup: not a stored message")
+
+// Message is one message of a channel's history.
+type Message struct {
+	Position store.Position
+	// Data is the publisher's data, byte for byte.
+	Data []byte
+	// Ext is what is passed on of the publisher's ext: a JSON object with at
+	// least one member, or nil.
+	Ext []byte
+}
+
+// Encode makes the stored form of a message.
+func Encode(data, ext []byte) []byte {
+	b := make([]byte, 0, 1+binary.MaxVarintLen32+len(ext)+len(data))
+	b = append(b, recordV1)
+	b = binary.AppendUvarint(b, uint64(len(ext)))
+	b = append(b, ext...)
+	return append(b, data...)
+}
+
+// Decode reads the stored form; the parts share the entry's bytes.
+func Decode(e store.Entry) (Message, error) {
+	b := e.Data
+	if len(b) < 2 || b[0] != recordV1 {
+		return Message{}, errRecord
+	}
+	n, w := binary.Uvarint(b[1:])
+	if w <= 0 || n > uint64(len(b)-1-w) {
+		return Message{}, errRecord
+	}
+	b = b[1+w:]
+	m := Message{Position: e.Position, Data: b[n:]}
+	if n > 0 {
+		m.Ext = b[:n]
+	}
+	if len(m.Data) == 0 {
+		return Message{}, errRecord
+	}
+	return m, nil
+}
+
+// AppendExt appends the ext of a delivery to b: what the publisher passed on, and
+// history {id, ts[, replay]} (product.md §4, message envelope).
+func (m Message) AppendExt(b []byte, replay bool) []byte {
+	if len(m.Ext) > 2 {
+		b = append(b, m.Ext[:len(m.Ext)-1]...)
+		b = append(b, ',')
+	} else {
+		b = append(b, '{')
+	}
+	b = append(b, `"history":`...)
+	b = AppendHistory(b, m.Position, replay)
+	return append(b, '}')
+}
+
+// AppendHistory appends {"id","ts"[,"replay"]} of a position.
+func AppendHistory(b []byte, p store.Position, replay bool) []byte {
+	b = append(b, `{"id":"`...)
+	b, _ = p.AppendText(b) // cannot fail: the buffer has the right size
+	b = append(b, `","ts":`...)
+	b = strconv.AppendInt(b, p.MS(), 10)
+	if replay {
+		b = append(b, `,"replay":true`...)
+	}
+	return append(b, '}')
+}

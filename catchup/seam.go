@@ -1,0 +1,104 @@
+package catchup
+
+import (
+	"time"
+
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// KeepCover is how long after the last of its subscriptions has gone a session's
+// cover of a channel is remembered, so that a page that drops and takes a
+// subscription again has no gap (store.md §5.3).
+const KeepCover = 30 * time.Second
+
+// Seam divides one channel between replay and live, for one session: entries up
+// to the seam reach it only by replay, entries after it only live (store.md §5.3,
+// the cover). All calls are made under the lock that keeps the channel's newest
+// position, given as last, from moving. The zero Seam has covered nothing.
+type Seam struct {
+	live  bool
+	start store.Position // live began after this one
+
+	covered bool           // while not live: everything up to end was delivered,
+	end     store.Position // or is certainly going to be;
+	resumes bool           // and the part after start was, live
+
+	replays int       // catch-up subscriptions that stand
+	idle    time.Time // when the last subscription went; zero while one stands
+}
+
+// Live says whether the live subscription stands.
+func (s *Seam) Live() bool { return s.live }
+
+// Subscribe makes the channel live and returns the position after which live
+// entries are due: last, or where an earlier catch-up ended, in which case the
+// stretch up to last is still to be delivered, before anything newer. A repeat
+// changes nothing (again is true; decided.md 6).
+func (s *Seam) Subscribe(last store.Position, now time.Time) (from store.Position, again bool) {
+	if s.live {
+		return last, true
+	}
+	from = last
+	goesOn := s.covered && !s.lapsed(now)
+	if goesOn && s.end.Before(last) {
+		from = s.end
+	}
+	if !goesOn || !s.resumes {
+		s.start = from
+	}
+	s.live, s.covered, s.idle = true, false, time.Time{}
+	return from, false
+}
+
+// Begin makes the channel live from a position known otherwise: a wildcard
+// subscription has heard the channel since.
+func (s *Seam) Begin(start store.Position) {
+	if !s.live {
+		s.live, s.start, s.covered, s.idle = true, start, false, time.Time{}
+	}
+}
+
+// Catchup takes a catch-up subscription and returns the end of its replay: where
+// live began, or, without live, last, from which a later live subscription then
+// goes on.
+func (s *Seam) Catchup(last store.Position) (upTo store.Position) {
+	s.replays++
+	s.idle = time.Time{}
+	if s.live {
+		return s.start
+	}
+	s.covered, s.end, s.resumes = true, last, false
+	return last
+}
+
+// Unsubscribe ends the live subscription; delivered is the newest position that
+// was delivered or is queued.
+func (s *Seam) Unsubscribe(delivered store.Position, now time.Time) {
+	if !s.live {
+		return
+	}
+	s.live = false
+	s.covered, s.end, s.resumes = true, delivered, true
+	s.rest(now)
+}
+
+// Forget takes n catch-up subscriptions away.
+func (s *Seam) Forget(n int, now time.Time) {
+	s.replays = max(0, s.replays-n)
+	s.rest(now)
+}
+
+func (s *Seam) rest(now time.Time) {
+	if !s.live && s.replays == 0 && s.idle.IsZero() {
+		s.idle = now
+	}
+}
+
+func (s *Seam) lapsed(now time.Time) bool {
+	return !s.idle.IsZero() && now.Sub(s.idle) > KeepCover
+}
+
+// Done reports whether nothing depends on the Seam any more.
+func (s *Seam) Done(now time.Time) bool {
+	return !s.live && s.replays == 0 && (!s.covered || s.lapsed(now))
+}
