@@ -33,7 +33,8 @@ run: go ## a broker for development on http://127.0.0.1:8000 (ARGS="--memory" an
 # too, without a version.
 build: go ## the static binary ./gobelin
 	@version=$$(git describe --tags --always --dirty 2>/dev/null || true); \
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
+	stamp=false; [ -z "$$version" ] || stamp=auto; \
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$$stamp \
 		-ldflags "-s -w $${version:+-X main.version=$$version}" -o gobelin ./cmd/gobelin
 
 # The least Go is what go.mod says.
