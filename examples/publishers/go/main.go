@@ -39,6 +39,12 @@ type message struct {
 	Data    any    `json:"data"`
 }
 
+// score is the data of the example.
+type score struct {
+	Home int `json:"home"`
+	Away int `json:"away"`
+}
+
 // call posts body until it is answered for good and decodes the answer into out.
 // With an idempotency key the messages are stored once, however often they are sent.
 func (p *publisher) call(ctx context.Context, path string, body any, idempotency string, out any) error {
@@ -103,7 +109,7 @@ func run(ctx context.Context, p *publisher) error {
 	}
 	fmt.Println("viewers subscribe to", made.Object.Channel+"/score")
 
-	goal := message{Channel: "score", Data: map[string]int{"home": 1, "away": 0}}
+	goal := message{Channel: "score", Data: score{Home: 1}}
 	key := rand.Text()
 	for _, when := range []string{"first time ", "second time"} {
 		var one struct {
@@ -117,7 +123,7 @@ func run(ctx context.Context, p *publisher) error {
 	}
 
 	batch := map[string][]message{"messages": {
-		{Object: "show-7", Channel: "score", Data: map[string]int{"home": 2, "away": 0}},
+		{Object: "show-7", Channel: "score", Data: score{Home: 2}},
 		{Object: "show-7", Channel: "ticker", Data: "Second goal"},
 	}}
 	var many struct {
