@@ -1,6 +1,7 @@
 // kill -9 and a new start on the same folder: what was acknowledged is there.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import vm from 'node:vm'
 import { Broker, collect, range, settled, until } from './lib.mjs'
 
 test('kill -9 under publishers: every acknowledged message is replayed, in order, once', async (t) => {
@@ -47,6 +48,30 @@ test('kill -9 under publishers: every acknowledged message is replayed, in order
   }
   // The one that was there all along reconnects by itself and has it all too.
   await until(() => { const got = new Set(live.map(([, d]) => d.p + ':' + d.n)); return keys.every((k) => got.has(k)) }, 'the listener caught up', 30000)
+})
+
+test('a stock client with /faye/history.js gets nothing twice across a restart', async (t) => {
+  const broker = await Broker.dev(t)
+  const r = await fetch(broker.url + '/history.js')
+  assert.equal(r.status, 200)
+  const module = { exports: {} }
+  vm.runInThisContext(`(function (module, exports) {${await r.text()}\n})`)(module, module.exports)
+  const say = async (n) => {
+    const r = await fetch(broker.url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify([{ channel: '/seen/x', data: n }]) })
+    assert.equal((await r.json())[0].successful, true)
+  }
+  const c = broker.client(t)
+  c.addExtension(new module.exports())
+  for (const n of range(10)) await say(n)
+  const got = await collect(c, ['/seen/x', '/seen/x/catchup/1h'])
+  await until(() => got.length === 10, 'the past')
+  await broker.kill()
+  await broker.start()
+  for (const n of range(10)) await say(n + 10)
+  await until(() => got.length >= 20, () => `what was said meanwhile: ${got.length}`, 30000)
+  await say('end')
+  await until(() => got.some(([, d]) => d === 'end'), 'the last one')
+  assert.deepEqual(got.map(([, d]) => d), [...range(20), 'end'])
 })
 
 test('a graceful stop and start: the history of a signed channel and its root survive', async (t) => {

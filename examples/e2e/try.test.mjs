@@ -20,8 +20,7 @@ describe('/try in Chromium', { skip: noBrowser }, () => {
     const { broker } = its
     const context = await launch(t, { viewport: { width: 1280, height: 900 } })
     const page = await openPage(context, broker.base + '/try')
-    await more(page, 'past', 1)
-    await more(page, 'live', 2)
+    await more(page, 'live', 3)
     for (const transport of ['websocket', 'long-polling']) {
       await page.check(`input[value="${transport}"]`)
       for (const interval of ['30s', '5m', '1h']) {
