@@ -1,0 +1,166 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/catchup"
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+	"go.uber.org/zap"
+)
+
+// Broker decides who may, appends, routes and delivers. It is the bayeux.Handler
+// of every mount and the api.Service of every HTTP surface. All its methods may be
+// called by many goroutines at once.
+type Broker struct {
+	opt     Options
+	limits  Limits
+	log     *zap.Logger
+	tokens  *tokens
+	objects *registry
+	kinds   *kinds
+	open    []openChannels
+	hub     *hub
+	metrics *metrics
+	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
+	entropy io.Reader
+	unwatch func()
+
+	// mu guards subscribers, by clientId.
+	mu          sync.Mutex
+	subscribers map[string]*subscriber
+}
+
+// New makes a broker over an open store; Run must be called for it to deliver.
+// Errors: what is missing or contradicts itself in o.
+func New(o Options) (*Broker, error) {
+	if o.Store == nil || o.Keyring == nil || o.Logger == nil {
+		return nil, errors.New("broker: new: a store, a keyring and a logger are required")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, subscribers: map[string]*subscriber{}}
+	var err error
+	if b.kinds, err = newKinds(o.Kinds, b.limits.History); err != nil {
+		return nil, err
+	}
+	if b.open, err = openPrefixes(o.Open, b.limits.History); err != nil {
+		return nil, err
+	}
+	if b.metrics, err = newMetrics(o.Registerer); err != nil {
+		return nil, fmt.Errorf("broker: metrics: %w", err)
+	}
+	b.tokens = newTokens(o.Accounts, o.TokenRules, o.Sandbox, o.Now)
+	b.objects = newRegistry(registryOptions{
+		store: o.Store, keyring: o.Keyring, accounts: o.Accounts, capacity: b.limits.Objects,
+		now: o.Store.Now, logger: o.Logger, withdrawn: b.withdraw,
+	})
+	b.hub = newHub(b)
+	if b.unwatch, err = o.Store.Watch(store.AllFeeds, b.hub); err != nil {
+		return nil, fmt.Errorf("broker: watch: %w", err)
+	}
+	return b, nil
+}
+
+// openPrefixes checks the open prefixes and gives each its kind.
+func openPrefixes(list []OpenPrefix, length int) ([]openChannels, error) {
+	open := make([]openChannels, 0, len(list))
+	for _, o := range list {
+		switch o.Publish {
+		case publishAnyone, publishSession, publishServer:
+		default:
+			return nil, fmt.Errorf("broker: open: %s: publish is %q; it can be anyone, session or server", o.Pattern, o.Publish)
+		}
+		if first := o.Pattern.First(); first == "meta" || first == "service" || channels.IsRoot(first) {
+			return nil, fmt.Errorf("broker: open: %s: %s channels cannot be open", o.Pattern, "/meta, /service and root")
+		}
+		k := &kind{name: "open", subscribe: RoleViewer, publish: RoleViewer, catchup: o.History}
+		if o.History > 0 {
+			k.limits = store.Limits{Age: o.History + catchup.Grace, Length: length}
+		}
+		open = append(open, openChannels{OpenPrefix: o, kind: k})
+	}
+	return open, nil
+}
+
+// Run fans out and keeps house until ctx ends; it returns once all its goroutines
+// have stopped. The store must stay open until then.
+func (b *Broker) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { b.hub.run(ctx) })
+	failed := make(chan error, 1)
+	wg.Go(func() {
+		if err := b.objects.Run(ctx); err != nil {
+			failed <- err
+			cancel()
+		}
+	})
+	tick := time.NewTicker(topicSweep)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case now := <-tick.C:
+			b.hub.sweep(now)
+		case <-ctx.Done():
+		}
+	}
+	b.unwatch()
+	wg.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// kindOf returns the kind of a log's channel, nil for a log that is no channel.
+func (b *Broker) kindOf(log store.LogName, name channels.Name) *kind {
+	if spaceFeed(log.Feed) == openFeed {
+		t, err := b.openTarget(name)
+		if err != nil {
+			return nil
+		}
+		return t.kind
+	}
+	return b.kinds.of(name)
+}
+
+// withdraw ends every session that listens by a root that is no longer good: its
+// client handshakes again, and the dead name gets its refusal (security.md §1.8).
+func (b *Broker) withdraw(_, oid channels.OID) {
+	b.mu.Lock()
+	var all []*subscriber
+	for _, s := range b.subscribers {
+		all = append(all, s)
+	}
+	b.mu.Unlock()
+	for _, s := range all {
+		if s.uses(oid) {
+			s.session.Close(bayeux.ReasonKicked)
+		}
+	}
+}
+
+// Health returns nil when the broker can serve, or what is wrong in words for an
+// operator.
+func (b *Broker) Health(ctx context.Context) error { return b.opt.Store.Health(ctx) }
+
+// Object returns an object, made on its first mention by a trusted party where
+// Options.AutoCreate is set. ErrNoObject when there is none.
+func (b *Broker) Object(ctx context.Context, app *Application, id string) (*Object, error) {
+	if b.opt.AutoCreate {
+		return b.objects.ensure(ctx, app, id)
+	}
+	return b.objects.get(ctx, app, id)
+}

@@ -1,0 +1,47 @@
+// Package broker decides: who may do what, where a message takes its place, and
+// who hears of it. It speaks no protocol and opens no file.
+//
+//	bayeux.Server ─ Handler ─► Broker ──────► publishMessage ─► store.Submit
+//	      ▲                      │ Handshake        (rights)        │ committed
+//	      │ SessionHandler       ▼                                  ▼
+//	      └──────────────── subscriber                       hub.Entries (queues only)
+//	                          │  listeners                          │
+//	                          │    seams   ◄──── offer ◄── topic ◄─ shard
+//	                          ▼                                (encode once per root)
+//	                        flow ── Pull ──► bayeux.Session
+//
+// A name is resolved to a target (access.go): an open channel, or a channel below a
+// verified root, with its kind (kind.go) and what the asker may do there. From there
+// on only the topic counts, never the root: all roots of an object share one
+// history and one fan-out.
+//
+// There is one road for a message: into the log, and from the log's tail to those
+// who listen. A shard's goroutine takes it to the topic, which finds listeners in
+// the tree of its space (an object, or all open channels) and hands each a pointer
+// to the same bytes.
+//
+// A catch-up never blocks that road. A subscriber that asks for one, or whose queue
+// is full, gets a flow: a puller that the transport reads at the client's speed,
+// first the past that was asked for, then what was live meanwhile, until it is level
+// with the topic. While a flow of a topic exists, the topic queues nothing for that
+// listener; which positions come which way is kept by catchup.Seam.
+//
+// # Goroutines
+//
+// Run owns the shards (one a core, at least one) and the registry's sweep. A session
+// costs none here.
+//
+// # Locks, in the order in which they are taken
+//
+//	flow.mu → store → shard.mu → topic.mu → hub.mu → Tree.mu (read) → subscriber.mu → bayeux's own
+//
+// Nobody holding topic.mu or a later one calls the store, the network or a callback.
+// flow.mu is held while its page is read; nothing live waits for it. The store calls
+// Entries from its committer, which takes shard.mu and hub.mu for a moment only.
+//
+// # Caveats
+//
+// A wildcard subscription hears from the moment it is made; a catch-up of a channel
+// that the same session hears by an older wildcard may repeat, under the catch-up's
+// name, what came by the wildcard.
+package broker

@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/catchup"
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// flow is what one listener still has to read of one topic: the catch-ups it
+// asked for, in order, and then, if its live subscription lags, the entries from
+// where that stopped until it is level with the topic again (decided.md 7, 13).
+// It is a bayeux.Puller: the transport reads it at the client's speed, and while
+// it exists nothing live of the topic is queued for the listener.
+//
+// Lock order: flow.mu → store → topic.mu → subscriber.mu. mu is held through
+// store reads on purpose: it is what makes a new catch-up wait for the page that
+// is being read, and nothing live ever waits for it.
+type flow struct {
+	listener *listener
+	topic    *topic
+
+	mu      sync.Mutex
+	replays []replaying
+	lags    bool           // the live subscription waits behind this flow
+	cursor  store.Position // newest live position handed over, while it lags
+	ended   bool           // no longer among the listener's flows
+	given   bool           // the session has it
+}
+
+type replaying struct {
+	channel string // X/catchup/6h as subscribed: Faye needs it to find the callback
+	replay  *catchup.Replay
+}
+
+var _ bayeux.Puller = (*flow)(nil)
+
+// Pull is part of bayeux.Puller.
+func (f *flow) Pull(ctx context.Context, limit int) ([]*bayeux.Delivery, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.ended {
+		if len(f.replays) > 0 {
+			page, err := f.pullReplay(ctx, limit)
+			if len(page) > 0 || err != nil {
+				return page, err
+			}
+			continue
+		}
+		page, level, err := f.pullLive(ctx, limit)
+		if len(page) > 0 || err != nil {
+			return page, err
+		}
+		if level {
+			break
+		}
+	}
+	return nil, io.EOF
+}
+
+// pullReplay reads the next page of the first catch-up, or takes it away at its end.
+func (f *flow) pullReplay(ctx context.Context, limit int) ([]*bayeux.Delivery, error) {
+	r := f.replays[0]
+	entries, err := r.replay.Next(ctx, limit)
+	if errors.Is(err, io.EOF) {
+		f.replays = f.replays[1:]
+		return nil, nil
+	}
+	return f.encode(r.channel, entries, true), err
+}
+
+// pullLive reads what the lagging live subscription has not had. level is true
+// when it was up with the topic: from then on live entries are queued again.
+func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery, level bool, err error) {
+	t := f.topic
+	t.mu.Lock()
+	last := t.last
+	if !f.lags || !f.cursor.Before(last) {
+		f.end()
+		t.mu.Unlock()
+		return nil, true, nil
+	}
+	t.mu.Unlock()
+	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, store.Range{After: f.cursor, UpTo: last, Limits: t.limits}, limit, catchup.PageBytes)
+	if err != nil {
+		return nil, false, err
+	}
+	if n := len(read.Entries); n > 0 {
+		f.cursor = read.Entries[n-1].Position
+	}
+	if !read.More {
+		f.cursor = last // what is not there any more has expired or was redacted
+	}
+	return f.encode(f.listener.prefix+t.name.String(), read.Entries, false), false, nil
+}
+
+func (f *flow) encode(channel string, entries []store.Entry, replay bool) []*bayeux.Delivery {
+	b := f.listener.sub.b
+	page := make([]*bayeux.Delivery, 0, len(entries))
+	for _, e := range entries {
+		m, err := catchup.Decode(e)
+		if err != nil {
+			b.metrics.badRecords.Inc()
+			continue
+		}
+		page = append(page, newDelivery(channel, m, replay, true))
+	}
+	if replay {
+		b.metrics.replayed.Add(float64(len(page)))
+	} else {
+		b.metrics.mended.Add(float64(len(page)))
+	}
+	return page
+}
+
+// end takes the flow away from its listener. The caller holds f.mu and topic.mu,
+// so that no entry is handed out between.
+func (f *flow) end() {
+	f.ended = true
+	f.listener.removeFlow(f)
+}
+
+// forget takes the catch-ups of one channel away; it waits for a page that is
+// being read.
+func (f *flow) forget(channel string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	kept := f.replays[:0]
+	for _, r := range f.replays {
+		if r.channel != channel {
+			kept = append(kept, r)
+		}
+	}
+	f.replays = kept
+}

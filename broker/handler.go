@@ -1,0 +1,80 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/channels"
+	"go.uber.org/zap"
+)
+
+var _ bayeux.Handler = (*Broker)(nil)
+
+// Handshake is part of bayeux.Handler: a session with a token that does not hold
+// is refused for good, so that clients do not try it again and again
+// (product.md §3).
+func (b *Broker) Handshake(_ context.Context, s *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
+	identity, err := b.messageIdentity(m)
+	if err != nil {
+		return nil, err
+	}
+	sub := &subscriber{b: b, session: s, identity: identity, listeners: map[listenerKey]*listener{}, oids: map[channels.OID]int{}}
+	b.mu.Lock()
+	b.subscribers[s.ID()] = sub
+	b.mu.Unlock()
+	return sub, nil
+}
+
+// Publish is part of bayeux.Handler: a message without a live session is taken on
+// an open prefix where anyone may publish, or with a token of its own; else the
+// refusal says what is missing (bayeux-faye.md §14).
+func (b *Broker) Publish(ctx context.Context, _ bayeux.Peer, m *bayeux.Message, done func(bayeux.Ack, error)) {
+	identity, err := b.messageIdentity(m)
+	if err != nil {
+		done(bayeux.Ack{}, err)
+		return
+	}
+	if identity == nil {
+		t, err := b.openTarget(m.Channel)
+		if err != nil || t.open.Publish != publishAnyone {
+			b.metrics.refused("publish").Inc()
+			if m.ClientID == "" {
+				done(bayeux.Ack{}, &bayeux.Error{Code: 402, Args: []string{"clientId"}, Text: "Missing required parameter"})
+			} else {
+				done(bayeux.Ack{}, &bayeux.Error{Code: 401, Args: []string{m.ClientID}, Text: "Unknown client"})
+			}
+			return
+		}
+	}
+	b.publishMessage(ctx, m, asker{message: identity, now: b.opt.Now()}, false, done)
+}
+
+// messageIdentity verifies the token of a message; nil without one. A bad token is
+// 403: clients read 401 and 402 as an unknown session (product.md §3).
+func (b *Broker) messageIdentity(m *bayeux.Message) (*Identity, error) {
+	if len(m.Ext) == 0 {
+		return nil, nil
+	}
+	if m.ExtValue("token") == nil {
+		return nil, nil
+	}
+	text, ok := m.ExtString("token")
+	if ok {
+		id, err := b.tokens.verify("", text)
+		if err == nil {
+			return id, nil
+		}
+		b.log.Debug("token refused", zap.Error(err))
+	}
+	b.metrics.refused("token").Inc()
+	return nil, &bayeux.Error{Code: 403, Args: []string{"token"}, Text: "Invalid token", Advice: &bayeux.Advice{Reconnect: "none"}}
+}
+
+// forget drops a session that has closed.
+func (b *Broker) forget(s *subscriber) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.subscribers[s.session.ID()] == s {
+		delete(b.subscribers, s.session.ID())
+	}
+}

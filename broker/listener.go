@@ -1,0 +1,180 @@
+package broker
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/catchup"
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// listener is one session in one space by one root: the value in the space's
+// tree. A session that uses two roots of an object has two, and hears a message
+// under each name.
+type listener struct {
+	sub    *subscriber
+	space  *space
+	prefix string       // "/<root>", or "" for open channels
+	oid    channels.OID // of the root; zero for open channels
+
+	// flowing is len(flows), read without a lock on the way of every delivery.
+	flowing atomic.Int32
+	// level is that of wildcards: only what it may hear is delivered by them.
+	level atomic.Int32
+
+	// guarded by sub.mu; entries of one topic change only under that topic's mu.
+	flows map[*topic]*flow
+	// owned by the session's handler calls, which never overlap, and read under
+	// the topic's mu
+	seams    map[*topic]*seam
+	patterns map[channels.Pattern]uint64 // and the hub's count when it was taken
+}
+
+// seam is a listener's hold on a topic.
+type seam struct {
+	catchup.Seam
+	exact    bool           // subscribed by its own name
+	channels map[string]int // catch-up channels and how often each was asked for
+}
+
+// hears reports whether a wildcard delivers a kind to this listener.
+func (l *listener) hears(k *kind) bool {
+	return Role(l.level.Load()) >= k.subscribe
+}
+
+// offer hands one delivery over, unless a flow of the topic is to bring it. The
+// caller holds the topic's mu.
+func (l *listener) offer(t *topic, d *bayeux.Delivery) {
+	if l.flowing.Load() != 0 {
+		l.sub.mu.Lock()
+		f := l.flows[t]
+		l.sub.mu.Unlock()
+		if f != nil && t.limits.Keeps() {
+			return
+		}
+	}
+	if l.sub.session.Deliver(d) {
+		return
+	}
+	// The queue is full: from here on the topic is read at the client's speed.
+	l.sub.b.metrics.lagged.Inc()
+	f := &flow{listener: l, topic: t, lags: true, cursor: t.last, given: true}
+	l.addFlow(f)
+	l.sub.session.Replay(f)
+}
+
+// addFlow registers a flow. The caller holds the topic's mu.
+func (l *listener) addFlow(f *flow) {
+	l.sub.mu.Lock()
+	defer l.sub.mu.Unlock()
+	l.flows[f.topic] = f
+	l.flowing.Store(int32(len(l.flows)))
+	f.topic.flows.Add(1)
+}
+
+// removeFlow is the opposite. The caller holds the topic's mu, or is the last to
+// touch the listener.
+func (l *listener) removeFlow(f *flow) {
+	l.sub.mu.Lock()
+	defer l.sub.mu.Unlock()
+	if l.flows[f.topic] == f {
+		delete(l.flows, f.topic)
+		l.flowing.Store(int32(len(l.flows)))
+		f.topic.flows.Add(-1)
+	}
+}
+
+// flowOf returns the listener's flow of a topic, locked, made if there is none: it
+// then lags from the topic's end on if the listener hears the topic live. The
+// caller unlocks f.mu.
+func (l *listener) flowOf(t *topic, live bool) *flow {
+	for {
+		l.sub.mu.Lock()
+		f := l.flows[t]
+		l.sub.mu.Unlock()
+		if f == nil {
+			f = &flow{listener: l, topic: t}
+			f.mu.Lock()
+			t.mu.Lock()
+			l.sub.mu.Lock()
+			other := l.flows[t]
+			l.sub.mu.Unlock()
+			if other == nil {
+				f.lags, f.cursor = live, t.last
+				l.addFlow(f)
+			}
+			t.mu.Unlock()
+			if other == nil {
+				return f
+			}
+			f.mu.Unlock()
+			continue
+		}
+		f.mu.Lock()
+		if !f.ended {
+			return f
+		}
+		f.mu.Unlock()
+	}
+}
+
+// heard is the newest position of a topic that was delivered to the listener or
+// is queued for it. The caller holds the topic's mu and, if there is one, the
+// flow's.
+func (l *listener) heard(t *topic, f *flow) store.Position {
+	if f != nil && f.lags {
+		return f.cursor
+	}
+	return t.last
+}
+
+// seamOf returns the listener's seam of a topic, made if there is none, which
+// takes over one hold of the topic (taken is true then). A wildcard that has heard
+// the topic from its first entry on is taken into account; what an older topic said
+// to a wildcard before is not known, so a catch-up brings that again, under its own
+// name.
+func (l *listener) seamOf(t *topic) (s *seam, taken bool) {
+	s = l.seams[t]
+	if s == nil {
+		taken = true
+		s = &seam{channels: map[string]int{}}
+		l.seams[t] = s
+		for p, since := range l.patterns {
+			if p.Matches(t.name) && since < t.made {
+				s.Begin(t.born)
+			}
+		}
+	}
+	return s, taken
+}
+
+// wild reports whether any of the listener's wildcards hears the topic.
+func (l *listener) wild(t *topic) bool {
+	if !l.hears(t.kind) {
+		return false
+	}
+	for p := range l.patterns {
+		if p.Matches(t.name) {
+			return true
+		}
+	}
+	return false
+}
+
+// tidy forgets the seams on which nothing depends, or, with all, every one
+// without a subscription.
+func (l *listener) tidy(now time.Time, all bool) {
+	for t, s := range l.seams {
+		if !s.exact && len(s.channels) == 0 && (all || s.Done(now)) {
+			l.dropSeam(t)
+		}
+	}
+}
+
+// dropSeam forgets one seam and gives up its hold on the topic.
+func (l *listener) dropSeam(t *topic) {
+	delete(l.seams, t)
+	l.sub.b.hub.shardOf(t.log).release(t)
+}

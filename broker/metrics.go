@@ -1,0 +1,52 @@
+package broker
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the broker's own counters; no channel and no client is ever a label
+// (experience.md §6).
+type metrics struct {
+	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
+	refusals, drops                                                              *prometheus.CounterVec
+}
+
+// newMetrics makes the counters and, where reg is not nil, registers them.
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	var all []prometheus.Collector
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "gobelin", Name: name, Help: help})
+		all = append(all, c)
+		return c
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gobelin", Name: name, Help: help}, []string{label})
+		all = append(all, c)
+		return c
+	}
+	m := &metrics{
+		published:    counter("published_total", "Messages appended and acknowledged."),
+		replays:      counter("replays_total", "Catch-ups begun."),
+		replayed:     counter("replayed_messages_total", "Messages delivered by catch-ups."),
+		mended:       counter("mended_messages_total", "Live messages read from the store because a session lagged."),
+		lagged:       counter("lagging_total", "Times a session's queue was full and a kept channel began to lag."),
+		gaps:         counter("feed_gaps_total", "Gaps found in the store's feed and mended by reading."),
+		badRecords:   counter("bad_records_total", "Stored records that could not be read as a message."),
+		refusedRoots: counter("refused_roots_total", "Roots that did not verify."),
+		refusals:     vec("refused_total", "Requests refused, by what was asked.", "what"),
+		drops:        vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range all {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) refused(what string) prometheus.Counter { return m.refusals.WithLabelValues(what) }
+
+func (m *metrics) dropped(reason string) prometheus.Counter { return m.drops.WithLabelValues(reason) }

@@ -1,0 +1,74 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/channels"
+)
+
+// Service is the broker as the HTTP surfaces see it (package broker/api).
+type Service struct{ b *Broker }
+
+// Service returns the broker's HTTP side.
+func (b *Broker) Service() Service { return Service{b} }
+
+// Authorize verifies an Authorization header: "<app> <jwt>", "Bearer <jwt>" or
+// "Basic …". Errors: *Error with result 4001.
+func (s Service) Authorize(header string) (*Identity, error) { return s.b.tokens.authorization(header) }
+
+// Application returns the application of that name, or nil.
+func (s Service) Application(name string) *Application { return s.b.tokens.application(name) }
+
+// Publish is Broker.PublishAll.
+func (s Service) Publish(ctx context.Context, who *Identity, pubs []Publication) []Published {
+	return s.b.PublishAll(ctx, who, pubs)
+}
+
+// Comment is Broker.Comment.
+func (s Service) Comment(ctx context.Context, who *Identity, objectID string, draft CommentDraft) (*Comment, error) {
+	return s.b.Comment(ctx, who, objectID, draft)
+}
+
+// Remember binds an Idempotency-Key to the hash of a request for 24 hours; another
+// hash than the one it is bound to is an *Error with result 4000 (decided.md 19).
+func (s Service) Remember(ctx context.Context, app uint32, key string, request [32]byte) error {
+	return attempts{s.b.opt.Store}.remember(ctx, app, key, request)
+}
+
+// CreateObject makes an object; created is false when it was there and the same.
+func (s Service) CreateObject(ctx context.Context, app *Application, spec ObjectSpec) (*Object, bool, error) {
+	return s.b.objects.create(ctx, app, spec)
+}
+
+// Object returns an object, made on first mention where Options.AutoCreate is set.
+func (s Service) Object(ctx context.Context, app *Application, id string) (*Object, error) {
+	return s.b.Object(ctx, app, id)
+}
+
+// ListObjects returns a page of an application's objects.
+func (s Service) ListObjects(ctx context.Context, app *Application, q ObjectQuery) (ObjectPage, error) {
+	return s.b.objects.list(ctx, app, q)
+}
+
+// PatchObject changes what the patch names.
+func (s Service) PatchObject(ctx context.Context, app *Application, id string, patch ObjectPatch) (*Object, error) {
+	return s.b.objects.patch(ctx, app, id, patch)
+}
+
+// DeleteObject removes an object and ends all that listen by its roots.
+func (s Service) DeleteObject(ctx context.Context, app *Application, id string) error {
+	return s.b.objects.delete(ctx, app, id)
+}
+
+// ResetObject gives an object new roots; the old ones work for grace more.
+func (s Service) ResetObject(ctx context.Context, app *Application, id string, grace time.Duration) (*Object, error) {
+	return s.b.objects.reset(ctx, app, id, grace)
+}
+
+// Roots returns the names of an object's root channels now, each with its slash:
+// the view root, and the control root, which only admins may see.
+func (s Service) Roots(o *Object) (view, control string) {
+	now := s.b.opt.Now()
+	return "/" + s.b.opt.Keyring.Root(o.OID, channels.ClassView, now), "/" + s.b.opt.Keyring.Root(o.OID, channels.ClassControl, now)
+}

@@ -1,0 +1,401 @@
+package broker
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/catchup"
+	"github.com/gobelin-broker/gobelin/channels"
+)
+
+// subscriber is the broker's side of one session: who it is, what it listens to.
+// The bayeux.Server sees to it that its SessionHandler methods never overlap.
+type subscriber struct {
+	b        *Broker
+	session  *bayeux.Session
+	identity *Identity // from the handshake; nil without a token
+
+	// owned by the handler calls
+	listeners map[listenerKey]*listener
+
+	// mu guards oids, and the flows of all its listeners.
+	mu   sync.Mutex
+	oids map[channels.OID]int // roots in use, for withdrawals
+}
+
+type listenerKey struct{ feed, prefix string }
+
+var _ bayeux.SessionHandler = (*subscriber)(nil)
+
+// Subscribe is part of bayeux.SessionHandler: all of patterns or none.
+func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) ([]byte, error) {
+	a, err := s.asker(m)
+	if err != nil {
+		return nil, err
+	}
+	targets := make([]target, len(patterns))
+	for i, p := range patterns {
+		if targets[i], err = s.b.subscription(ctx, p, a); err != nil {
+			s.b.metrics.refused("subscribe").Inc()
+			return nil, err
+		}
+	}
+	if !s.room(len(targets)) {
+		s.b.metrics.refused("subscriptions").Inc()
+		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits.Subscriptions)}, Text: "Too many subscriptions"}
+	}
+	var ext extent
+	for i := range targets {
+		if err := s.take(ctx, patterns[i].String(), &targets[i], &ext); err != nil {
+			// Give back what this message alone has brought.
+			for j := range i {
+				s.leave(patterns[j], &targets[j])
+			}
+			s.tidy()
+			return nil, storeRefusal(err, s.b, "subscribe")
+		}
+	}
+	return ext.json(), nil
+}
+
+// extent adds up what the catch-ups of one subscribe will replay.
+type extent struct {
+	asked bool
+	catchup.Extent
+}
+
+// json is the reply's ext (product.md §4, acknowledgement), nil without a catch-up.
+func (x extent) json() []byte {
+	if !x.asked {
+		return nil
+	}
+	b := append([]byte(`{"catchup":{"messages":`), strconv.FormatInt(x.Messages, 10)...)
+	b = append(b, `,"truncated":`...)
+	b = strconv.AppendBool(b, x.Truncated)
+	return append(b, '}', '}')
+}
+
+// take carries out one subscription.
+func (s *subscriber) take(ctx context.Context, channel string, t *target, x *extent) error {
+	l := s.listener(t)
+	if !t.pattern.IsZero() {
+		if _, again := l.patterns[t.pattern]; !again {
+			t.fresh = true
+			l.patterns[t.pattern] = s.b.hub.count.Add(1)
+			l.space.tree.Add(t.pattern, l)
+		}
+		return nil
+	}
+	tp, err := s.b.hub.holdTopic(ctx, *t)
+	if err != nil {
+		return err
+	}
+	if t.catchup > 0 {
+		return s.takeCatchup(ctx, l, tp, channel, t, x)
+	}
+	s.takeLive(l, tp, t)
+	return nil
+}
+
+// takeLive makes a topic live for a listener, from its seam on.
+func (s *subscriber) takeLive(l *listener, tp *topic, t *target) {
+	sm, taken := l.seamOf(tp)
+	if !taken {
+		defer s.b.hub.shardOf(tp.log).release(tp)
+	}
+	if sm.exact {
+		return
+	}
+	t.fresh = true
+	sm.exact = true
+	now := time.Now()
+
+	// A flow is needed when something before the topic's end is due first. It is
+	// taken before topic.mu, as the lock order wants.
+	s.mu.Lock()
+	f := l.flows[tp]
+	s.mu.Unlock()
+	if f != nil || !sm.Live() && tp.limits.Keeps() && !sm.Done(now) {
+		f = l.flowOf(tp, false)
+		defer f.mu.Unlock()
+	}
+	tp.mu.Lock()
+	from, again := sm.Subscribe(tp.last, now)
+	if f != nil && !again && !f.lags {
+		f.lags, f.cursor = true, from
+	}
+	l.space.tree.Add(tp.name.Pattern(), l)
+	tp.mu.Unlock()
+	if f != nil && !f.given {
+		f.given = true
+		s.session.Replay(f)
+	}
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// takeCatchup begins a replay. From the moment its end is fixed, the topic's live
+// entries wait behind it; the store is asked only after that, under flow.mu alone.
+func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, channel string, t *target, x *extent) error {
+	sm, taken := l.seamOf(tp)
+	if !taken {
+		defer s.b.hub.shardOf(tp.log).release(tp)
+	}
+	since := s.b.opt.Store.Now().Add(-t.catchup)
+	wild := l.wild(tp)
+	f := l.flowOf(tp, sm.exact || wild)
+	defer f.mu.Unlock()
+
+	tp.mu.Lock()
+	if wild {
+		sm.Begin(tp.last)
+	}
+	upTo := sm.Catchup(tp.last)
+	tp.mu.Unlock()
+	sm.channels[channel]++
+	t.fresh = true
+
+	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
+	if err == nil {
+		f.replays = append(f.replays, replaying{channel: channel, replay: replay})
+		x.asked = true
+		x.Messages += extent.Messages
+		x.Truncated = x.Truncated || extent.Truncated
+		s.b.metrics.replays.Inc()
+	} else {
+		s.dropCatchup(sm, channel, 1)
+	}
+	// Also after an error: the flow may have to bring the live entries level.
+	if !f.given {
+		f.given = true
+		s.session.Replay(f)
+	}
+	return err
+}
+
+func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
+	sm.channels[channel] -= n
+	if sm.channels[channel] <= 0 {
+		delete(sm.channels, channel)
+	}
+	sm.Forget(n, time.Now())
+}
+
+// Unsubscribe is part of bayeux.SessionHandler.
+func (s *subscriber) Unsubscribe(_ context.Context, _ *bayeux.Message, patterns []channels.Pattern) error {
+	for _, p := range patterns {
+		s.quit(p)
+	}
+	s.tidy()
+	return nil
+}
+
+// leave undoes a subscription of the same message, unless it stood before.
+func (s *subscriber) leave(p channels.Pattern, t *target) {
+	if t.fresh {
+		s.quit(p)
+	}
+}
+
+// quit ends a subscription by the name it was made under, whether or not the root
+// is still good.
+func (s *subscriber) quit(p channels.Pattern) {
+	key, sub := listenerKey{feed: openFeed}, p
+	rooted := channels.IsRoot(p.First())
+	if rooted {
+		key.prefix = "/" + p.First()
+		sub = p.Tail()
+	}
+	for k, l := range s.listeners {
+		if k.prefix != key.prefix || !rooted && k.feed != openFeed {
+			continue
+		}
+		if sub.Wild() {
+			s.quitWild(l, sub)
+			continue
+		}
+		name, _ := sub.Name()
+		for t, sm := range l.seams {
+			if sm.exact && t.name == name {
+				s.quitLive(l, t, sm)
+			}
+			if n := sm.channels[p.String()]; n > 0 {
+				s.dropCatchup(sm, p.String(), n)
+				s.mu.Lock()
+				f := l.flows[t]
+				s.mu.Unlock()
+				if f != nil {
+					f.forget(p.String())
+				}
+			}
+		}
+	}
+}
+
+// quitWild ends a wildcard. The seams of what it alone heard are closed before it
+// leaves the tree: what comes between is delivered, and at worst comes again.
+func (s *subscriber) quitWild(l *listener, p channels.Pattern) {
+	if _, ok := l.patterns[p]; !ok {
+		return
+	}
+	delete(l.patterns, p)
+	for t, sm := range l.seams {
+		if !sm.exact && sm.Live() && !l.wild(t) {
+			s.stopLive(l, t, sm, func() {})
+		}
+	}
+	l.space.tree.Remove(p, l)
+}
+
+func (s *subscriber) quitLive(l *listener, t *topic, sm *seam) {
+	sm.exact = false
+	s.stopLive(l, t, sm, func() { l.space.tree.Remove(t.name.Pattern(), l) })
+}
+
+// stopLive takes a topic's live entries from a listener, unless a wildcard goes on
+// hearing them, and notes in the seam how far it got. remove runs while the topic
+// stands still.
+func (s *subscriber) stopLive(l *listener, t *topic, sm *seam, remove func()) {
+	s.mu.Lock()
+	f := l.flows[t]
+	s.mu.Unlock()
+	if f != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	remove()
+	if l.wild(t) {
+		return
+	}
+	sm.Unsubscribe(l.heard(t, f), time.Now())
+	if f != nil {
+		f.lags = false
+	}
+}
+
+// listener returns the session's listener for a target, made if there is none.
+func (s *subscriber) listener(t *target) *listener {
+	key := listenerKey{feed: t.feed, prefix: t.prefix}
+	l := s.listeners[key]
+	if l == nil {
+		l = &listener{
+			sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid,
+			flows: map[*topic]*flow{}, seams: map[*topic]*seam{}, patterns: map[channels.Pattern]uint64{},
+		}
+		s.listeners[key] = l
+		s.note(l.oid, 1)
+	}
+	if level := int32(t.hears()); level > l.level.Load() {
+		l.level.Store(level)
+	}
+	return l
+}
+
+// room reports whether n more subscriptions fit; covers that are only remembered
+// make way.
+func (s *subscriber) room(n int) bool {
+	if s.count()+n <= s.b.limits.Subscriptions {
+		return true
+	}
+	for _, l := range s.listeners {
+		l.tidy(time.Now(), true)
+	}
+	return s.count()+n <= s.b.limits.Subscriptions
+}
+
+func (s *subscriber) count() int {
+	n := 0
+	for _, l := range s.listeners {
+		n += len(l.patterns)
+		for _, sm := range l.seams {
+			n += max(1, len(sm.channels)+boolInt(sm.exact))
+		}
+	}
+	return n
+}
+
+// tidy drops what nothing depends on.
+func (s *subscriber) tidy() {
+	now := time.Now()
+	for key, l := range s.listeners {
+		l.tidy(now, false)
+		if len(l.seams) == 0 && len(l.patterns) == 0 {
+			delete(s.listeners, key)
+			s.note(l.oid, -1)
+			s.b.hub.releaseSpace(l.space)
+		}
+	}
+}
+
+// note counts the listeners of a root.
+func (s *subscriber) note(oid channels.OID, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.oids[oid] += n; s.oids[oid] <= 0 {
+		delete(s.oids, oid)
+	}
+}
+
+// uses reports whether the session listens by a root of that oid. Unlike the
+// handler's methods it may be called at any time.
+func (s *subscriber) uses(oid channels.OID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.oids[oid] > 0
+}
+
+// Publish is part of bayeux.SessionHandler.
+func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(bayeux.Ack, error)) {
+	a, err := s.asker(m)
+	if err != nil {
+		done(bayeux.Ack{}, err)
+		return
+	}
+	s.b.publishMessage(ctx, m, a, true, done)
+}
+
+// Connect is part of bayeux.SessionHandler.
+func (s *subscriber) Connect(context.Context, *bayeux.Message) error { return nil }
+
+// Close is part of bayeux.SessionHandler: everything the session held is given up.
+func (s *subscriber) Close(string) {
+	for _, l := range s.listeners {
+		for p := range l.patterns {
+			l.space.tree.Remove(p, l)
+		}
+		for t, sm := range l.seams {
+			if sm.exact {
+				t.mu.Lock()
+				l.space.tree.Remove(t.name.Pattern(), l)
+				t.mu.Unlock()
+			}
+			l.dropSeam(t)
+		}
+		s.mu.Lock()
+		for t := range l.flows {
+			t.flows.Add(-1)
+		}
+		clear(l.flows)
+		s.mu.Unlock()
+		s.b.hub.releaseSpace(l.space)
+	}
+	s.b.forget(s)
+}
+
+// asker is the session's identity and the message's own, if it brings a token.
+func (s *subscriber) asker(m *bayeux.Message) (asker, error) {
+	a := asker{session: s.identity, now: s.b.opt.Now()}
+	id, err := s.b.messageIdentity(m)
+	a.message = id
+	return a, err
+}
