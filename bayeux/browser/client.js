@@ -544,6 +544,7 @@
       const t = this._transport
       this._transport = null
       if (t) t.end()
+      clearTimeout(this._watch)
       clearTimeout(this._retry)
       this._again()
     }

@@ -363,10 +363,10 @@ for (const [name, remembering] of [['client.js', () => new Faye.Seen()], ['histo
     const model = new Set()
     for (let i = 0; i < 20000; i++) {
       const channel = `/c${rand(3)}`
-      const id = idOf(rand(2) * 2 ** 40 + rand(400), rand(2))
+      const id = idOf(rand(2) * 2 ** 40 + rand(200), rand(2))
       assert.equal(r.take(channel, id), !model.has(channel + id), `${channel} ${id}`)
       model.add(channel + id)
     }
-    assert.ok(model.size > 4000)
+    assert.ok(model.size > 1000)
   })
 }
