@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// healthWait bounds a look at the store by /readyz.
+const healthWait = 2 * time.Second
+
+func adminPath(path string) bool {
+	return path == "/metrics" || path == "/healthz" || path == "/readyz"
+}
+
+// adminHandler serves metrics and health (experience.md §6). ready returns nil,
+// or why the node should get no traffic.
+func adminHandler(metrics http.Handler, ready func(context.Context) error) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), healthWait)
+		defer cancel()
+		if err := ready(ctx); err != nil {
+			answer(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "ready")
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, text)
+}
+
+var (
+	errStarting = errors.New("starting")
+	errStopping = errors.New("stopping")
+)
+
+// ready returns nil when the node should get traffic.
+func (n *node) ready(ctx context.Context) error {
+	switch phase(n.phase.Load()) {
+	case phaseStarting:
+		return errStarting
+	case phaseStopping:
+		return errStopping
+	}
+	return n.broker.Health(ctx)
+}

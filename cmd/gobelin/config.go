@@ -1,0 +1,126 @@
+package main
+
+import (
+	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
+)
+
+// config is everything an operator can set. Its fields, defaults, units and
+// bounds are described row by row in the table of option.go and nowhere else.
+type config struct {
+	Listen         string
+	Mount          string
+	Mounts         []string
+	AdminListen    string
+	TLSCert        string
+	TLSKey         string
+	Store          string
+	DiskMemory     string
+	DiskFloor      size
+	Bayeux         bayeuxConfig
+	Origins        []string
+	TrustedProxies []string
+	Channels       channelsConfig
+	Keys           keysConfig
+	Accounts       []accountConfig
+	AutoCreate     bool
+	TokenIssuer    string
+	TokenAudience  string
+	Limits         limitsConfig
+	DrainTime      time.Duration
+	Sandbox        bool
+	LogLevel       string
+	LogFormat      string
+
+	// origins says where each key that is not a default was written.
+	origins map[string]place
+}
+
+// bayeuxConfig is what the Bayeux endpoint does.
+type bayeuxConfig struct {
+	Timeout     time.Duration
+	Interval    time.Duration
+	MaxInterval time.Duration
+	Ping        time.Duration
+	IdlePing    time.Duration
+	PongWait    time.Duration
+	Transports  []string
+	ForwardExt  []string
+	ClientJS    string
+}
+
+// channelsConfig is what is open, kept and caught up.
+type channelsConfig struct {
+	Open       []openRule
+	Retention  map[string]kindAge
+	CatchupMax map[string]kindAge
+}
+
+// openRule opens channels to clients without a root (product.md §15).
+type openRule struct {
+	Pattern string
+	Publish string
+	History time.Duration
+	at      place
+}
+
+// kindAge is a duration for one channel kind.
+type kindAge struct {
+	Age time.Duration
+	at  place
+}
+
+// keysConfig is what roots are signed with (security.md §1.3).
+type keysConfig struct {
+	IdentitySecret broker.Secret
+	Roots          []rootKey
+}
+
+// rootKey is one key of the ring.
+type rootKey struct {
+	KID    int
+	Secret broker.Secret
+	Sign   bool
+	at     place
+}
+
+// accountConfig is a tenant (product.md §3).
+type accountConfig struct {
+	Apps []appConfig
+	at   place
+}
+
+// appConfig is an application of a tenant.
+type appConfig struct {
+	ID          int
+	Name        string
+	AppKey      broker.Secret
+	TokenSecret broker.Secret
+	at          place
+}
+
+// limitsConfig bounds what peers can ask for (security.md §3).
+type limitsConfig struct {
+	Message, Body, Queue, Backlog               size
+	Batch, Depth, Channel, Segments             int
+	Subscriptions, SubscriptionList             int
+	QueueMessages, History, Objects             int
+	Stall                                       time.Duration
+	SessionsPerIP, HandshakesPerIP              int
+	HandshakeBurst, RequestsPerSession          int
+	PublishPerSession, Burst                    int
+	RequestsPerCredential, PublishPerCredential int
+}
+
+// at returns where the key was written.
+func (c *config) at(key string) place { return c.origins[key] }
+
+// apps returns every application of every account.
+func (c *config) apps() []appConfig {
+	var all []appConfig
+	for _, a := range c.Accounts {
+		all = append(all, a.Apps...)
+	}
+	return all
+}

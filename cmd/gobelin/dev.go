@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+)
+
+// devFlags are those of dev beside the options.
+type devFlags struct {
+	path, data     string
+	memory, noDemo bool
+}
+
+func newDevCommand() *cobra.Command {
+	var f devFlags
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a broker to develop with: everything open, this machine only",
+		Long: `Runs a broker for development: every channel is open to everybody and kept for 24
+hours, there are no rate limits, and it listens to this machine only. What is
+published is kept in .gobelin until you delete that folder. A page to play with
+is at /try; it shows /demo/ticks, to which a message is published each second.`,
+		Example: `  gobelin dev
+  gobelin dev --memory --listen 127.0.0.1:9000
+  GOBELIN_BAYEUX_TIMEOUT=2s gobelin dev --no-demo --data /tmp/gobelin`,
+		Args: cobra.NoArgs,
+		RunE: work(func(c *cobra.Command, _ []string) error { return runDev(c, f, time.Now()) }),
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.path, "config", "", "configuration file, if any")
+	flags.StringVar(&f.data, "data", "", "folder of what is kept (default .gobelin)")
+	flags.BoolVar(&f.memory, "memory", false, "keep nothing beyond the end")
+	flags.BoolVar(&f.noDemo, "no-demo", false, "publish no ticks to /demo/ticks")
+	addOptionFlags(flags, true, "listen")
+	c.MarkFlagsMutuallyExclusive("data", "memory", "store")
+	return c
+}
+
+func runDev(c *cobra.Command, f devFlags, begun time.Time) error {
+	flags := c.Flags()
+	var err error
+	switch {
+	case f.data != "":
+		err = flags.Set("store", f.data)
+	case f.memory:
+		err = flags.Set("store", "memory:")
+	}
+	if err != nil {
+		return usage{err}
+	}
+	conf, log, err := prepare(c, source{path: f.path, flags: flags, dev: true})
+	if err != nil {
+		return err
+	}
+	for _, address := range []string{conf.Listen, conf.AdminListen} {
+		if address != "" && !isLoopback(address) {
+			return usage{fmt.Errorf("dev listens to this machine only, %s is not: use 127.0.0.1, or gobelin serve", address)}
+		}
+	}
+	own := len(conf.Accounts) == 0
+	ctx, stop := signals(c.Context())
+	defer stop()
+	n, err := openNode(ctx, conf, log, true)
+	if err != nil {
+		return err
+	}
+	var extra func(context.Context)
+	if !f.noDemo {
+		extra = func(ctx context.Context) { tick(ctx, n.broker, log) }
+	}
+	return n.run(ctx, func() { welcome(c.OutOrStdout(), n, own, time.Since(begun)) }, extra)
+}
+
+// welcome prints what a newcomer needs, in at most six lines (experience.md §1).
+func welcome(w io.Writer, n *node, own bool, took time.Duration) {
+	c, url := n.config, n.url("public")
+	busy := ""
+	if at := address(url); at != c.Listen && !endsInZeroPort(c.Listen) {
+		busy = "; " + c.Listen + " was busy"
+	}
+	fmt.Fprintf(w, "client   %s%s   (ready in %d ms%s)\n", url, c.Mount, took.Milliseconds(), busy)
+	fmt.Fprintf(w, "try it   %s/try\n", url)
+	fmt.Fprintf(w, "publish  curl %s%s -H 'Content-Type: application/json' -d '{\"channel\":\"/demo/hello\",\"data\":{\"hello\":\"world\"}}'\n", url, c.Mount)
+	if own {
+		app := c.Accounts[0].Apps[0]
+		fmt.Fprintf(w, "backend  curl %s/v1/objects -u %s:%s -H 'Content-Type: application/json' -d '{\"object_id\":\"live-1\",\"type\":\"live\"}'\n", url, app.Name, app.AppKey.Reveal())
+		fmt.Fprintf(w, "tokens   application %s, token_secret %s\n", app.Name, app.TokenSecret.Reveal())
+	}
+	kept := "what is published and the secrets are kept in " + c.folder()
+	if c.folder() == "" {
+		kept = "nothing is kept and secrets are temporary"
+	}
+	fmt.Fprintf(w, "dev mode: loopback only, everything is open; %s\n", kept)
+}
+
+func endsInZeroPort(address string) bool { return len(address) > 1 && address[len(address)-2:] == ":0" }
+
+// tickEvery is the beat of the demo.
+const tickEvery = time.Second
+
+// tick publishes to /demo/ticks each second until ctx ends. Numbers rise within
+// a run, so that whoever listens sees what is missing or there twice.
+func tick(ctx context.Context, b *broker.Broker, log *zap.Logger) {
+	beat := time.NewTicker(tickEvery)
+	defer beat.Stop()
+	run := rand.Text()[:8]
+	for n := int64(1); ; n++ {
+		data := fmt.Appendf(nil, `{"n":%d,"run":%q,"time":%q}`, n, run, time.Now().UTC().Format(time.RFC3339Nano))
+		outcome := b.PublishAll(ctx, nil, []broker.Publication{{Channel: "/demo/ticks", Data: data}})[0]
+		if err := outcome.Err; err != nil {
+			log.Warn("the demo could not publish", zap.Error(err))
+			n-- // a number that nobody saw would look like a gap
+		}
+		select {
+		case <-beat.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,40 @@
+// Command gobelin runs and operates the broker: it reads the configuration,
+// wires the packages together, handles signals, and holds the verbs of the
+// command line (experience.md §2).
+//
+// # Configuration
+//
+//	options (option.go) ──► flags, environment names, `config`, `init`, README's table
+//	        │
+//	        ▼
+//	defaults ─► file ─► environment ─► flags ─► validate ─► config ─► node
+//
+// One table says everything about an option. load lets each source overwrite the
+// one before, remembers where a value came from, and returns all faults at once,
+// each with its place.
+//
+// # A node
+//
+//	public listener ──► mounts ──► bayeux.Server ──► broker.Broker ──► store
+//	                ├─► /v1, /api ─► broker/api ────────┘
+//	                └─► /try (dev)
+//	admin listener  ──► /metrics, /healthz, /readyz
+//
+// # Goroutines
+//
+// A node owns: one per listener (http.Server.Serve), the broker's Run, in dev
+// the ticker. node.stop ends them in order: not ready, listeners closed, sessions
+// handed over within drain.time, the broker's Run, the store. The whole is bounded;
+// a second signal ends the process at once.
+//
+// # Exit codes
+//
+// 0 done, 1 failed, 2 wrong usage: every error that is not a failure of a verb's
+// work counts as usage.
+//
+// # Caveats
+//
+// Keys that the configuration does not name are made at first start and kept in
+// the store's folder (keys.yaml, mode 0600); with memory: they are gone at the end,
+// and all roots with them.
+package main

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Bounds of security.md §3: slow headers, idle connections and large headers
+// must not hold memory.
+const (
+	headerTime = 5 * time.Second
+	idleTime   = 75 * time.Second
+	headerSize = 16 << 10
+	// nextPorts is how many ports dev tries when its own is taken.
+	nextPorts = 100
+)
+
+// newHTTPServer returns a server with the bounds. It has no write deadline: a
+// held poll may take as long as it takes, its handler sets its own.
+func newHTTPServer(h http.Handler, log *zap.Logger) (*http.Server, error) {
+	errorLog, err := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize,
+		ErrorLog: errorLog, DisableGeneralOptionsHandler: true,
+	}, nil
+}
+
+// listen opens a listener. With next, a port that is taken makes it try the ones
+// after.
+func listen(address string, next bool) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err == nil || !next || !errors.Is(err, syscall.EADDRINUSE) {
+		return l, listenFault(address, err)
+	}
+	host, text, _ := net.SplitHostPort(address)
+	port, e := strconv.Atoi(text)
+	if e != nil {
+		return nil, listenFault(address, err)
+	}
+	for p := port + 1; p <= min(port+nextPorts, 65535); p++ {
+		l, e := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(p)))
+		if e == nil {
+			return l, nil
+		}
+		if !errors.Is(e, syscall.EADDRINUSE) {
+			return nil, listenFault(address, e)
+		}
+	}
+	return nil, listenFault(address, err)
+}
+
+func listenFault(address string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("listen: %s is in use by another program: stop that, or choose another port", address)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("listen: %s: not allowed: ports below 1024 need a privilege (CAP_NET_BIND_SERVICE)", address)
+	}
+	return fmt.Errorf("listen: %w", err)
+}
+
+// loadTLS returns the TLS configuration, nil without a certificate.
+func loadTLS(c *config) (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %s, %s: %w", c.TLSCert, c.TLSKey, err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// isLoopback reports whether an address reaches this machine only.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"strings"
+	"time"
+)
+
+// option is one row of the table from which flags, environment names, the
+// `config` verb, `init` and README's table are made.
+type option struct {
+	key     string // the path in the file, and the flag
+	def     string // the default as it would be written
+	dev     string // what `dev` takes instead; "" the same, "-" nothing
+	unit    string
+	doc     string
+	choices []string
+	low     int64 // smallest number, duration (ns) or size allowed
+	high    int64 // largest; 0: no bound
+	field   func(*config) any
+}
+
+// env returns the variable's name: bayeux.timeout is GOBELIN_BAYEUX_TIMEOUT.
+func (o *option) env() string {
+	return "GOBELIN_" + strings.ToUpper(strings.ReplaceAll(o.key, ".", "_"))
+}
+
+// defaultText returns the default of the verb.
+func (o *option) defaultText(dev bool) string {
+	switch {
+	case !dev || o.dev == "":
+		return o.def
+	case o.dev == "-":
+		return ""
+	}
+	return o.dev
+}
+
+const (
+	msec = int64(time.Millisecond)
+	day  = int64(24 * time.Hour)
+)
+
+// options is the table. The order is that of the file `init` writes.
+var options = []*option{
+	{key: "listen", def: "127.0.0.1:8000", unit: "host:port", doc: "Public listener: Bayeux, /v1, /api. Port 0 takes any free one; dev takes the next free one when busy.", field: func(c *config) any { return &c.Listen }},
+	{key: "mount", def: "/faye", unit: "path", doc: "The Bayeux endpoint; clients add nothing to it.", field: func(c *config) any { return &c.Mount }},
+	{key: "mounts", unit: "list of paths", doc: "Further Bayeux endpoints for the same sessions, such as /cometd.", field: func(c *config) any { return &c.Mounts }},
+	{key: "admin.listen", def: "127.0.0.1:8001", dev: "-", unit: "host:port", doc: "Metrics and health; never give it to the public. Empty: none (dev: on the public port).", field: func(c *config) any { return &c.AdminListen }},
+	{key: "tls.cert", unit: "file", doc: "Certificate chain (PEM) of the public listener; empty: plain HTTP, behind a proxy that ends TLS.", field: func(c *config) any { return &c.TLSCert }},
+	{key: "tls.key", unit: "file", doc: "Private key (PEM) of tls.cert.", field: func(c *config) any { return &c.TLSKey }},
+	{key: "store", def: "./data", dev: ".gobelin", unit: "folder or URL", doc: "Where everything is kept: a folder (embedded, fsync before each acknowledgement), or memory: (gone at the end).", field: func(c *config) any { return &c.Store }},
+	{key: "disk.memory", def: "normal", choices: []string{"normal", "small"}, doc: "Memory the embedded store takes: small for machines under 512 MiB.", field: func(c *config) any { return &c.DiskMemory }},
+	{key: "disk.floor", def: "512MiB", dev: "64MiB", unit: "size", doc: "With less free space than this nothing more is taken (507) until there is room again; 0: no floor.", field: func(c *config) any { return &c.DiskFloor }},
+
+	{key: "bayeux.timeout", def: "45s", unit: "duration", low: msec, high: day, doc: "How long an idle /meta/connect is held. Longer than a proxy's idle limit breaks clients; short ones cost requests.", field: func(c *config) any { return &c.Bayeux.Timeout }},
+	{key: "bayeux.interval", def: "0s", unit: "duration", high: day, doc: "How long a client waits between two connects; 0: not at all.", field: func(c *config) any { return &c.Bayeux.Interval }},
+	{key: "bayeux.max_interval", def: "0s", unit: "duration", high: day, doc: "How much longer than bayeux.timeout a session lives after its last connect; 0: as much again.", field: func(c *config) any { return &c.Bayeux.MaxInterval }},
+	{key: "bayeux.ping", def: "5s", unit: "duration", low: msec, high: day, doc: "How often at most a WebSocket is asked whether deliveries arrived; what is not known to have arrived is sent again after a broken link.", field: func(c *config) any { return &c.Bayeux.Ping }},
+	{key: "bayeux.idle_ping", def: "25s", unit: "duration", low: msec, high: day, doc: "WebSocket ping when nothing else is sent; must be shorter than the idle limit of proxies on the way.", field: func(c *config) any { return &c.Bayeux.IdlePing }},
+	{key: "bayeux.pong_wait", def: "8s", unit: "duration", low: msec, high: day, doc: "A WebSocket that does not answer a ping for this long is closed.", field: func(c *config) any { return &c.Bayeux.PongWait }},
+	{key: "bayeux.transports", def: "long-polling, cross-origin-long-polling, callback-polling, websocket, eventsource", unit: "list", doc: "Connection types offered. Leave callback-polling out where all pages are of one origin.", choices: []string{"websocket", "eventsource", "long-polling", "cross-origin-long-polling", "callback-polling"}, field: func(c *config) any { return &c.Bayeux.Transports }},
+	{key: "bayeux.forward_ext", def: "binary", dev: "*", unit: "list", doc: "Keys of a publisher's ext that subscribers see; * is all but our own.", field: func(c *config) any { return &c.Bayeux.ForwardExt }},
+	{key: "bayeux.client_js", def: "builtin", unit: "builtin or file", doc: "What <mount>/client.js serves: our small client, or a file such as faye-browser-min.js.", field: func(c *config) any { return &c.Bayeux.ClientJS }},
+
+	{key: "origins", unit: "list", doc: "Origins whose pages may connect, such as https://example.com; empty: any http or https page.", field: func(c *config) any { return &c.Origins }},
+	{key: "trusted_proxies", unit: "list of CIDR", doc: "Proxies whose X-Forwarded-For is believed. A wrong entry lets peers choose their address and escape limits.", field: func(c *config) any { return &c.TrustedProxies }},
+
+	{key: "channels.open", dev: "[{pattern: /**, publish: anyone, history: 24h}]", unit: "list of {pattern, publish, history}", doc: "Channels that need no signed root; publish is anyone, session or server; history 0 keeps nothing.", field: func(c *config) any { return &c.Channels.Open }},
+	{key: "channels.retention", unit: "map of kind to duration", doc: "How long messages of a channel kind are kept, such as {all_json: 48h}.", field: func(c *config) any { return &c.Channels.Retention }},
+	{key: "channels.catchup.max", unit: "map of kind to duration", doc: "Longest catch-up interval of a channel kind, such as {all_json: 12h}.", field: func(c *config) any { return &c.Channels.CatchupMax }},
+
+	{key: "keys.identity_secret", unit: "secret", doc: "Names objects; never changes. Without keys they are made at first start and kept in the store's folder.", field: func(c *config) any { return &c.Keys.IdentitySecret }},
+	{key: "keys.roots", unit: "list of {kid, secret, sign}", doc: "Keys of signed roots: kid 0 to 15, exactly one with sign: true, the others only verify (rotation).", field: func(c *config) any { return &c.Keys.Roots }},
+	{key: "accounts", unit: "list of {apps: [{id, name, app_key, token_secret}]}", doc: "Tenants and their applications. An application's id is part of its roots: never give it to another.", field: func(c *config) any { return &c.Accounts }},
+	{key: "tokens.issuer", unit: "text", doc: "The iss every token must carry; empty: any.", field: func(c *config) any { return &c.TokenIssuer }},
+	{key: "tokens.audience", unit: "text", doc: "The aud every token must carry; empty: any.", field: func(c *config) any { return &c.TokenAudience }},
+	{key: "objects.auto_create", def: "true", unit: "bool", doc: "An object is made when a trusted party first names it.", field: func(c *config) any { return &c.AutoCreate }},
+
+	{key: "limits.message", def: "1MiB", unit: "size", low: 1 << 10, high: 15 << 20, doc: "The data of one message. A frame may be this plus 64 KiB.", field: func(c *config) any { return &c.Limits.Message }},
+	{key: "limits.body", def: "4MiB", unit: "size", low: 1 << 10, high: 256 << 20, doc: "One HTTP body or batch.", field: func(c *config) any { return &c.Limits.Body }},
+	{key: "limits.batch", def: "100", unit: "messages", low: 1, high: 10000, doc: "Messages in one batch.", field: func(c *config) any { return &c.Limits.Batch }},
+	{key: "limits.depth", def: "128", unit: "levels", low: 4, high: 10000, doc: "Nesting of JSON.", field: func(c *config) any { return &c.Limits.Depth }},
+	{key: "limits.channel", def: "255", unit: "bytes", low: 64, high: 4096, doc: "Length of a channel's name.", field: func(c *config) any { return &c.Limits.Channel }},
+	{key: "limits.segments", def: "8", unit: "segments", low: 4, high: 64, doc: "Parts of a channel's name.", field: func(c *config) any { return &c.Limits.Segments }},
+	{key: "limits.subscriptions", def: "512", unit: "subscriptions", low: 1, high: 1 << 20, doc: "Subscriptions of one session.", field: func(c *config) any { return &c.Limits.Subscriptions }},
+	{key: "limits.subscription_list", def: "100", unit: "channels", low: 1, high: 10000, doc: "Channels in one subscribe message.", field: func(c *config) any { return &c.Limits.SubscriptionList }},
+	{key: "limits.queue", def: "4MiB", unit: "size", low: 1 << 10, doc: "What waits for one session, at least twice limits.message; beyond it the session lags behind and is replayed.", field: func(c *config) any { return &c.Limits.Queue }},
+	{key: "limits.queue_messages", def: "1024", unit: "messages", low: 1, high: 1 << 20, doc: "Messages that wait for one session.", field: func(c *config) any { return &c.Limits.QueueMessages }},
+	{key: "limits.stall", def: "30s", unit: "duration", low: msec, high: day, doc: "A connection that reads nothing for this long is closed.", field: func(c *config) any { return &c.Limits.Stall }},
+	{key: "limits.history", def: "100000", unit: "messages", low: 1, high: 1 << 31, doc: "Newest messages kept per channel.", field: func(c *config) any { return &c.Limits.History }},
+	{key: "limits.objects", def: "100000", unit: "objects", low: 16, high: 1 << 31, doc: "Objects remembered in memory; the store holds all.", field: func(c *config) any { return &c.Limits.Objects }},
+	{key: "limits.backlog", def: "4MiB", unit: "size", low: 64 << 10, doc: "What waits for fan-out on one topic; beyond it the topic is read again from the store.", field: func(c *config) any { return &c.Limits.Backlog }},
+	{key: "limits.sessions_per_ip", def: "10000", dev: "0", unit: "sessions", doc: "Sessions of one address; 0: no limit.", field: func(c *config) any { return &c.Limits.SessionsPerIP }},
+	{key: "limits.handshakes_per_ip", def: "200", dev: "0", unit: "per second", doc: "Handshakes of one address; 0: no limit.", field: func(c *config) any { return &c.Limits.HandshakesPerIP }},
+	{key: "limits.handshake_burst", def: "2000", unit: "handshakes", low: 1, doc: "Handshakes of one address at once.", field: func(c *config) any { return &c.Limits.HandshakeBurst }},
+	{key: "limits.requests_per_session", def: "200", dev: "0", unit: "per second", doc: "Messages of one session; beyond it the connection is read slower; 0: no limit.", field: func(c *config) any { return &c.Limits.RequestsPerSession }},
+	{key: "limits.publish_per_session", def: "100", dev: "0", unit: "per second", doc: "Publishes of one session; 0: no limit.", field: func(c *config) any { return &c.Limits.PublishPerSession }},
+	{key: "limits.requests_per_credential", def: "200", dev: "0", unit: "per second", doc: "HTTP API requests of one key or token (429 beyond); 0: no limit.", field: func(c *config) any { return &c.Limits.RequestsPerCredential }},
+	{key: "limits.publish_per_credential", def: "100", dev: "0", unit: "per second", doc: "Messages published over HTTP by one key or token; 0: no limit.", field: func(c *config) any { return &c.Limits.PublishPerCredential }},
+	{key: "limits.burst", def: "1000", unit: "messages", low: 1, doc: "What the rates per session and credential let through at once.", field: func(c *config) any { return &c.Limits.Burst }},
+
+	{key: "drain.time", def: "30s", dev: "500ms", unit: "duration", high: day, doc: "How long a stopping server takes to hand its clients over.", field: func(c *config) any { return &c.DrainTime }},
+	{key: "sandbox", def: "false", dev: "true", unit: "bool", doc: "Short and sample secrets only warn. Not for the public.", field: func(c *config) any { return &c.Sandbox }},
+	{key: "log.level", def: "info", dev: "warn", choices: []string{"debug", "info", "warn", "error"}, doc: "What is logged (to standard error).", field: func(c *config) any { return &c.LogLevel }},
+	{key: "log.format", def: "auto", choices: []string{"auto", "json", "console"}, doc: "auto is console on a terminal, JSON otherwise.", field: func(c *config) any { return &c.LogFormat }},
+}
+
+// optionByKey returns the row, or nil.
+func optionByKey(key string) *option {
+	for _, o := range options {
+		if o.key == key {
+			return o
+		}
+	}
+	return nil
+}
+
+// keysBelow returns the next part of every key below a path: "" gives listen,
+// mount, bayeux, …
+func keysBelow(path string) []string {
+	prefix := path
+	if prefix != "" {
+		prefix += "."
+	}
+	var next []string
+	seen := map[string]bool{}
+	for _, o := range options {
+		rest, ok := strings.CutPrefix(o.key, prefix)
+		if !ok {
+			continue
+		}
+		part, _, _ := strings.Cut(rest, ".")
+		if !seen[part] {
+			seen[part] = true
+			next = append(next, part)
+		}
+	}
+	return next
+}

@@ -1,0 +1,344 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/channels"
+)
+
+// channelKinds are those whose times can be set (product.md §4); custom is every
+// other path below a root.
+var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "custom"}
+
+// validation collects what is wrong with a configuration.
+type validation struct {
+	c        *config
+	fs       faults
+	warnings faults
+	broken   map[string]bool // keys that could not be read at all
+}
+
+// validate checks what no single value shows; before are the faults found on
+// reading, which are not told again in other words.
+func (c *config) validate(before faults) (warnings, fs faults) {
+	v := &validation{c: c, broken: map[string]bool{}}
+	for _, f := range before {
+		v.broken[f.key] = true
+	}
+	v.table()
+	v.addresses()
+	v.store()
+	v.sizes()
+	v.origins()
+	v.open()
+	v.ages()
+	v.keys()
+	v.accounts()
+	return v.warnings, v.fs
+}
+
+func (v *validation) fault(key, format string, args ...any) {
+	if !v.broken[key] {
+		v.fs.add(v.c.at(key), key, format, args...)
+	}
+}
+
+// table checks choices and bounds, row by row.
+func (v *validation) table() {
+	for _, o := range options {
+		switch p := o.field(v.c).(type) {
+		case *string:
+			v.choice(o, *p)
+		case *[]string:
+			for _, item := range *p {
+				v.choice(o, item)
+			}
+		case *int:
+			v.bounds(o, int64(*p), func(n int64) any { return n })
+		case *size:
+			v.bounds(o, int64(*p), func(n int64) any { return size(n) })
+		case *time.Duration:
+			v.bounds(o, int64(*p), func(n int64) any { return showDuration(time.Duration(n)) })
+		}
+	}
+}
+
+func (v *validation) choice(o *option, text string) {
+	if len(o.choices) > 0 && !slices.Contains(o.choices, text) {
+		v.fault(o.key, "%q is none of %s%s", clip(text), strings.Join(o.choices, ", "), suggestion(text, o.choices))
+	}
+}
+
+func (v *validation) bounds(o *option, n int64, show func(int64) any) {
+	switch {
+	case n < o.low:
+		v.fault(o.key, "must be at least %v, is %v", show(o.low), show(n))
+	case o.high > 0 && n > o.high:
+		v.fault(o.key, "must be at most %v, is %v", show(o.high), show(n))
+	}
+}
+
+func (v *validation) addresses() {
+	c := v.c
+	for _, l := range [][2]string{{"listen", c.Listen}, {"admin.listen", c.AdminListen}} {
+		key, address := l[0], l[1]
+		if address == "" && key == "admin.listen" {
+			continue
+		}
+		_, port, err := net.SplitHostPort(address)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
+			v.fault(key, "%q is not host:port, such as 127.0.0.1:8000 or :8000", clip(address))
+		}
+	}
+	if c.AdminListen == c.Listen && c.AdminListen != "" && !strings.HasSuffix(c.Listen, ":0") {
+		v.fault("admin.listen", "is the public listener: metrics must not be public")
+	}
+	v.mount("mount", c.Mount)
+	for i, m := range c.Mounts {
+		v.mount("mounts", m)
+		if m == c.Mount || slices.Contains(c.Mounts[:i], m) {
+			v.fault("mounts", "%s is there twice", m)
+		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		v.fault("tls.cert", "tls.cert and tls.key belong together")
+	}
+	v.file("tls.cert", c.TLSCert)
+	v.file("tls.key", c.TLSKey)
+	if c.Bayeux.ClientJS != "builtin" {
+		v.file("bayeux.client_js", c.Bayeux.ClientJS)
+	}
+	if len(c.Bayeux.Transports) == 0 {
+		v.fault("bayeux.transports", "names no transport")
+	}
+}
+
+// reserved are paths the server uses itself.
+var reserved = []string{"/v1", "/api", "/try", "/metrics", "/healthz", "/readyz"}
+
+func (v *validation) mount(key, path string) {
+	name, err := channels.Parse(path)
+	switch {
+	case err != nil:
+		v.fault(key, "%q is not a path such as /faye", clip(path))
+	case slices.Contains(reserved, "/"+name.First()):
+		v.fault(key, "%s: /%s is taken by the server itself", path, name.First())
+	}
+}
+
+func (v *validation) file(key, path string) {
+	if path == "" {
+		return
+	}
+	if info, err := os.Stat(path); err != nil {
+		v.fault(key, "%s: %s", path, cause(err))
+	} else if !info.Mode().IsRegular() {
+		v.fault(key, "%s: is not a file", path)
+	}
+}
+
+func (v *validation) store() {
+	switch s := v.c.Store; {
+	case s == "":
+		v.fault("store", "is empty: name a folder, or memory:")
+	case s == "memory:":
+	case strings.HasPrefix(s, "redis") && strings.Contains(s, "://"), strings.HasPrefix(s, "rediss://"):
+		v.fault("store", "redis is not in this version: name a folder, or memory:")
+	case strings.Contains(s, "://"), s == "memory":
+		v.fault("store", "%q is neither a folder nor memory:", clip(s))
+	}
+}
+
+// sizes checks numbers against each other (decided.md 2).
+func (v *validation) sizes() {
+	l := &v.c.Limits
+	if l.Queue < 2*l.Message {
+		v.fault("limits.queue", "must be at least twice limits.message (%v), is %v", l.Message, l.Queue)
+	}
+	if l.Body < l.Message {
+		v.fault("limits.body", "must be at least limits.message (%v), is %v", l.Message, l.Body)
+	}
+	if l.Backlog < l.Message {
+		v.fault("limits.backlog", "must be at least limits.message (%v), is %v", l.Message, l.Backlog)
+	}
+}
+
+func (v *validation) origins() {
+	for _, o := range v.c.Origins {
+		u, err := url.Parse(o)
+		switch {
+		case o == "*":
+			v.fault("origins", "* is what an empty list means: leave it out")
+		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" || u.RawQuery != "" || u.User != nil:
+			v.fault("origins", "%q is not an origin such as https://example.com", clip(o))
+		}
+	}
+	for _, p := range v.c.TrustedProxies {
+		prefix, err := parsePrefix(p)
+		if err != nil {
+			v.fault("trusted_proxies", "%q is not an address or network such as 10.0.0.0/8", clip(p))
+		} else if prefix.Bits() == 0 {
+			v.warn("trusted_proxies", "%s believes everybody: each peer chooses its own address", p)
+		}
+	}
+}
+
+func (v *validation) warn(key, format string, args ...any) {
+	v.warnings.add(v.c.at(key), key, format, args...)
+}
+
+// parsePrefix reads a network, or an address as a network of one.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(address, address.BitLen()), nil
+	}
+	return netip.ParsePrefix(text)
+}
+
+func (v *validation) open() {
+	seen := map[string]bool{}
+	for _, o := range v.c.Channels.Open {
+		at := o.at
+		switch pattern, err := channels.ParsePattern(o.Pattern); {
+		case o.Pattern == "":
+			v.fs.add(at, "channels.open", "has no pattern")
+		case err != nil:
+			v.fs.add(at, "channels.open", "%q is not a channel or pattern such as /demo/**", clip(o.Pattern))
+		case pattern.First() == "meta" || pattern.First() == "service":
+			v.fs.add(at, "channels.open", "%s: /meta and /service belong to the protocol", o.Pattern)
+		case seen[o.Pattern]:
+			v.fs.add(at, "channels.open", "%s is there twice", o.Pattern)
+		}
+		seen[o.Pattern] = true
+		who := []string{"anyone", "session", "server"}
+		if !slices.Contains(who, o.Publish) {
+			v.fs.add(at, "channels.open", "publish: %q is none of %s%s", clip(o.Publish), strings.Join(who, ", "), suggestion(o.Publish, who))
+		}
+		if o.History < 0 {
+			v.fs.add(at, "channels.open", "history: must be at least 0s, is %v", o.History)
+		}
+	}
+}
+
+func (v *validation) ages() {
+	for _, group := range []struct {
+		key  string
+		ages map[string]kindAge
+	}{{"channels.retention", v.c.Channels.Retention}, {"channels.catchup.max", v.c.Channels.CatchupMax}} {
+		for _, kind := range channelKinds {
+			if age, ok := group.ages[kind]; ok && age.Age <= 0 {
+				v.fs.add(age.at, group.key+"."+kind, "must be more than 0s, is %v", age.Age)
+			}
+		}
+	}
+}
+
+// secret checks one secret; required says it may not be empty.
+func (v *validation) secret(at place, key string, s broker.Secret) {
+	if v.broken[key] {
+		return
+	}
+	if s == "" {
+		v.fs.add(at, key, "is missing")
+		return
+	}
+	if strings.HasPrefix(s.Reveal(), "-----BEGIN") {
+		v.fs.add(at, key, "is a PEM key, not a shared secret")
+		return
+	}
+	if text := secretFault(s); text != "" {
+		if v.c.Sandbox {
+			v.warnings.add(at, key, "%s", text)
+			return
+		}
+		v.fs.add(at, key, "%s: put in the output of `openssl rand -base64 32`", text)
+	}
+}
+
+func (v *validation) keys() {
+	k := &v.c.Keys
+	if k.IdentitySecret == "" && len(k.Roots) == 0 {
+		return // made at first start (decided.md 23)
+	}
+	v.secret(v.c.at("keys.identity_secret"), "keys.identity_secret", k.IdentitySecret)
+	if len(k.Roots) == 0 {
+		v.fault("keys.roots", "is missing: identity_secret and roots belong together")
+		return
+	}
+	signing, seen := 0, map[int]bool{}
+	for i, r := range k.Roots {
+		switch {
+		case r.KID < 0 || r.KID > 15:
+			v.fs.add(r.at, "keys.roots", "kid: must be 0 to 15")
+		case seen[r.KID]:
+			v.fs.add(r.at, "keys.roots", "kid %d is there twice", r.KID)
+		}
+		seen[r.KID] = true
+		if r.Sign {
+			signing++
+		}
+		v.secret(r.at, fmt.Sprintf("keys.roots[%d].secret", i), r.Secret)
+		if r.Secret != "" && r.Secret == k.IdentitySecret {
+			v.fs.add(r.at, "keys.roots", "secret: is the identity secret; each must have its own")
+		}
+	}
+	if signing != 1 {
+		v.fault("keys.roots", "%d have sign: true, must be exactly one", signing)
+	}
+}
+
+func (v *validation) accounts() {
+	ids, names := map[int]bool{}, map[string]bool{}
+	for i, a := range v.c.Accounts {
+		if len(a.Apps) == 0 {
+			v.fs.add(a.at, "accounts", "an account without apps does nothing")
+		}
+		for j, app := range a.Apps {
+			key := fmt.Sprintf("accounts[%d].apps[%d]", i, j)
+			if app.ID < 0 || app.ID > 1<<32-1 {
+				v.fs.add(app.at, key, "id: must be a number from 0 to 4294967295")
+			} else if ids[app.ID] {
+				v.fs.add(app.at, key, "id %d is there twice", app.ID)
+			}
+			if text := nameFault(app.Name); text != "" {
+				v.fs.add(app.at, key, "name: %s", text)
+			} else if names[app.Name] {
+				v.fs.add(app.at, key, "name %s is there twice", app.Name)
+			}
+			ids[app.ID], names[app.Name] = true, true
+			v.secret(app.at, key+".app_key", app.AppKey)
+			v.secret(app.at, key+".token_secret", app.TokenSecret)
+			if app.AppKey != "" && app.AppKey == app.TokenSecret {
+				v.fs.add(app.at, key, "app_key and token_secret must differ")
+			}
+		}
+	}
+}
+
+// nameFault says what is wrong with an application's name. It is the user of
+// HTTP Basic and a word of an Authorization header.
+func nameFault(name string) string {
+	if name == "" {
+		return "is missing"
+	}
+	if len(name) > 64 {
+		return "is longer than 64 bytes"
+	}
+	for _, c := range []byte(name) {
+		if c <= ' ' || c >= 0x7f || c == ':' {
+			return "must be of printable ASCII without spaces and colons"
+		}
+	}
+	return ""
+}

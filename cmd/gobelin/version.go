@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker (make build).
+var version = ""
+
+func newVersionCommand() *cobra.Command {
+	var modules bool
+	c := &cobra.Command{
+		Use:   "version",
+		Short: "Version, commit, Go and modules",
+		Example: `  gobelin version
+  gobelin version --modules`,
+		Args: cobra.NoArgs,
+		RunE: work(func(c *cobra.Command, _ []string) error {
+			printVersion(c.OutOrStdout(), modules)
+			return nil
+		}),
+	}
+	c.Flags().BoolVar(&modules, "modules", false, "list the modules it is built of")
+	return c
+}
+
+func printVersion(w io.Writer, modules bool) {
+	info, _ := debug.ReadBuildInfo()
+	name, commit := version, ""
+	if info != nil {
+		if name == "" {
+			name = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = " commit " + s.Value
+			}
+		}
+	}
+	if name == "" || name == "(devel)" {
+		name = "development"
+	}
+	fmt.Fprintf(w, "gobelin %s%s %s %s/%s\n", name, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if !modules || info == nil {
+		return
+	}
+	for _, m := range info.Deps {
+		if m.Replace != nil {
+			m = m.Replace
+		}
+		fmt.Fprintf(w, "%s %s\n", m.Path, m.Version)
+	}
+}

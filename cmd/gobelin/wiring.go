@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/bayeux/browser"
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/api"
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/disk"
+	"github.com/gobelin-broker/gobelin/store/memory"
+	"go.uber.org/zap"
+)
+
+// openStore opens the store a configuration names.
+func openStore(ctx context.Context, c *config, log *zap.Logger) (store.Store, error) {
+	if c.Store == "memory:" {
+		return memory.New(memory.Options{Log: log.Named("store")}), nil
+	}
+	if err := os.MkdirAll(c.Store, 0o700); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	floor := int64(c.DiskFloor)
+	if floor == 0 {
+		floor = -1 // to the store zero is its default
+	}
+	return disk.Open(ctx, c.Store, disk.Options{Small: c.DiskMemory == "small", Floor: floor, Log: log.Named("store")})
+}
+
+// brokerOptions fills in the broker's options from a valid configuration.
+func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *zap.Logger) (broker.Options, error) {
+	ring, err := c.keyring()
+	if err != nil {
+		return broker.Options{}, err
+	}
+	o := broker.Options{
+		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
+		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, Mount: c.Mount,
+		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience},
+		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
+		Limits: broker.Limits{
+			Message: int(c.Limits.Message), Body: int(c.Limits.Body), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
+			Subscriptions: c.Limits.Subscriptions, Channel: c.Limits.Channel, Segments: c.Limits.Segments,
+			History: c.Limits.History, Objects: c.Limits.Objects, Backlog: int(c.Limits.Backlog),
+		},
+	}
+	for _, rule := range c.Channels.Open {
+		pattern, err := channels.ParsePattern(rule.Pattern)
+		if err != nil {
+			return broker.Options{}, fmt.Errorf("channels.open: %s: %w", rule.Pattern, err)
+		}
+		o.Open = append(o.Open, broker.OpenPrefix{Pattern: pattern, Publish: rule.Publish, History: rule.History})
+	}
+	return o, nil
+}
+
+// kinds returns the channel kinds whose times are set.
+func (c *config) kinds() map[string]broker.KindOptions {
+	set := map[string]broker.KindOptions{}
+	for kind, age := range c.Channels.Retention {
+		o := set[kind]
+		o.Retention = age.Age
+		set[kind] = o
+	}
+	for kind, age := range c.Channels.CatchupMax {
+		o := set[kind]
+		o.Catchup = age.Age
+		set[kind] = o
+	}
+	return set
+}
+
+// bayeuxOptions fills in the endpoint's options from a valid configuration.
+func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
+	l := &c.Limits
+	o := bayeux.Options{
+		Mount: c.Mount, Timeout: c.Bayeux.Timeout, Interval: c.Bayeux.Interval, MaxInterval: c.Bayeux.MaxInterval,
+		Ping: c.Bayeux.IdlePing, PongWait: c.Bayeux.PongWait, AckPing: c.Bayeux.Ping,
+		Transports: c.Bayeux.Transports, Origins: c.Origins, Script: script,
+		Scripts: map[string][]byte{"history.js": browser.HistoryJS},
+		Logger:  log.Named("bayeux"),
+		Limits: bayeux.Limits{
+			Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth, Channel: l.Channel, Segments: l.Segments,
+			SubscriptionList: l.SubscriptionList, Queue: int(l.Queue), QueueMessages: l.QueueMessages, Stall: l.Stall,
+			SessionsPerAddr: l.SessionsPerIP, HandshakesPerAddr: float64(l.HandshakesPerIP), HandshakeBurst: l.HandshakeBurst,
+			RequestsPerSession: float64(l.RequestsPerSession), RequestBurst: l.Burst,
+			PublishPerSession: float64(l.PublishPerSession), PublishBurst: l.Burst,
+		},
+	}
+	o.TrustedProxies = c.proxies()
+	return o
+}
+
+// proxies returns the networks whose word on a peer's address is believed.
+func (c *config) proxies() []netip.Prefix {
+	var all []netip.Prefix
+	for _, text := range c.TrustedProxies {
+		if p, err := parsePrefix(text); err == nil { // validate has refused others
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// clientScript returns what <mount>/client.js serves.
+func clientScript(c *config) ([]byte, error) {
+	if c.Bayeux.ClientJS == "builtin" {
+		return browser.ClientJS, nil
+	}
+	script, err := os.ReadFile(c.Bayeux.ClientJS)
+	if err != nil {
+		return nil, fmt.Errorf("bayeux.client_js: %w", err)
+	}
+	return script, nil
+}
+
+// apiHandler returns the HTTP surfaces /v1 and /api.
+func apiHandler(c *config, b *broker.Broker, log *zap.Logger) http.Handler {
+	return api.New(b.Service(), api.Options{Logger: log.Named("api")})
+}
