@@ -59,6 +59,7 @@ type ObjectPatch struct {
 
 // ObjectQuery selects a page of an application's objects.
 type ObjectQuery struct {
+	ID    string // this one only, and no other field but Type counts; empty: all
 	After string // ids after this one; empty: from the first
 	Type  string // TypeLive, TypeVideo, or empty for both
 	Limit int    // 1 to 1,000

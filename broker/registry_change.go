@@ -146,6 +146,9 @@ const maxScan = 10 * maxList
 // list returns a page of an application's objects. A page can be short, even
 // empty, and still have a Next.
 func (r *registry) list(ctx context.Context, app *Application, q ObjectQuery) (ObjectPage, error) {
+	if q.ID != "" {
+		return r.listOne(ctx, app, q)
+	}
 	limit := min(max(q.Limit, 1), maxList)
 	prefix := objectKey(app.ID, "")
 	after := ""
@@ -182,4 +185,16 @@ func (r *registry) list(ctx context.Context, app *Application, q ObjectQuery) (O
 	}
 	page.Next = after[len(prefix):]
 	return page, nil
+}
+
+// listOne returns a page of one object at most. It is answered from the cache.
+func (r *registry) listOne(ctx context.Context, app *Application, q ObjectQuery) (ObjectPage, error) {
+	o, err := r.get(ctx, app, q.ID)
+	switch {
+	case errors.Is(err, ErrNoObject) || (err == nil && q.Type != "" && q.Type != o.Type):
+		return ObjectPage{}, nil
+	case err != nil:
+		return ObjectPage{}, err
+	}
+	return ObjectPage{Objects: []*Object{o}}, nil
 }

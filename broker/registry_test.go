@@ -587,6 +587,10 @@ func TestRegistryList(t *testing.T) {
 	}
 	require.Equal(t, all[1:], walk(ObjectQuery{Limit: 4, Type: TypeLive}))
 	require.Equal(t, all[:1], walk(ObjectQuery{Limit: 4, Type: TypeVideo}))
+	require.Equal(t, all[:1], walk(ObjectQuery{ID: "film"}))
+	require.Equal(t, all[:1], walk(ObjectQuery{ID: "film", Type: TypeVideo}))
+	require.Empty(t, walk(ObjectQuery{ID: "film", Type: TypeLive}))
+	require.Empty(t, walk(ObjectQuery{ID: "live3"}))
 }
 
 func TestFlightsShareOneRead(t *testing.T) {

@@ -1,0 +1,221 @@
+package api
+
+import (
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
+	"go.uber.org/zap"
+)
+
+// Options says how the HTTP surfaces behave.
+type Options struct {
+	// Logger is required.
+	Logger *zap.Logger
+	// MaxBody bounds a request body in bytes. Default 4 MiB. Larger ones let a
+	// peer hold that much memory with one request.
+	MaxBody int
+	// Depth bounds the nesting of JSON. Default 128.
+	Depth int
+	// Batch bounds the messages of one publish request. Default 100.
+	Batch int
+	// Origins are the pages that browsers may call from, such as
+	// "https://shop.example"; empty: all, which is safe because no cookie counts.
+	Origins []string
+	// RealtimeURL is the Bayeux endpoint told to clients; empty: made from the
+	// request's host and Mount.
+	RealtimeURL string
+	// Mount is the Bayeux endpoint's path. Default "/faye".
+	Mount string
+	// RequestRate and PublishRate bound requests and published messages per second
+	// of one credential, or of one address for callers without a good one; 0: no
+	// bound. security.md §3 ships 200 and 100.
+	RequestRate, PublishRate float64
+	// Burst is how many may come at once. Default 1,000; never below Batch.
+	Burst int
+	// BodyTimeout bounds how long a body may take to arrive. Default 15 s.
+	BodyTimeout time.Duration
+	// ClientAddr tells a caller's address, after trusted proxies; nil: the
+	// connection's.
+	ClientAddr func(*http.Request) string
+	// Observe, when not nil, hears of each request answered: the route's pattern,
+	// the HTTP status, how long it took. It must not block.
+	Observe func(route string, status int, took time.Duration)
+}
+
+func (o Options) withDefaults() Options {
+	set := func(p *int, d int) {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	set(&o.MaxBody, 4<<20)
+	set(&o.Depth, 128)
+	set(&o.Batch, 100)
+	set(&o.Burst, 1000)
+	o.Burst = max(o.Burst, o.Batch)
+	if o.Mount == "" {
+		o.Mount = "/faye"
+	}
+	if o.BodyTimeout == 0 {
+		o.BodyTimeout = 15 * time.Second
+	}
+	if o.ClientAddr == nil {
+		o.ClientAddr = connectionAddr
+	}
+	return o
+}
+
+// api is the handler of all surfaces. It is immutable but for its limiter.
+type api struct {
+	Options
+	service Service
+	limiter *limiter
+	scans   chan struct{} // a token for each listing of everything under way
+}
+
+// handler answers one request of a surface. who is nil for a caller without a
+// credential.
+type handler func(a *api, r *http.Request, who *broker.Identity) (reply, error)
+
+// route is a path with a handler for each method.
+type route struct {
+	path    string
+	methods map[string]handler
+	form    form
+}
+
+// routes are all that is served here.
+var routes = slices.Concat(objectRoutes, publishRoutes, commentRoutes, listRoutes)
+
+// New returns a handler for the paths below /v1/ and /api/.
+func New(b Service, o Options) http.Handler {
+	a := &api{Options: o.withDefaults(), service: b, scans: make(chan struct{}, maxScans)}
+	a.limiter = newLimiter(a.RequestRate, a.PublishRate, a.Burst)
+	mux := http.NewServeMux()
+	for _, rt := range routes {
+		mux.Handle(rt.path, a.serve(rt))
+	}
+	// What is not there is said in the surface's own form.
+	mux.Handle("/v1/", a.serve(route{path: "/v1/", form: v1Form}))
+	mux.Handle("/api/", a.serve(route{path: "/api/", form: listForm}))
+	return mux
+}
+
+// serve answers the requests of one route.
+func (a *api) serve(rt route) http.Handler {
+	allow := allowed(rt.methods)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		out := &writer{ResponseWriter: w, form: rt.form, log: a.Logger, route: rt.path}
+		defer a.finish(out, rt.path, start)
+		a.allowOrigin(w.Header(), r)
+		if r.Method == http.MethodOptions && rt.methods != nil {
+			preflight(out, allow)
+			return
+		}
+		// The body is bounded also for those who are refused: net/http reads some
+		// of the rest before it uses the connection again.
+		r.Body = http.MaxBytesReader(w, r.Body, int64(a.MaxBody))
+		a.limitBodyTime(w)
+		answer, err := a.answer(rt, r, allow)
+		if err != nil {
+			out.refuse(err)
+			return
+		}
+		out.send(answer)
+	})
+}
+
+// answer finds out who calls and calls the method's handler.
+func (a *api) answer(rt route, r *http.Request, allow string) (reply, error) {
+	who, err := a.identify(r)
+	if err != nil {
+		return reply{}, err
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	h := rt.methods[method]
+	switch {
+	case rt.methods == nil:
+		return reply{}, &broker.Error{Result: 4004, Text: "no such endpoint"}
+	case h == nil:
+		return reply{}, &methodError{allow: allow}
+	}
+	return h(a, r, who)
+}
+
+// identify verifies the caller's credential and charges the request to it; who
+// has none, or a bad one, is charged by address. nil: none was given.
+func (a *api) identify(r *http.Request) (*broker.Identity, error) {
+	headers := r.Header.Values("Authorization")
+	switch len(headers) {
+	case 0:
+		return nil, a.limiter.request(addressKey(a.ClientAddr(r)))
+	case 1:
+	default:
+		return nil, &broker.Error{Result: 4000, Text: "more than one Authorization header"}
+	}
+	who, err := a.service.Authorize(headers[0])
+	if err != nil {
+		if limited := a.limiter.request(addressKey(a.ClientAddr(r))); limited != nil {
+			return nil, limited
+		}
+		return nil, err
+	}
+	return who, a.limiter.request(credentialKey(headers[0]))
+}
+
+// chargePublish charges n messages to the caller of r.
+func (a *api) chargePublish(r *http.Request, n int) error {
+	key := addressKey(a.ClientAddr(r))
+	if h := r.Header.Get("Authorization"); h != "" {
+		key = credentialKey(h)
+	}
+	return a.limiter.publish(key, n)
+}
+
+// finish ends a request: a panic is logged and answered as far as that is still
+// possible, and touches no other request.
+func (a *api) finish(out *writer, path string, start time.Time) {
+	if p := recover(); p != nil {
+		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares so
+			panic(p)
+		}
+		a.Logger.Error("panic in a request", zap.String("route", path), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+		out.refuse(&broker.Error{Result: 5000, Text: "internal server error"})
+	}
+	if a.Observe != nil {
+		a.Observe(path, out.status, time.Since(start))
+	}
+}
+
+// allowed returns the methods of a route as the header Allow has them.
+func allowed(methods map[string]handler) string {
+	var all []string
+	for m := range methods {
+		all = append(all, m)
+		if m == http.MethodGet {
+			all = append(all, http.MethodHead)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(append(all, http.MethodOptions), ", ")
+}
+
+// atLeast refuses callers below a level on an object; objectID "" is what belongs
+// to the application as a whole, so to admins and the server.
+func atLeast(level broker.Role, who *broker.Identity, objectID string) error {
+	if who == nil {
+		return &broker.Error{Result: 4001, Text: "unauthorized: a token or the server key is required"}
+	}
+	if who.LevelFor(who.App.ID, objectID) < level {
+		return &broker.Error{Result: 4003, Text: "forbidden: the credential does not allow this here"}
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+// Package api answers HTTP: the broker's own /v1 endpoints (product.md §9) and
+// those of the systems whose clients it serves, one file per surface.
+//
+//	request ── origin.go ── rate.go ── route by path and method ── surface
+//	            (CORS)     (429, 401)      (404, 405)                │
+//	                                                                 ▼
+//	reply.go ◄── *broker.Error or a value ◄── Service (the broker) ◄── body.go
+//
+// A surface takes a request apart, checks that the caller may act on the object
+// at all, calls the Service and returns what to answer; it never writes to the
+// connection itself. Bodies are read exactly: names are case-sensitive,
+// duplicates and unknown fields are refused, data stays the bytes that were sent.
+//
+// Rights: what belongs to an object needs a level on it (broker.Identity.LevelFor);
+// roles up to broadcaster have one on their token's object only, and get 403 for
+// any other before anybody looks whether it exists. Ids in bodies never widen a
+// token (security.md §4.3, 38). The control root is shown from admin up.
+//
+// Goroutines: none of its own; each request runs in the server's. Locks: the rate
+// limiter's, held for a map look-up and never while something is called.
+//
+// Nothing here logs a header, a query or a body.
+package api

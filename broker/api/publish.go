@@ -1,0 +1,221 @@
+package api
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"net/http"
+	"strconv"
+
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/exact"
+)
+
+// publishRoutes are the two forms of publishing (product.md §9).
+var publishRoutes = []route{
+	{path: "/v1/objects/{id}/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishOne}},
+	{path: "/v1/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishBatch}},
+}
+
+// messageView is a message that was taken.
+type messageView struct {
+	ID   string `json:"id"`
+	Time int64  `json:"time"` // ms since 1970, by the store's clock
+}
+
+// publishOne: POST /v1/objects/{id}/publish {"channel","data"}. It answers once
+// the message is in history.
+func publishOne(a *api, r *http.Request, who *broker.Identity) (reply, error) {
+	id := r.PathValue("id")
+	if err := atLeast(broker.RoleBroadcaster, who, id); err != nil {
+		return reply{}, err
+	}
+	body, err := a.readBody(r)
+	if err != nil {
+		return reply{}, err
+	}
+	members, err := exact.Members(body, a.Depth)
+	if err != nil {
+		return reply{}, a.bodyError("body", err)
+	}
+	// An object_id here would be another name for what the path says.
+	p, err := publication("", members, []string{"channel", "data"}, []string{"object_id"})
+	if err != nil {
+		return reply{}, err
+	}
+	p.ObjectID = id
+	if err := a.chargePublish(r, 1); err != nil {
+		return reply{}, err
+	}
+	pubs := []broker.Publication{p}
+	if err := a.bindKey(r, who, "/v1/objects/"+id+"/publish", body, pubs); err != nil {
+		return reply{}, err
+	}
+	done := a.service.Publish(r.Context(), who, pubs)[0]
+	if done.Err != nil {
+		return reply{}, done.Err
+	}
+	return reply{http.StatusOK, struct {
+		Result int `json:"result"`
+		messageView
+	}{0, messageView{done.ID, done.Time}}}, nil
+}
+
+// publishBatch: POST /v1/publish {"messages":[…]}, over objects and open channels,
+// with one result each in order. A fault in the form of one refuses all; a
+// refusal or failure of one leaves the others. Without a credential only open
+// channels can be named.
+func publishBatch(a *api, r *http.Request, who *broker.Identity) (reply, error) {
+	body, err := a.readBody(r)
+	if err != nil {
+		return reply{}, err
+	}
+	pubs, err := a.batch(body)
+	if err != nil {
+		return reply{}, err
+	}
+	for _, p := range pubs {
+		if who == nil && p.ObjectID != "" {
+			return reply{}, atLeast(broker.RoleBroadcaster, who, p.ObjectID)
+		}
+	}
+	if err := a.chargePublish(r, len(pubs)); err != nil {
+		return reply{}, err
+	}
+	if err := a.bindKey(r, who, "/v1/publish", body, pubs); err != nil {
+		return reply{}, err
+	}
+	answer := struct {
+		Result  int   `json:"result"`
+		Results []any `json:"results"`
+	}{Results: make([]any, len(pubs))}
+	// What the caller may not do at all is not shown to the broker.
+	var allowed []broker.Publication
+	var places []int
+	for i, p := range pubs {
+		if p.ObjectID != "" {
+			if err := atLeast(broker.RoleBroadcaster, who, p.ObjectID); err != nil {
+				answer.Results[i] = v1Form(broker.AsError(err))
+				continue
+			}
+		}
+		allowed, places = append(allowed, p), append(places, i)
+	}
+	if len(allowed) == 0 {
+		return reply{http.StatusOK, answer}, nil
+	}
+	w := writer{log: a.Logger, route: "/v1/publish"}
+	for i, done := range a.service.Publish(r.Context(), who, allowed) {
+		if done.Err != nil {
+			answer.Results[places[i]] = v1Form(w.shown(done.Err))
+		} else {
+			answer.Results[places[i]] = messageView{done.ID, done.Time}
+		}
+	}
+	return reply{http.StatusOK, answer}, nil
+}
+
+// batch reads the messages of a batch.
+func (a *api) batch(body []byte) ([]broker.Publication, error) {
+	f, err := a.object(body, []string{"messages"}, nil)
+	if err != nil {
+		return nil, err
+	}
+	raw, there := f["messages"]
+	if !there {
+		return nil, badRequest("messages is required")
+	}
+	if raw[0] != '[' {
+		return nil, badRequest("messages must be an array")
+	}
+	elements, err := exact.Elements(raw, a.Batch)
+	if err != nil {
+		return nil, &broker.Error{Result: 4013, Text: "more messages than one request may have"}
+	}
+	if len(elements) == 0 {
+		return nil, badRequest("messages must not be empty")
+	}
+	pubs := make([]broker.Publication, len(elements))
+	for i, e := range elements {
+		where := "messages[" + strconv.Itoa(i) + "]: "
+		members, err := exact.Members(e, a.Depth)
+		if err != nil {
+			return nil, a.bodyError(where[:len(where)-2], err)
+		}
+		if pubs[i], err = publication(where, members, []string{"object_id", "channel", "data"}, nil); err != nil {
+			return nil, err
+		}
+		if pubs[i].ObjectID == "" && pubs[i].Channel[0] != '/' {
+			return nil, badRequest("%sobject_id is required, or a whole channel name that begins with a slash", where)
+		}
+	}
+	return pubs, nil
+}
+
+// publication reads one message; where names it in a refusal.
+func publication(where string, members []exact.Member, known, ignored []string) (p broker.Publication, err error) {
+	f, err := pick(where, members, known, ignored)
+	if err != nil {
+		return p, err
+	}
+	p.ObjectID, _, err = f.text("object_id")
+	if err == nil {
+		p.Channel, _, err = f.text("channel")
+	}
+	if err != nil {
+		return p, badRequest("%s%s", where, err)
+	}
+	if p.Channel == "" {
+		return p, badRequest("%schannel is required", where)
+	}
+	data, there := f["data"]
+	if !there {
+		return p, badRequest("%sdata is required", where)
+	}
+	// The broker keeps it: a copy does not hold the whole body with it.
+	p.Data = bytes.Clone(data)
+	return p, nil
+}
+
+// bindKey gives the messages of a request with an Idempotency-Key their nonces
+// and refuses a key that came with another request (decided.md 19).
+func (a *api) bindKey(r *http.Request, who *broker.Identity, path string, body []byte, pubs []broker.Publication) error {
+	keys := r.Header.Values("Idempotency-Key")
+	if len(keys) == 0 {
+		return nil
+	}
+	if len(keys) > 1 || !visible(keys[0]) {
+		return badRequest("Idempotency-Key must be one text of 1 to 255 visible ASCII characters")
+	}
+	if who == nil {
+		return &broker.Error{Result: 4001, Text: "unauthorized: Idempotency-Key needs a token or the server key"}
+	}
+	key := keys[0]
+	if who.Role < broker.RoleAdmin {
+		// Else one object's broadcaster could spoil the keys of another's, or of
+		// the backend. The zero byte cannot be sent in a header.
+		key = who.ChannelID + "\x00" + key
+	}
+	h := sha256.New()
+	h.Write([]byte(path + "\n"))
+	h.Write(body)
+	if err := a.service.Remember(r.Context(), who.App.ID, key, [32]byte(h.Sum(nil))); err != nil {
+		return err
+	}
+	for i := range pubs {
+		pubs[i].Nonce = broker.PublicationNonce(who.App.ID, key, i)
+	}
+	return nil
+}
+
+// visible reports whether s is 1 to 255 visible ASCII characters.
+func visible(s string) bool {
+	if s == "" || len(s) > 255 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,130 @@
+package api
+
+import (
+	"container/list"
+	"crypto/sha256"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// maxBuckets bounds the callers whose rates are remembered. Beyond it the one
+// seen longest ago is forgotten, which gives it a full bucket again: an attacker
+// needs that many addresses to profit.
+const maxBuckets = 100_000
+
+// limiter bounds the rate of each caller (security.md §3). A nil one allows
+// everything. Its methods may be called by many goroutines at once.
+type limiter struct {
+	requests, publishes rate.Limit // 0: no bound
+	burst               int
+
+	mu    sync.Mutex
+	byKey map[callerKey]*list.Element // guarded by mu
+	order *list.List                  // guarded by mu; of *bucket, the one seen last in front
+}
+
+// callerKey is a credential or an address, hashed: the key of a map must not be
+// as long as a peer likes, nor hold a token.
+type callerKey [16]byte
+
+// bucket holds a caller's limiters, which are safe for concurrent use.
+type bucket struct {
+	key                 callerKey
+	requests, publishes *rate.Limiter
+}
+
+func newLimiter(requests, publishes float64, burst int) *limiter {
+	if requests <= 0 && publishes <= 0 {
+		return nil
+	}
+	unbounded := func(r float64) rate.Limit {
+		if r <= 0 {
+			return rate.Inf
+		}
+		return rate.Limit(r)
+	}
+	return &limiter{
+		requests: unbounded(requests), publishes: unbounded(publishes), burst: burst,
+		byKey: map[callerKey]*list.Element{}, order: list.New(),
+	}
+}
+
+// request charges one request, or refuses it with a *limitError.
+func (l *limiter) request(key callerKey) error {
+	if l == nil {
+		return nil
+	}
+	return take(l.find(key).requests, 1)
+}
+
+// publish charges n messages, or refuses them with a *limitError.
+func (l *limiter) publish(key callerKey, n int) error {
+	if l == nil {
+		return nil
+	}
+	return take(l.find(key).publishes, n)
+}
+
+// take takes n from a bucket if they are there now; else it says when.
+func take(b *rate.Limiter, n int) error {
+	now := time.Now()
+	r := b.ReserveN(now, n)
+	if !r.OK() {
+		return &limitError{after: time.Second}
+	}
+	wait := r.DelayFrom(now)
+	if wait == 0 {
+		return nil
+	}
+	r.CancelAt(now)
+	return &limitError{after: wait}
+}
+
+// find returns a caller's bucket, a full one for a new caller.
+func (l *limiter) find(key callerKey) *bucket {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.byKey[key]; e != nil {
+		l.order.MoveToFront(e)
+		return e.Value.(*bucket)
+	}
+	b := &bucket{key: key, requests: rate.NewLimiter(l.requests, l.burst), publishes: rate.NewLimiter(l.publishes, l.burst)}
+	l.byKey[key] = l.order.PushFront(b)
+	if l.order.Len() > maxBuckets {
+		delete(l.byKey, l.order.Remove(l.order.Back()).(*bucket).key)
+	}
+	return b
+}
+
+// credentialKey is the caller who sends this Authorization header.
+func credentialKey(header string) callerKey { return hashKey("c", header) }
+
+// addressKey is the caller at an address; a network of IPv6 is one caller, for
+// one customer has 2^64 addresses there.
+func addressKey(addr string) callerKey {
+	if ip, err := netip.ParseAddr(addr); err == nil && ip.Is6() && !ip.Is4In6() {
+		if net64, err := ip.WithZone("").Prefix(64); err == nil {
+			addr = net64.String()
+		}
+	}
+	return hashKey("a", addr)
+}
+
+func hashKey(kind, text string) callerKey {
+	sum := sha256.Sum256([]byte(kind + text))
+	return callerKey(sum[:16])
+}
+
+// connectionAddr is the address of a request's connection, without the port.
+func connectionAddr(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
