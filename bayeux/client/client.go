@@ -249,37 +249,36 @@ func (c *Client) Stats() Stats {
 // setState notes a change and tells OnState, in order with the messages.
 func (c *Client) setState(s State, err error) {
 	c.mu.Lock()
-	changed := c.state != s && c.state != Closed
-	if changed {
-		c.changeLocked(s)
-	}
-	c.mu.Unlock()
-	if changed {
-		c.inbox.pushState(s, err)
-	}
+	defer c.mu.Unlock()
+	c.changeLocked(s, err)
 }
 
-func (c *Client) changeLocked(s State) {
+// changeLocked queues the change under the lock, so that two goroutines cannot
+// tell theirs in the wrong order.
+func (c *Client) changeLocked(s State, err error) {
+	if c.state == s || c.state == Closed {
+		return
+	}
 	if s == Connected {
 		close(c.up)
 	} else if c.state == Connected {
 		c.up = make(chan struct{})
 	}
 	c.state = s
+	c.inbox.pushState(s, err)
 }
 
 // heard notes that the server lives: on a link that resumes a session, the first
 // thing it says makes the client connected.
 func (c *Client) heard() {
 	c.mu.Lock()
-	up := c.ready && c.state == Connecting
-	c.mu.Unlock()
-	if up {
-		c.setState(Connected, nil)
+	defer c.mu.Unlock()
+	if c.ready && c.state == Connecting {
+		c.changeLocked(Connected, nil)
 	}
 }
 
-// messageID returns the next id: letters and digits only, and this client's own
+// messageIDLocked returns the next id: letters and digits only, and this client's own
 // across its sessions.
 func (c *Client) messageIDLocked() (string, uint64) {
 	c.seq++

@@ -45,8 +45,8 @@
 //
 // # Locks
 //
-// Client.mu and inbox.mu are never held together, nor while calling a handler or
-// the network.
+// Client.mu before inbox.mu; neither is held while calling a handler or the
+// network, or while waiting.
 //
 // # Caveats
 //
@@ -59,6 +59,9 @@
 //   - When the session was lost between a publish and its answer, the publish is
 //     sent again on the next session, where the server cannot recognise it:
 //     at least once. Put an id of your own into the data where that matters.
+//   - Over long-polling, a client that resumes its session stays Connecting until
+//     its poll is answered, which a quiet server holds for advice.timeout; what is
+//     published and delivered goes through meanwhile.
 //   - Message.Data and Message.Ext alias the frame they came in; copy a small one
 //     that is kept for long out of a big frame.
 package client
