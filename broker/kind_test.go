@@ -1,0 +1,67 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/catchup"
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/stretchr/testify/require"
+)
+
+func TestKinds(t *testing.T) {
+	k, err := newKinds(map[string]KindOptions{
+		"all_json": {Catchup: time.Hour},
+		"events":   {Catchup: 90 * 24 * time.Hour, Retention: 48 * time.Hour},
+		"custom":   {Retention: time.Minute, Length: 5},
+	}, 1000)
+	require.NoError(t, err)
+	f := func(sub, name string, catch, keep time.Duration, length int) {
+		t.Helper()
+		row := k.of(mustName(t, sub))
+		require.NotNil(t, row, sub)
+		require.Equal(t, name, row.name)
+		require.Equal(t, catch, row.catchup, sub)
+		require.Equal(t, keep+catchup.Grace, row.limits.Age, sub)
+		require.Equal(t, length, row.limits.Length, sub)
+	}
+	f("/all_json", "all_json", time.Hour, 24*time.Hour, 1000)
+	f("/promoted_html", "promoted_html", 24*time.Hour, 24*time.Hour, 1000)
+	f("/events", "events", 48*time.Hour, 48*time.Hour, 1000) // never longer than what is kept
+	f("/chat", "custom", time.Minute, time.Minute, 5)
+	f("/a/b/c", "custom", time.Minute, time.Minute, 5)
+	for _, sub := range []string{"/a/b/c/d", "/all_json/x", "/events/a"} {
+		require.Nil(t, k.of(mustName(t, sub)), sub)
+	}
+	require.True(t, k.of(mustName(t, "/accumulate/x")).closed)
+	require.True(t, k.of(mustName(t, "/stats/live")).closed)
+
+	_, err = newKinds(map[string]KindOptions{"nope": {Length: 1}}, 1000)
+	require.ErrorContains(t, err, `"nope" is not a kind of channel that can be set`)
+	_, err = newKinds(map[string]KindOptions{"stats": {Length: 1}}, 1000)
+	require.Error(t, err)
+}
+
+func TestCovers(t *testing.T) {
+	f := func(p, q string, want bool) {
+		t.Helper()
+		a, err := channels.ParsePattern(p)
+		require.NoError(t, err)
+		b, err := channels.ParsePattern(q)
+		require.NoError(t, err)
+		require.Equal(t, want, covers(a, b), "%s covers %s", p, q)
+	}
+	f("/**", "/*", true)
+	f("/**", "/**", true)
+	f("/**", "/a/b/**", true)
+	f("/*", "/**", false)
+	f("/*", "/*", true)
+	f("/a/**", "/a/*", true)
+	f("/a/**", "/a/**", true)
+	f("/a/**", "/a/b/*", true)
+	f("/a/**", "/*", false)
+	f("/a/**", "/ab/*", false)
+	f("/a/*", "/a/**", false)
+	f("/a/*", "/a/b/*", false)
+	f("/a", "/a/*", false)
+}
