@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -12,6 +13,17 @@ type LogName struct {
 	Feed string
 	Path string
 }
+
+// Validate refuses a name the store cannot hold with ErrTooLarge (wrapped).
+func (n LogName) Validate() error {
+	if len(n.Feed) > MaxName || len(n.Path) > MaxName {
+		return fmt.Errorf("store: log name: %d and %d bytes: %w", len(n.Feed), len(n.Path), ErrTooLarge)
+	}
+	return nil
+}
+
+// MaxName bounds each part of a log's name, a table's name and a key, in bytes.
+const MaxName = 255
 
 // Limits says how long the records of a log are kept. The zero value keeps
 // nothing: a record gets its place and reaches the watchers, but cannot be read.

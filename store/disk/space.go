@@ -1,0 +1,79 @@
+package disk
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	spaceEvery = 500 * time.Millisecond
+	// spaceBytes written make the committer look by itself: a fast disk fills
+	// faster than the ticker ticks.
+	spaceBytes = 16 << 20
+)
+
+// spaceLoop is the watchdog on free space, until ctx ends.
+func (s *Store) spaceLoop(ctx context.Context) {
+	t := time.NewTicker(spaceEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.watchSpace()
+		}
+	}
+}
+
+// watchSpace looks at the free space and sets full by it. A file system that
+// cannot tell is taken to be roomy.
+func (s *Store) watchSpace() {
+	if s.floor < 0 {
+		return
+	}
+	du, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil {
+		return
+	}
+	full := du.AvailBytes < uint64(s.floor)
+	if s.full.Swap(full) == full {
+		return
+	}
+	if full {
+		s.log.Error("disk is nearly full: appends are refused", zap.String("folder", s.dir),
+			zap.Uint64("free_bytes", du.AvailBytes), zap.Int64("floor_bytes", s.floor))
+	} else {
+		s.log.Info("disk has room again: appends are taken", zap.String("folder", s.dir),
+			zap.Uint64("free_bytes", du.AvailBytes))
+	}
+}
+
+// engineLog takes what the engine says.
+type engineLog struct {
+	log  *zap.Logger
+	exit func(code int)
+}
+
+// Infof takes the engine's chatter.
+func (l *engineLog) Infof(format string, args ...any) {
+	if l.log.Core().Enabled(zap.DebugLevel) {
+		l.log.Debug("engine", zap.String("text", fmt.Sprintf(format, args...)))
+	}
+}
+
+// Errorf takes what the engine could go on after.
+func (l *engineLog) Errorf(format string, args ...any) {
+	l.log.Error("engine", zap.String("text", fmt.Sprintf(format, args...)))
+}
+
+// Fatalf takes what the engine cannot go on after: a write to its log has failed,
+// and whether it is on the disk is not known. The process ends (store.md §2.3).
+func (l *engineLog) Fatalf(format string, args ...any) {
+	l.log.Error("engine cannot go on", zap.String("text", fmt.Sprintf(format, args...)), zap.Int("exit_code", exitIO))
+	_ = l.log.Sync()
+	l.exit(exitIO)
+}

@@ -1,0 +1,229 @@
+package memory
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/internal/window"
+)
+
+// submit is one call of Submit on its way.
+type submit struct {
+	log     store.LogName
+	limits  store.Limits
+	records []store.Record
+	done    func(store.Appended, error)
+
+	// set by the committer
+	out store.Appended
+	err error
+}
+
+// Submit appends records; see store.Log. What does not fit into the queue is
+// settled at once with store.ErrUnavailable.
+func (s *Store) Submit(name store.LogName, limits store.Limits, records []store.Record, done func(store.Appended, error)) {
+	size := 0
+	err := name.Validate()
+	for i := range records {
+		size += len(records[i].Data) + entryOverhead
+		if len(records[i].Data) > store.MaxRecord {
+			err = store.ErrTooLarge
+		}
+	}
+	if err == nil {
+		err = s.queue.Push(&submit{log: name, limits: limits, records: records, done: done}, size)
+	}
+	if err != nil {
+		done(store.Appended{}, fmt.Errorf("memory: append: %w", err))
+	}
+}
+
+// commit is the committer: it takes what was submitted, places it, and tells
+// watchers first and publishers after.
+func (s *Store) commit() {
+	var subs []*submit
+	var tails []store.Tail
+	for {
+		var more bool
+		if subs, more = s.queue.Take(subs[:0], maxTake); !more {
+			return
+		}
+		tails = nil // watchers may keep them
+		s.mu.Lock()
+		for _, u := range subs {
+			if u.err = s.place(u, &tails); u.err != nil {
+				u.err = fmt.Errorf("memory: append: %w", u.err)
+			}
+		}
+		s.mu.Unlock()
+		s.feeds.Announce(tails)
+		for i, u := range subs {
+			u.done(u.out, u.err)
+			subs[i] = nil
+		}
+	}
+}
+
+// place gives the records of u their positions; mu is held.
+func (s *Store) place(u *submit, tails *[]store.Tail) error {
+	u.out.Positions = make([]store.Position, len(u.records))
+	u.out.Prior = make([]bool, len(u.records))
+	if !u.limits.Keeps() {
+		s.placeLive(u, tails)
+		return nil
+	}
+	if !s.room(cost(u.records)) {
+		u.out = store.Appended{}
+		return store.ErrFull
+	}
+	l := s.logs[u.log]
+	var prev store.Position
+	if l != nil && window.Idle(u.limits, l.last(), s.clock.Now()) {
+		prev = l.last()
+		s.drop(u.log, l)
+		l = nil
+	}
+	for i := range u.records {
+		r := &u.records[i]
+		if p, ok := s.seen(u.log, r.Nonce); ok {
+			u.out.Positions[i], u.out.Prior[i] = p, true
+			continue
+		}
+		before, p := store.Position{}, store.Position{}
+		if l == nil {
+			l, p = s.begin(u.log, prev)
+		} else {
+			before = l.last()
+			p = store.NewPosition(s.kept(u.log, before), before.Epoch(), before.N()+1)
+		}
+		e := store.Entry{Position: p, Data: r.Data}
+		l.entries = append(l.entries, entry{Entry: e})
+		s.grow(l, entryOverhead+int64(len(r.Data)))
+		s.remember(u.log, r.Nonce, p)
+		u.out.Positions[i] = p
+		*tails = append(*tails, store.Tail{Log: u.log, Prev: before, Kept: true, Entry: e})
+	}
+	if l != nil {
+		l.limits = u.limits
+		if over := len(l.entries) - u.limits.Length; u.limits.Length > 0 && over > max(32, u.limits.Length/2) {
+			s.bytes -= l.trim(s.clock.Now())
+		}
+	}
+	return nil
+}
+
+// begin starts an epoch of a log, whose newest position so far is prev.
+func (s *Store) begin(name store.LogName, prev store.Position) (*log, store.Position) {
+	if v := s.live[name]; v != nil && prev.Before(v.last) {
+		prev = v.last
+	}
+	ms := s.clock.Epoch(prev)
+	l := &log{start: store.NewPosition(ms, rand.Uint32(), uint64(ms))}
+	s.logs[name] = l
+	s.grow(l, logOverhead+int64(len(name.Feed)+len(name.Path)))
+	return l, l.start
+}
+
+// kept returns the ms of the next record of a log that has one: it is later than
+// what the log announced meanwhile without keeping it.
+func (s *Store) kept(name store.LogName, last store.Position) int64 {
+	if v := s.live[name]; v != nil && last.Before(v.last) {
+		return s.clock.After(v.last)
+	}
+	return s.clock.Next()
+}
+
+// placeLive gives records positions that nobody can read back.
+func (s *Store) placeLive(u *submit, tails *[]store.Tail) {
+	v := s.live[u.log]
+	for i := range u.records {
+		var before, p store.Position
+		var newest store.Position // of what the log keeps
+		if l := s.logs[u.log]; l != nil {
+			newest = l.last()
+		}
+		switch {
+		case v == nil:
+			v = s.newLive(u.log)
+			ms := s.clock.Epoch(newest)
+			p = store.NewPosition(ms, rand.Uint32(), uint64(ms))
+		default:
+			before = v.last
+			ms := s.clock.Next()
+			if before.Before(newest) {
+				ms = s.clock.After(newest)
+			}
+			p = store.NewPosition(ms, before.Epoch(), before.N()+1)
+		}
+		v.last = p
+		u.out.Positions[i] = p
+		*tails = append(*tails, store.Tail{Log: u.log, Prev: before,
+			Entry: store.Entry{Position: p, Data: u.records[i].Data}})
+	}
+}
+
+// maxLive bounds the logs that keep nothing and of which the last position is
+// remembered, since publishers make their names up. One that falls out begins a
+// new epoch.
+const maxLive = 100_000
+
+func (s *Store) newLive(name store.LogName) *live {
+	if len(s.live) >= maxLive {
+		for other, v := range s.live { // any one
+			s.clock.Forget(v.last.MS())
+			delete(s.live, other)
+			break
+		}
+	}
+	v := &live{}
+	s.live[name] = v
+	return v
+}
+
+// seen returns the position of the record that a nonce marked; mu is held.
+func (s *Store) seen(name store.LogName, n store.Nonce) (store.Position, bool) {
+	if n == (store.Nonce{}) {
+		return store.Position{}, false
+	}
+	p, ok := s.nonces[name][n]
+	return p, ok && s.clock.Now().Sub(p.Time()) <= nonceAge
+}
+
+func (s *Store) remember(name store.LogName, n store.Nonce, p store.Position) {
+	if n == (store.Nonce{}) {
+		return
+	}
+	m := s.nonces[name]
+	if m == nil {
+		m = make(map[store.Nonce]store.Position)
+		s.nonces[name] = m
+	}
+	if _, again := m[n]; !again {
+		s.bytes += nonceOverhead
+	}
+	m[n] = p
+}
+
+func (s *Store) grow(l *log, n int64) {
+	l.bytes += n
+	s.bytes += n
+}
+
+// drop forgets a log whole, but not its nonces; mu is held.
+func (s *Store) drop(name store.LogName, l *log) {
+	s.clock.Forget(l.last().MS())
+	s.bytes -= l.bytes
+	delete(s.logs, name)
+}
+
+func cost(records []store.Record) int64 {
+	n := int64(logOverhead)
+	for i := range records {
+		n += entryOverhead + int64(len(records[i].Data))
+		if records[i].Nonce != (store.Nonce{}) {
+			n += nonceOverhead
+		}
+	}
+	return n
+}

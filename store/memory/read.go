@@ -1,0 +1,115 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/internal/window"
+)
+
+// find returns what r shows of a log, and the log if it shows anything; mu is held.
+func (s *Store) find(name store.LogName, r store.Range) (window.Window, *log) {
+	l := s.logs[name]
+	if l == nil {
+		return window.Of(window.Log{}, nil, r, s.clock.Now()), nil
+	}
+	return window.Of(l.window(), l, r, s.clock.Now()), l
+}
+
+// Head returns where the log begins and ends; see store.Log. When every record
+// that could be read is redacted, Last stands and Oldest is zero.
+func (s *Store) Head(ctx context.Context, name store.LogName, limits store.Limits) (store.Head, error) {
+	if err := s.lock(ctx, "head"); err != nil {
+		return store.Head{}, err
+	}
+	defer s.mu.Unlock()
+	w, l := s.find(name, store.Range{Limits: limits})
+	if w.Empty {
+		return store.Head{}, nil
+	}
+	h := store.Head{Last: w.Last}
+	for _, e := range l.entries[l.index(w.First.N()):] {
+		if !e.redacted {
+			h.Oldest = e.Position
+			break
+		}
+	}
+	return h, nil
+}
+
+// Read returns a page of the range; see store.Log.
+func (s *Store) Read(ctx context.Context, name store.LogName, r store.Range, limit, maxBytes int) (store.Page, error) {
+	if err := s.lock(ctx, "read"); err != nil {
+		return store.Page{}, err
+	}
+	defer s.mu.Unlock()
+	w, l := s.find(name, r)
+	page := store.Page{Trimmed: w.Trimmed, Forked: w.Forked}
+	if w.Empty {
+		return page, nil
+	}
+	bytes := 0
+	for _, e := range l.entries[l.index(w.First.N()) : l.index(w.Last.N())+1] {
+		if e.redacted {
+			continue
+		}
+		bytes += len(e.Data)
+		if n := len(page.Entries); n > 0 && (n >= limit || bytes > maxBytes) {
+			page.More = true
+			break
+		}
+		page.Entries = append(page.Entries, e.Entry)
+	}
+	return page, nil
+}
+
+// Count returns how many records the whole range holds; see store.Log.
+func (s *Store) Count(ctx context.Context, name store.LogName, r store.Range) (int64, error) {
+	if err := s.lock(ctx, "count"); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	w, l := s.find(name, r)
+	if w.Empty {
+		return 0, nil
+	}
+	lo, hi := w.First.N(), w.Last.N()
+	return int64(hi-lo) + 1 - int64(l.redactedIn(lo, hi)), nil
+}
+
+// Redact removes one record; see store.Log. Doing it again changes nothing.
+func (s *Store) Redact(ctx context.Context, name store.LogName, p store.Position) error {
+	if err := s.lock(ctx, "redact"); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	l := s.logs[name]
+	if l == nil {
+		return fmt.Errorf("memory: redact: %w", store.ErrNotFound)
+	}
+	i := l.index(p.N())
+	if q, ok := l.at(i); !ok || q != p {
+		return fmt.Errorf("memory: redact: %w", store.ErrNotFound)
+	}
+	if !l.entries[i].redacted {
+		s.bytes -= l.redact(i)
+		s.full = false
+	}
+	return nil
+}
+
+// Delete removes the log and its nonces; see store.Log.
+func (s *Store) Delete(ctx context.Context, name store.LogName) error {
+	if err := s.lock(ctx, "delete"); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if l := s.logs[name]; l != nil {
+		s.drop(name, l)
+	}
+	s.bytes -= nonceOverhead * int64(len(s.nonces[name]))
+	delete(s.nonces, name)
+	s.full = false
+	return nil
+}

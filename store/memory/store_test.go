@@ -1,0 +1,23 @@
+package memory
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/storetest"
+)
+
+func TestContract(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, now func() time.Time) store.Store { return open(t, now) }, storetest.Options{})
+}
+
+func BenchmarkStore(b *testing.B) { storetest.Bench(b, open) }
+
+func open(t testing.TB, now func() time.Time) store.Store {
+	s := New(Options{Now: now})
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}

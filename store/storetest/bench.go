@@ -1,0 +1,89 @@
+package storetest
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// payload is the 200 bytes that store.md §2.2 measures with.
+var payload = func() []byte {
+	b := make([]byte, 200)
+	for i := range b {
+		b[i] = byte('a' + i*7%26)
+	}
+	return b
+}()
+
+// Bench measures a backend: appends one at a time and many at once, a page of
+// 1,000, a head.
+func Bench(b *testing.B, open Open) {
+	b.Run("Append", func(b *testing.B) {
+		s := open(b, time.Now)
+		b.ReportAllocs()
+		i := 0
+		for b.Loop() {
+			i++
+			if _, err := Append(s, name(fmt.Sprint(i%1000)), keep, store.Record{Data: payload}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("AppendParallel", func(b *testing.B) {
+		s := open(b, time.Now)
+		names := make([]store.LogName, 10_000)
+		for i := range names {
+			names[i] = name(fmt.Sprint(i))
+		}
+		var next atomic.Int64
+		b.ReportAllocs()
+		b.SetParallelism(64)
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				i := int(next.Add(1)*7919) % len(names)
+				if _, err := Append(s, names[i], keep, store.Record{Data: payload}); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	})
+	b.Run("ReadPage", func(b *testing.B) {
+		s := open(b, time.Now)
+		fill(b, s, 5000)
+		b.ReportAllocs()
+		b.SetBytes(1000 * int64(len(payload)))
+		for b.Loop() {
+			p, err := s.Read(ctx, name("full"), store.Range{Limits: keep}, 1000, 1<<20)
+			if err != nil || len(p.Entries) != 1000 {
+				b.Fatal(len(p.Entries), err)
+			}
+		}
+	})
+	b.Run("Head", func(b *testing.B) {
+		s := open(b, time.Now)
+		fill(b, s, 5000)
+		b.ReportAllocs()
+		for b.Loop() {
+			if h, err := s.Head(ctx, name("full"), keep); err != nil || h.Last.IsZero() {
+				b.Fatal(h, err)
+			}
+		}
+	})
+}
+
+func fill(b *testing.B, s store.Store, n int) {
+	records := make([]store.Record, 100)
+	for i := range records {
+		records[i].Data = payload
+	}
+	for range n / len(records) {
+		if _, err := Append(s, name("full"), keep, records...); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,181 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// Open opens an empty store for one test, with now as its wall clock, and sees to
+// it that it is closed at the test's end.
+type Open func(t testing.TB, now func() time.Time) store.Store
+
+// Options says what a backend can be asked.
+type Options struct {
+	// Reopen closes a store and opens what it left behind; nil if it leaves
+	// nothing.
+	Reopen func(t testing.TB, s store.Store, now func() time.Time) store.Store
+	// OwnClock: the backend does not read now; tests that turn it are skipped.
+	OwnClock bool
+	// Many is the number of logs in the test of many; 0 is 2,000.
+	Many int
+}
+
+// Clock is a wall clock that a test turns.
+type Clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+// NewClock returns a clock that stands at some whole second of 2026.
+func NewClock() *Clock { return &Clock{t: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
+
+// Now returns where it stands.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+// Turn moves it by d, which may be negative.
+func (c *Clock) Turn(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+// suite is one test's store and what it needs beside it.
+type suite struct {
+	*testing.T
+	s     store.Store
+	clock *Clock
+	o     Options
+	reads func() // reopens
+}
+
+// Run runs the contract's tests against a backend.
+func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store, o Options) {
+	run := func(name string, f func(*suite)) {
+		t.Run(name, func(t *testing.T) {
+			c := NewClock()
+			now := c.Now
+			if o.OwnClock {
+				now = time.Now
+			}
+			u := &suite{T: t, clock: c, o: o}
+			u.s = open(t, now)
+			if o.Reopen != nil {
+				u.reads = func() { u.s = o.Reopen(t, u.s, now) }
+			}
+			f(u)
+		})
+	}
+	run("RoundTrip", (*suite).roundTrip)
+	run("PositionsRise", (*suite).positionsRise)
+	run("ReadAfterEach", (*suite).readAfterEach)
+	run("Paging", (*suite).paging)
+	run("Adjacent", (*suite).adjacent)
+	run("SubmitOrder", (*suite).submitOrder)
+	run("TooLarge", (*suite).tooLarge)
+	run("LookAlikes", (*suite).lookAlikes)
+	run("Redact", (*suite).redact)
+	run("Delete", (*suite).delete)
+	run("Forked", (*suite).forked)
+	run("Nonces", (*suite).nonces)
+	run("NoncesConcurrently", (*suite).noncesConcurrently)
+	run("NothingKept", (*suite).nothingKept)
+	run("Length", (*suite).length)
+	run("Closed", (*suite).closed)
+	run("Many", (*suite).many)
+	run("WatchOrder", (*suite).watchOrder)
+	run("UnwatchRace", (*suite).unwatchRace)
+	run("TableRoundTrip", (*suite).tableRoundTrip)
+	run("TableRace", (*suite).tableRace)
+	run("TableList", (*suite).tableList)
+	if o.Reopen != nil {
+		run("Reopen", (*suite).reopen)
+	}
+	if o.OwnClock {
+		return
+	}
+	run("SinceEachMS", (*suite).sinceEachMS)
+	run("Age", (*suite).age)
+	run("AgeAndLength", (*suite).ageAndLength)
+	run("Idle", (*suite).idle)
+	run("ClockBack", (*suite).clockBack)
+	run("NonceAge", (*suite).nonceAge)
+	run("TableTTL", (*suite).tableTTL)
+	seed := time.Now().UnixNano()
+	if v, err := strconv.ParseInt(os.Getenv("STORETEST_SEED"), 10, 64); err == nil {
+		seed = v
+	}
+	for i := range int64(8) {
+		run(fmt.Sprintf("Model/%d", seed+i), func(u *suite) { u.model(uint64(seed + i)) })
+	}
+}
+
+var ctx = context.Background()
+
+// keep are limits that keep all a test writes.
+var keep = store.Limits{Age: time.Hour}
+
+func name(path string) store.LogName { return store.LogName{Feed: "object", Path: path} }
+
+// Append submits records and waits for the outcome.
+func Append(s store.Store, log store.LogName, limits store.Limits, records ...store.Record) (store.Appended, error) {
+	type outcome struct {
+		a   store.Appended
+		err error
+	}
+	c := make(chan outcome, 1)
+	s.Submit(log, limits, records, func(a store.Appended, err error) { c <- outcome{a, err} })
+	o := <-c
+	return o.a, o.err
+}
+
+// add appends one record.
+func (u *suite) add(log store.LogName, limits store.Limits, data string) store.Entry {
+	u.Helper()
+	a, err := Append(u.s, log, limits, store.Record{Data: []byte(data)})
+	require.NoError(u, err)
+	require.Len(u, a.Positions, 1)
+	require.Equal(u, []bool{false}, a.Prior)
+	return store.Entry{Position: a.Positions[0], Data: []byte(data)}
+}
+
+// page reads a range in one page.
+func (u *suite) page(log store.LogName, r store.Range) store.Page {
+	u.Helper()
+	p, err := u.s.Read(ctx, log, r, 1<<30, 1<<30)
+	require.NoError(u, err)
+	require.False(u, p.More)
+	n, err := u.s.Count(ctx, log, r)
+	require.NoError(u, err)
+	require.EqualValues(u, len(p.Entries), n, "count is what a read gives")
+	return p
+}
+
+// texts returns the data of all entries of a range.
+func (u *suite) texts(log store.LogName, r store.Range) []string {
+	u.Helper()
+	out := []string{}
+	for _, e := range u.page(log, r).Entries {
+		out = append(out, string(e.Data))
+	}
+	return out
+}
+
+func (u *suite) head(log store.LogName, limits store.Limits) store.Head {
+	u.Helper()
+	h, err := u.s.Head(ctx, log, limits)
+	require.NoError(u, err)
+	return h
+}
