@@ -194,6 +194,8 @@
       this._waiting = [] // to be done once connected
       this._seen = new Seen()
       this._session = 0 // rises with each handshake
+      this._kept = new Set() // channels that have a history
+      this._mended = new Map() // catch-up channels that stand for the live one
       this._failures = 0
       this._lastId = 0
       if (root.addEventListener) {
@@ -492,6 +494,7 @@
       for (const [id, e] of this._pending) if (e.m.channel.startsWith(META)) this._pending.delete(id)
       const rest = [...this._pending.values()]
       this._queue = []
+      this._mend()
       const past = (c) => (base(c) === c ? 1 : 0)
       for (const c of [...this._channels.keys()].sort((a, b) => past(a) - past(b))) this._subscribeNow(c)
       later(() => { this._queue.push(...rest.filter((e) => !this._queue.includes(e))); this._flush() })
@@ -499,6 +502,21 @@
       this._waiting = []
       for (const [f] of waiting) f()
       this._connect()
+    }
+
+    // What a live channel missed between two sessions is asked for from its
+    // history, with a minute to spare, unless a catch-up of it is replayed anyway.
+    _mend () {
+      this._mended.clear()
+      if (this._session < 2) { this._contact = Date.now(); return }
+      const away = Math.ceil((Date.now() - this._contact) / 1000) + 60
+      const names = [...this._channels.keys()]
+      for (const c of names) {
+        if (!this._kept.has(c) || names.some((n) => n !== c && base(n) === c)) continue
+        const subscription = `${c}/catchup/${away}s`
+        this._mended.set(subscription, c)
+        this._send({ channel: META + 'subscribe', clientId: this._clientId, subscription })
+      }
     }
 
     // On a new socket of a known session the first connect asks for an answer at
@@ -602,6 +620,7 @@
         if (entry.m.clientId === this._clientId) this._refused(m)
         return
       }
+      if (m.successful && m.channel === META + 'connect') this._contact = Date.now()
       entry.done(m)
     }
 
@@ -617,6 +636,8 @@
     // A subscription is given a message once. One that a later session subscribed
     // again is not replayed what its channel had before.
     _deliver (m) {
+      const mended = this._mended.get(m.channel)
+      m.channel = mended || m.channel
       const names = [m.channel]
       for (let i = m.channel.lastIndexOf('/'), n = 0; i >= 0; i = i ? m.channel.lastIndexOf('/', i - 1) : -1, n++) {
         if (!n) names.push(m.channel.slice(0, i) + '/*')
@@ -625,10 +646,15 @@
       const id = positionOf(m)
       const name = base(m.channel)
       const repeat = id && !this._seen.take(name, id)
+      if (!mended) this._contact = Date.now()
+      if (!mended && own(m.ext, 'history') && this._kept.size < 4096) this._kept.add(name)
       for (const n of names) {
         for (const s of (this._channels.get(n) || []).slice()) {
+          // Mending begins behind the first message it was given.
+          if (mended && (s.channel !== m.channel || !(id > s._first))) continue
           const had = id && !s._had.take(name, id)
           if (had || (repeat && !s._whole && s._session < this._session)) continue
+          if (id && !s._first) s._first = id
           s._deliver(m.channel, m.data)
         }
       }

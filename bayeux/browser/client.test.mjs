@@ -224,6 +224,30 @@ both('a lost session: subscribed again, the past not shown twice', async (f, cli
   assert.equal(past.length, 4)
 })
 
+both('a lost session: a live channel is mended from its history', async (f, client) => {
+  f.deliver('/x/y', 'before it subscribed')
+  const a = client()
+  const got = []
+  const later = []
+  await a.subscribe('/x/y', (m) => got.push(m))
+  await a.subscribe('/x/plain', (m) => got.push(m))
+  f.deliver('/x/y', 0)
+  f.send({ channel: '/x/plain', data: 'no history' })
+  await until(() => got.length === 2)
+  f.forget()
+  f.deliver('/x/y', 1)
+  f.deliver('/x/y', 2)
+  f.cut()
+  await until(() => got.length === 4)
+  await a.subscribe('/x/*', (m) => later.push(m))
+  f.deliver('/x/y', 3)
+  await until(() => got.length === 5 && later.length === 1)
+  assert.deepEqual([got, later], [[0, 'no history', 1, 2, 3], [3]])
+  const subs = f.of('/meta/subscribe').map((m) => m.subscription)
+  assert.match(subs[2], /^\/x\/y\/catchup\/6[0-9]s$/)
+  assert.deepEqual(subs.slice(3), ['/x/y', '/x/plain', '/x/*'])
+})
+
 both('catchUp gives the whole past', async (f, client) => {
   for (let i = 0; i < 5; i++) f.deliver('/x/y', i)
   const a = client()

@@ -20,7 +20,10 @@
 // long-polling by fetch. When it breaks the client waits (doubling from
 // options.retry, 1 s, to 30 s, at random between half and whole, never less than
 // advice.interval) and opens the next. After a new handshake all channels are
-// subscribed again, catch-up channels first.
+// subscribed again, catch-up channels first; what a live channel with a history
+// missed meanwhile is asked for as a catch-up of the time away and a minute, and
+// handed out under the live name (best effort: a client that lagged by more than
+// that minute may miss the difference).
 //
 // # Repeats (decided.md 10)
 //
