@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The meta channels.
@@ -229,7 +230,8 @@ func (c *Client) renew(session string) {
 	for _, k := range done {
 		delete(c.pending, k.id)
 	}
-	queue := c.resubscribeLocked()
+	subscribes := c.resubscribeLocked()
+	queue := append(c.mendLocked(), subscribes...)
 	c.outbox = append(queue, c.unansweredLocked(func(k *call) bool { return k.channel != metaSubscribe })...)
 	c.mu.Unlock()
 	for _, k := range done {
@@ -305,6 +307,7 @@ func (c *Client) receive(ctx context.Context, frame []byte) error {
 	c.heard()
 	if len(items) > 0 {
 		c.counts.received.Add(int64(len(items)))
+		c.noteArrived(items)
 		if err := c.inbox.push(ctx, items, c.waiting, func() { c.counts.inboxFull.Add(1) }); err != nil {
 			return err
 		}
@@ -339,6 +342,11 @@ func (c *Client) answeredBy(e envelope) *call {
 // the call waits for the next one, and the error ends the link.
 func (c *Client) answer(k *call, e envelope) error {
 	isOwn := k.channel == metaConnect || k.channel == metaHandshake || k.channel == metaDisconnect
+	if e.successful && k.channel == metaConnect {
+		c.mu.Lock()
+		c.contact = time.Now()
+		c.mu.Unlock()
+	}
 	if e.successful || isOwn {
 		k.settle(outcome{reply: e})
 		return nil

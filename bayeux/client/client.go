@@ -57,8 +57,11 @@ type Client struct {
 	outbox     []*call          // pending calls to write, in order
 	subs       []*Subscription  // in the order they were made
 	byChannel  map[string][]*Subscription
-	wild       int           // patterns in byChannel
-	up         chan struct{} // closed while connected
+	wild       int                 // patterns in byChannel
+	kept       map[string]struct{} // channels seen to have a history
+	mended     map[string]string   // catch-up channels that stand for a live one
+	contact    time.Time           // until when the session is known to have been well
+	up         chan struct{}       // closed while connected
 }
 
 // Stats are counts since New.
@@ -89,7 +92,7 @@ func New(o Options) (*Client, error) {
 		o: o, idPrefix: rand.Text()[:10],
 		slots: make(chan struct{}, o.MaxCalls), work: make(chan struct{}, 1),
 		inbox: newInbox(o.MaxInbox, o.MaxInboxBytes), done: make(chan struct{}),
-		pending: map[string]*call{}, byChannel: map[string][]*Subscription{}, up: make(chan struct{}),
+		pending: map[string]*call{}, byChannel: map[string][]*Subscription{}, kept: map[string]struct{}{}, up: make(chan struct{}),
 	}
 	c.runner = runner{c: c, hold: defaultHold}
 	c.dispatcher = dispatcher{c: c}

@@ -29,6 +29,7 @@ func both(t *testing.T, run func(t *testing.T, f *fake, c *client.Client), chang
 				}
 				c, err := client.New(o)
 				require.NoError(t, err)
+				defer func() { _ = c.Close(context.Background()) }() // where run fails
 				run(t, f, c)
 				require.NoError(t, c.Close(t.Context()))
 			})
@@ -203,6 +204,33 @@ func TestLostSessionIsRenewed(t *testing.T) {
 		require.Len(t, subs, 4)
 		require.Equal(t, "/x/y/catchup/6h", subs[2].Subscription, "the past comes before the live")
 		require.Equal(t, int64(4), c.Stats().Repeats)
+	})
+}
+
+func TestLiveChannelIsMendedAfterALostSession(t *testing.T) {
+	both(t, func(t *testing.T, f *fake, c *client.Client) {
+		f.deliver("/x/y", `"before it subscribed"`)
+		var got, silent, all box
+		_, err := c.Subscribe(t.Context(), "/x/y", got.put)
+		require.NoError(t, err)
+		_, err = c.Subscribe(t.Context(), "/x/silent", silent.put)
+		require.NoError(t, err)
+		_, err = c.Subscribe(t.Context(), "/x/*", all.put)
+		require.NoError(t, err)
+		f.deliver("/x/y", `1`)
+		synctest.Wait()
+		f.forget()
+		f.deliver("/x/y", `2`)
+		f.breakLinks()
+		time.Sleep(time.Minute)
+		f.deliver("/x/y", `3`)
+		require.Equal(t, []string{"1", "2", "3"}, got.data())
+		require.Equal(t, "/x/y", got.messages()[1].Channel)
+		require.Equal(t, []string{"1", "3"}, all.data(), "patterns are not mended")
+		require.Empty(t, silent.data())
+		subs := f.of("/meta/subscribe")
+		require.Len(t, subs, 7)
+		require.Regexp(t, `^/x/y/catchup/6\ds$`, subs[3].Subscription)
 	})
 }
 

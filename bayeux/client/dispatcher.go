@@ -33,7 +33,7 @@ func (d *dispatcher) handOut(items []item) {
 	for i := range items {
 		switch it := &items[i]; {
 		case !it.isState:
-			d.deliver(&it.message)
+			d.deliver(&it.message, it.mended)
 		case d.c.o.OnState != nil:
 			d.c.o.OnState(it.state, it.err)
 		}
@@ -42,7 +42,7 @@ func (d *dispatcher) handOut(items []item) {
 }
 
 // deliver gives a message to every subscription it is for that has not had it.
-func (d *dispatcher) deliver(m *Message) {
+func (d *dispatcher) deliver(m *Message, mended bool) {
 	if !d.match(m.Channel) {
 		return
 	}
@@ -61,12 +61,18 @@ func (d *dispatcher) deliver(m *Message) {
 	repeat := !d.had.take(base, p)
 	repeat = d.recent.add(base, p) || repeat
 	for i, s := range d.matched {
+		if mended && !s.misses(m.Channel, id) {
+			continue
+		}
 		// A subscription made in this session is given whatever it has not had
 		// itself: its replay was asked for. One subscribed again is replayed what
 		// its base channel had before.
 		if fresh := s.had.take(base, p); !fresh || repeat && d.older[i] {
 			d.c.counts.repeats.Add(1)
 			continue
+		}
+		if s.first == "" {
+			s.first = id
 		}
 		s.handler(*m)
 	}

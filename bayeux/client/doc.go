@@ -23,7 +23,9 @@
 // session, what had no answer is sent again with the same message id, which the
 // server takes once. When the session is gone the client handshakes and
 // subscribes everything again, catch-up channels first, so that the past
-// comes before the live.
+// comes before the live. What a live channel with a history missed between the
+// sessions is asked for as a catch-up of the time away and a minute, and handed
+// out under the live name to those who had messages of it before.
 //
 // # Repeats
 //

@@ -23,6 +23,7 @@ type inbox struct {
 // item is a message, or a change of state.
 type item struct {
 	message Message
+	mended  bool // it came by a catch-up channel that stands for its live one
 	state   State
 	err     error
 	isState bool

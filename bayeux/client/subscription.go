@@ -19,7 +19,8 @@ type Subscription struct {
 	done    chan struct{}
 
 	// owned by the dispatcher
-	had seen
+	had   seen
+	first string // the first message with a position that it was given
 
 	// guarded by Client.mu
 	generation int // the session it was made in; later ones subscribed it again
@@ -152,10 +153,13 @@ func (c *Client) lost(channel string, refusal *Error) error {
 	if refusal.temporary() {
 		return fmt.Errorf("%w: subscribing again: %w", errSessionGone, refusal)
 	}
-	c.o.Logger.Warn("subscription lost", zap.String("channel", channel), zap.Error(refusal))
 	c.mu.Lock()
 	list := c.byChannel[channel]
 	c.mu.Unlock()
+	if len(list) == 0 {
+		return nil // it was to mend a channel, or is not wanted any more
+	}
+	c.o.Logger.Warn("subscription lost", zap.String("channel", channel), zap.Error(refusal))
 	for _, s := range list {
 		c.remove(s)
 		s.end(refusal)
