@@ -1,0 +1,252 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+var (
+	demo  = &broker.Application{ID: 12, Name: "demo"}
+	other = &broker.Application{ID: 13, Name: "other"}
+)
+
+// credentials are what the fake takes: each is its own header.
+var credentials = map[string]*broker.Identity{
+	"server":      {App: demo, Role: broker.RoleServer},
+	"admin":       {App: demo, Role: broker.RoleAdmin, ChannelID: "zzz"},
+	"broadcaster": {App: demo, Role: broker.RoleBroadcaster, ChannelID: "own"},
+	"moderator":   {App: demo, Role: broker.RoleModerator, ChannelID: "own"},
+	"viewer":      {App: demo, Role: broker.RoleViewer, ChannelID: "own", UserID: "u1", Name: "Ernest"},
+	"stray":       {App: demo, Role: broker.RoleBroadcaster},
+	"foreign":     {App: other, Role: broker.RoleServer},
+}
+
+// fake is a Service in memory that says what the broker would.
+type fake struct {
+	mu        sync.Mutex
+	objects   map[string]*broker.Object // guarded by mu; "<app>/<id>"
+	published []broker.Publication      // guarded by mu
+	grace     time.Duration             // guarded by mu
+	bodies    map[string][32]byte       // guarded by mu
+	fail      error                     // what every call returns
+	panics    bool
+	each      func(broker.Publication) error
+}
+
+func newFake() *fake {
+	f := &fake{objects: map[string]*broker.Object{}, bodies: map[string][32]byte{}}
+	for _, o := range []*broker.Object{
+		{App: demo, ID: "own", Type: "live", Name: "Own", Public: true},
+		{App: demo, ID: "else", Type: "live", Public: true},
+		{App: demo, ID: "film", Type: "video", Name: "Film", Public: true},
+		{App: demo, ID: "hidden", Type: "live"},
+		{App: other, ID: "theirs", Type: "live", Public: true},
+	} {
+		f.objects[key(o.App, o.ID)] = o
+	}
+	return f
+}
+
+func key(app *broker.Application, id string) string { return fmt.Sprint(app.ID, "/", id) }
+
+func (f *fake) Authorize(header string) (*broker.Identity, error) {
+	if f.panics {
+		panic("secret of a panic")
+	}
+	if who := credentials[header]; who != nil {
+		return who, nil
+	}
+	return nil, &broker.Error{Result: 4001, Text: "unauthorized"}
+}
+
+func (f *fake) Application(name string) *broker.Application {
+	for _, app := range []*broker.Application{demo, other} {
+		if app.Name == name {
+			return app
+		}
+	}
+	return nil
+}
+
+func (f *fake) Publish(_ context.Context, _ *broker.Identity, pubs []broker.Publication) []broker.Published {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]broker.Published, len(pubs))
+	for i, p := range pubs {
+		if f.each != nil {
+			out[i].Err = f.each(p)
+		}
+		if out[i].Err = errors.Join(out[i].Err, f.fail); out[i].Err == nil {
+			f.published = append(f.published, p)
+			out[i].ID, out[i].Time = fmt.Sprint("id", len(f.published)), 1700
+		}
+	}
+	return out
+}
+
+func (f *fake) Comment(_ context.Context, who *broker.Identity, id string, d broker.CommentDraft) (*broker.Comment, error) {
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	if d.Content == "" {
+		return nil, &broker.Error{Result: 4000, Text: "content must be 1 to 4096 characters"}
+	}
+	return &broker.Comment{ID: "c1", JSON: fmt.Appendf(nil, `{"comment_id":"c1","object_id":%q,"content":%q,"name":%q,"user_id":%q}`, id, d.Content, d.Name, who.UserID)}, nil
+}
+
+func (f *fake) Remember(_ context.Context, app uint32, key string, request [32]byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := fmt.Sprint(app, "/", key)
+	if old, there := f.bodies[k]; there && old != request {
+		return &broker.Error{Result: 4000, Text: "Idempotency-Key was used with another request"}
+	}
+	f.bodies[k] = request
+	return f.fail
+}
+
+func (f *fake) CreateObject(_ context.Context, app *broker.Application, s broker.ObjectSpec) (*broker.Object, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return nil, false, f.fail
+	}
+	if s.ID == "" {
+		s.ID = "made"
+	}
+	o := &broker.Object{App: app, ID: s.ID, Type: s.Type, Name: s.Name, OwnerRef: s.OwnerRef, URL: s.URL, Public: !s.Private}
+	if old := f.objects[key(app, s.ID)]; old != nil {
+		if old.Name != s.Name {
+			return nil, false, &broker.Error{Result: 4009, Text: "the object exists"}
+		}
+		return old, false, nil
+	}
+	f.objects[key(app, s.ID)] = o
+	return o, true, nil
+}
+
+func (f *fake) Object(_ context.Context, app *broker.Application, id string) (*broker.Object, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if o := f.objects[key(app, id)]; o != nil && f.fail == nil {
+		return o, nil
+	}
+	return nil, errors.Join(broker.ErrNoObject, nil)
+}
+
+func (f *fake) ListObjects(_ context.Context, app *broker.Application, q broker.ObjectQuery) (page broker.ObjectPage, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []*broker.Object
+	for _, o := range f.objects {
+		if o.App == app && o.ID > q.After && (q.Type == "" || o.Type == q.Type) && (q.ID == "" || o.ID == q.ID) {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b *broker.Object) int { return strings.Compare(a.ID, b.ID) })
+	if len(all) > q.Limit {
+		all = all[:q.Limit]
+		page.Next = all[q.Limit-1].ID
+	}
+	page.Objects = all
+	return page, f.fail
+}
+
+func (f *fake) PatchObject(ctx context.Context, app *broker.Application, id string, p broker.ObjectPatch) (*broker.Object, error) {
+	old, err := f.Object(ctx, app, id)
+	if err != nil {
+		return nil, err
+	}
+	o := *old
+	for dst, src := range map[*string]*string{&o.Name: p.Name, &o.OwnerRef: p.OwnerRef, &o.URL: p.URL} {
+		if src != nil {
+			*dst = *src
+		}
+	}
+	if p.Public != nil {
+		o.Public = *p.Public
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.objects[key(app, id)] = &o
+	return &o, nil
+}
+
+func (f *fake) DeleteObject(ctx context.Context, app *broker.Application, id string) error {
+	_, err := f.Object(ctx, app, id)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.objects, key(app, id))
+	return err
+}
+
+func (f *fake) ResetObject(ctx context.Context, app *broker.Application, id string, grace time.Duration) (*broker.Object, error) {
+	o, err := f.Object(ctx, app, id)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.grace = grace
+	return o, err
+}
+
+func (f *fake) Roots(o *broker.Object) (view, control string) {
+	return "/view-" + o.ID, "/control-" + o.ID
+}
+
+// call is one request against a handler.
+type call struct {
+	t       *testing.T
+	service *fake
+	handler http.Handler
+	logs    *observer.ObservedLogs
+}
+
+func newCall(t *testing.T, o Options) *call {
+	core, logs := observer.New(zap.DebugLevel)
+	o.Logger = zap.New(core)
+	c := &call{t: t, service: newFake(), logs: logs}
+	c.handler = New(c.service, o)
+	return c
+}
+
+// do sends a request; headers are "Name: value".
+func (c *call) do(method, target, who, body string, headers ...string) *httptest.ResponseRecorder {
+	c.t.Helper()
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if who != "" {
+		r.Header.Set("Authorization", who)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Add(name, value)
+	}
+	w := httptest.NewRecorder()
+	c.handler.ServeHTTP(w, r)
+	return w
+}
+
+// want sends a request and compares status and, if given, the whole body.
+func (c *call) want(method, target, who, body string, status int, answer ...string) *httptest.ResponseRecorder {
+	c.t.Helper()
+	w := c.do(method, target, who, body)
+	require.Equal(c.t, status, w.Code, "%s %s as %q: %s", method, target, who, w.Body)
+	if len(answer) > 0 {
+		require.JSONEq(c.t, answer[0], w.Body.String())
+	}
+	if status != http.StatusNoContent {
+		require.Equal(c.t, "application/json; charset=utf-8", w.Header().Get("Content-Type"))
+	}
+	return w
+}
