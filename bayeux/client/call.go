@@ -44,8 +44,14 @@ type outcome struct {
 
 func newCall(channel string) *call { return &call{channel: channel, answered: make(chan outcome, 1)} }
 
-// settle is called once, by the one who took the call out of pending.
-func (k *call) settle(o outcome) { k.answered <- o }
+// settle is called by the one who took the call out of pending. It does not block:
+// of two answers, which a call that was sent twice may get, the first counts.
+func (k *call) settle(o outcome) {
+	select {
+	case k.answered <- o:
+	default:
+	}
+}
 
 // append writes the call as a message of the session.
 func (k *call) append(b []byte, session string) []byte {

@@ -55,7 +55,9 @@
 //   - A handler that is slow fills the inbox; then the client stops reading, and
 //     the server holds back or drops by its own policy. A handler may publish and
 //     wait: while calls are waiting the inbox grows to four times its bound before
-//     reading stops; give such calls a context with a deadline all the same.
+//     reading stops; give such calls a context with a deadline all the same. What
+//     was read from a link that broke meanwhile is taken up to eight times the
+//     bound.
 //   - Close waits for the handler that is running, so a handler must not call it
 //     with a context that never ends.
 //   - When the session was lost between a publish and its answer, the publish is

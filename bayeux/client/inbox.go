@@ -37,42 +37,57 @@ func newInbox(maxItems, maxBytes int) *inbox {
 }
 
 // push queues messages once there is room; it calls full once if it has to wait.
-// stretch tells whether the bound may be
-// passed (up to four times) because a handler may be waiting for what is behind.
+// stretch tells whether the bound may be passed (up to four times) because a
+// handler may be waiting for what is behind. When the link ends meanwhile, what
+// was read from it is still taken (up to eight times the bound), since the server
+// may believe it arrived; beyond that the error says that it was not.
 func (q *inbox) push(ctx context.Context, items []item, stretch func() bool, full func()) error {
 	for first := true; ; first = false {
 		more := 1
 		if stretch() {
 			more = 4
 		}
-		q.mu.Lock()
-		room := q.room
-		if len(q.items) < more*q.maxItems && q.bytes < more*q.maxBytes {
-			for _, it := range items {
-				q.bytes += len(it.message.Data) + len(it.message.Ext)
-			}
-			q.items = append(q.items, items...)
-			q.mu.Unlock()
-			q.signal()
+		if ctx.Err() != nil {
+			more = 8
+		}
+		room := q.offer(items, more)
+		if room == nil {
 			return nil
 		}
-		q.waiting++
-		q.mu.Unlock()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if first {
 			full()
 		}
 		select {
 		case <-room:
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
+}
+
+// offer queues the items if the queue holds less than times its bound; if not, it
+// returns what is closed when to try again.
+func (q *inbox) offer(items []item, times int) (room <-chan struct{}) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) >= times*q.maxItems || q.bytes >= times*q.maxBytes {
+		q.waiting++
+		return q.room
+	}
+	for _, it := range items {
+		q.bytes += len(it.message.Data) + len(it.message.Ext)
+	}
+	q.items = append(q.items, items...)
+	q.signal()
+	return nil
 }
 
 // pushState queues a change of state; it does not block.
 func (q *inbox) pushState(s State, err error) {
 	q.mu.Lock()
-	if len(q.items) < 4*q.maxItems+maxStates {
+	if len(q.items) < 8*q.maxItems+maxStates {
 		q.items = append(q.items, item{state: s, err: err, isState: true})
 	}
 	q.mu.Unlock()

@@ -177,6 +177,10 @@ func (r *runner) connect(ctx context.Context, l link, again bool) error {
 	reply, err := r.exchange(ctx, send, k, r.c.o.Timeout+hold)
 	if err != nil {
 		if r.c.o.Transport == LongPolling && !errors.Is(err, errSessionGone) {
+			select {
+			case <-k.answered: // with deliveries that were not taken
+			default:
+			}
 			r.unanswered = k
 			r.c.mu.Lock()
 			r.c.pending[k.id] = k
