@@ -22,10 +22,11 @@ const (
 // links it is sent on.
 type call struct {
 	channel      string
-	subscription string // of a subscribe or unsubscribe
-	data         []byte // of a publish; nil: none
-	extra        string // further members as JSON, beginning with a comma
-	auto         bool   // nobody waits: the client subscribes again by itself
+	subscription string        // of a subscribe or unsubscribe
+	data         []byte        // of a publish; nil: none
+	extra        string        // further members as JSON, beginning with a comma
+	auto         bool          // nobody waits: the client subscribes again by itself
+	sub          *Subscription // of a first subscribe
 
 	answered chan outcome // cap 1
 
@@ -101,6 +102,10 @@ func (c *Client) enqueue(k *call) {
 		return
 	}
 	c.registerLocked(k)
+	if k.sub != nil {
+		// With its call, or a session that begins between would subscribe twice.
+		c.addLocked(k.sub)
+	}
 	c.outbox = append(c.outbox, k)
 	c.mu.Unlock()
 	c.wakeWriter()
@@ -274,7 +279,7 @@ func (c *Client) resubscribeLocked() []*call {
 		}
 		have[s.channel] = true
 		k := newCall(metaSubscribe)
-		k.subscription, k.auto, k.extra = s.channel, true, s.extra
+		k.subscription, k.auto = s.channel, true
 		c.registerLocked(k)
 		queue = append(queue, k)
 	}

@@ -364,7 +364,9 @@ func TestAdvice(t *testing.T) {
 				}
 				return answer
 			})
-			require.NoError(t, c.Connect(t.Context()))
+			if err := c.Connect(t.Context()); err != nil { // it may end before we look
+				require.ErrorIs(t, err, client.ErrStopped)
+			}
 			<-c.Done()
 			require.ErrorIs(t, c.Err(), client.ErrStopped)
 		})

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,6 @@ import (
 type Subscription struct {
 	c       *Client
 	channel string
-	extra   string // members to send with each subscribe
 	handler func(Message)
 	done    chan struct{}
 
@@ -41,21 +41,11 @@ type Subscription struct {
 func (c *Client) Subscribe(ctx context.Context, channel string, handler func(Message)) (*Subscription, error) {
 	s := &Subscription{c: c, channel: channel, handler: handler, done: make(chan struct{})}
 	if channel == "" || handler == nil {
-		return nil, fmt.Errorf("client: subscribe: want a channel and a handler")
+		return nil, errors.New("client: subscribe: want a channel and a handler")
 	}
 	k := newCall(metaSubscribe)
-	k.subscription, k.extra = channel, s.extra
-	c.mu.Lock()
-	s.generation = c.generation
-	if !c.ready {
-		s.generation++ // the session to come
-	}
-	c.subs = append(c.subs, s)
-	c.byChannel[channel] = append(c.byChannel[channel], s)
-	if isPattern(channel) {
-		c.wild++
-	}
-	c.mu.Unlock()
+	k.subscription = channel
+	k.sub = s
 	reply, err := c.do(ctx, k)
 	if err != nil {
 		// The server may have taken it all the same.
@@ -67,6 +57,19 @@ func (c *Client) Subscribe(ctx context.Context, channel string, handler func(Mes
 	}
 	s.catchUp = decodeCatchUp(reply.ext)
 	return s, nil
+}
+
+// addLocked begins to hand messages to s.
+func (c *Client) addLocked(s *Subscription) {
+	s.generation = c.generation
+	if !c.ready {
+		s.generation++ // the session to come
+	}
+	c.subs = append(c.subs, s)
+	c.byChannel[s.channel] = append(c.byChannel[s.channel], s)
+	if isPattern(s.channel) {
+		c.wild++
+	}
 }
 
 // Channel returns what was subscribed.
