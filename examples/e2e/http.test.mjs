@@ -55,7 +55,7 @@ test('a batch: one result each, in order; a retry stores nothing twice', async (
   const past = await collect(broker.client(t), view + '/score/catchup/1h')
   await until(() => past.length >= 50, 'the past')
   assert.deepEqual(past.map(([, d]) => d.n), range(50))
-  assert.equal((await broker.call('POST', '/v1/publish', { auth: basic(), json: { messages: range(101).map((n) => ({ object_id: 'batch', channel: 'score', data: n })) } })).status, 400)
+  assert.equal((await broker.call('POST', '/v1/publish', { auth: basic(), json: { messages: range(101).map((n) => ({ object_id: 'batch', channel: 'score', data: n })) } })).status, 413)
 })
 
 test('data stays as it was sent, large numbers too', async () => {
