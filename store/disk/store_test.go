@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobelin-broker/gobelin/store"
@@ -16,7 +15,7 @@ var ctx = context.Background()
 
 func TestContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, now func() time.Time) store.Store { return open(t, now) },
-		storetest.Options{Reopen: reopen})
+		storetest.Options{Reopen: reopen, Sweep: sweep})
 }
 
 func BenchmarkStore(b *testing.B) { storetest.Bench(b, open) }
@@ -37,4 +36,4 @@ func reopen(t testing.TB, s store.Store, now func() time.Time) store.Store {
 	return openDir(t, s.(*Store).dir, Options{Now: now, Floor: -1, Small: true})
 }
 
-var _ vfs.FS = (*vfs.MemFS)(nil)
+func sweep(t testing.TB, s store.Store) { require.NoError(t, s.(*Store).sweep(ctx)) }

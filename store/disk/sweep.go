@@ -138,6 +138,12 @@ func (w *work) forget(c class, bucket uint32, key, value []byte) error {
 		return err
 	}
 	if h.id == binary.BigEndian.Uint64(key[6:]) && h.class() == c && h.last.MS() < c.begin(bucket+1) {
+		for _, s := range h.spans {
+			if s.class == forever { // no bucket of which will ever be spent
+				w.drop(name, h)
+				return nil
+			}
+		}
 		w.s.clock.Forget(h.last.MS())
 		h.channel, h.last, h.oldest, h.marked = channel{}, store.Position{}, store.Position{}, unmarked
 		w.delete(channelKey(name))

@@ -11,7 +11,7 @@ import (
 )
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, now func() time.Time) store.Store { return open(t, now) }, storetest.Options{})
+	storetest.Run(t, func(t *testing.T, now func() time.Time) store.Store { return open(t, now) }, storetest.Options{Sweep: func(_ testing.TB, s store.Store) { s.(*Store).sweep() }})
 }
 
 func BenchmarkStore(b *testing.B) { storetest.Bench(b, open) }

@@ -15,13 +15,17 @@ func (s *Store) sweepLoop() {
 		case <-s.end:
 			return
 		case <-t.C:
-			s.mu.Lock()
-			s.sweepLogs()
-			s.sweepTables()
-			s.full = s.full && s.bytes >= s.maxBytes
-			s.mu.Unlock()
+			s.sweep()
 		}
 	}
+}
+
+func (s *Store) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweepLogs()
+	s.sweepTables()
+	s.full = s.full && s.bytes >= s.maxBytes
 }
 
 // sweepLogs drops logs that are gone whole and trims the others; mu is held.

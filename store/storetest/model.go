@@ -58,6 +58,11 @@ func (u *suite) model(seed uint64) {
 			u.clock.Turn(-time.Duration(r.IntN(int(time.Hour))))
 		case k < 89 && u.reads != nil:
 			u.reads()
+		case k < 91 && u.o.Sweep != nil:
+			// A record of now, so that the store's clock cannot go back behind
+			// what the sweep has seen.
+			u.add(name("model/pin"), store.Limits{}, "")
+			u.o.Sweep(u, u.s)
 		default:
 			u.modelCheck(r, l, log)
 		}

@@ -23,6 +23,8 @@ type Options struct {
 	// Reopen closes a store and opens what it left behind; nil if it leaves
 	// nothing.
 	Reopen func(t testing.TB, s store.Store, now func() time.Time) store.Store
+	// Sweep deletes what has expired by now; nil if the backend cannot be told to.
+	Sweep func(t testing.TB, s store.Store)
 	// OwnClock: the backend does not read now; tests that turn it are skipped.
 	OwnClock bool
 	// Many is the number of logs in the test of many; 0 is 2,000.
