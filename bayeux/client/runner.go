@@ -70,15 +70,12 @@ func (r *runner) attempt(ctx context.Context, open func() (link, error)) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(l.serve(ctx)) })
 	wg.Go(func() { cancel(r.c.write(ctx, l)) })
-	// A write that hangs ends with the link, not with its deadline.
-	stop := context.AfterFunc(ctx, l.close)
+	// A read or write that hangs ends with the link, not with its deadline.
+	wg.Go(func() { <-ctx.Done(); l.close() })
 	cancel(r.converse(ctx, l))
 	r.c.mu.Lock()
 	r.c.ready = false
 	r.c.mu.Unlock()
-	if stop() {
-		l.close()
-	}
 	wg.Wait()
 	return context.Cause(ctx)
 }
