@@ -1,0 +1,83 @@
+package feeds
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+type ear struct {
+	heard []string
+	stop  func()
+}
+
+func (e *ear) Ready() { e.heard = append(e.heard, "ready") }
+func (e *ear) Entries(tails []store.Tail) {
+	s := ""
+	for _, t := range tails {
+		s += t.Log.Feed + t.Log.Path + " "
+	}
+	e.heard = append(e.heard, s)
+}
+func (e *ear) Broken(err error) { e.heard = append(e.heard, fmt.Sprint(err)) }
+
+func TestAnnounce(t *testing.T) {
+	f := New()
+	watch := func(feed string) *ear {
+		e := &ear{}
+		stop, err := f.Watch(feed, e)
+		require.NoError(t, err)
+		e.stop = stop
+		return e
+	}
+	say := func(names ...string) {
+		var tails []store.Tail
+		for _, n := range names {
+			tails = append(tails, store.Tail{Log: store.LogName{Feed: n[:1], Path: n[1:]}})
+		}
+		f.Announce(tails)
+	}
+	say("a1")
+	a, a2, all, b := watch("a"), watch("a"), watch(store.AllFeeds), watch("b")
+	say("a1", "a2", "b1", "a3", "c1")
+	a2.stop()
+	a2.stop()
+	say("a4")
+	say()
+	f.Announce([]store.Tail{{}}) // a log of the empty feed
+	f.Close()
+	f.Close()
+	say("a5")
+	require.Equal(t, []string{"ready", "a1 a2 ", "a3 ", "a4 ", "store: closed"}, a.heard)
+	require.Equal(t, []string{"ready", "a1 a2 ", "a3 "}, a2.heard)
+	require.Equal(t, []string{"ready", "b1 ", "store: closed"}, b.heard)
+	require.Equal(t, []string{"ready", "a1 a2 b1 a3 c1 ", "a4 ", " ", "store: closed"}, all.heard)
+	_, err := f.Watch("a", a)
+	require.ErrorIs(t, err, store.ErrClosed)
+	a.stop()
+}
+
+func BenchmarkAnnounce(b *testing.B) {
+	f := New()
+	for i := range 1000 {
+		_, err := f.Watch(fmt.Sprint(i), &mute{})
+		require.NoError(b, err)
+	}
+	tails := make([]store.Tail, 64)
+	for i := range tails {
+		tails[i].Log.Feed = fmt.Sprint(i * 10)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		f.Announce(tails)
+	}
+}
+
+type mute struct{}
+
+func (*mute) Ready()               {}
+func (*mute) Entries([]store.Tail) {}
+func (*mute) Broken(error)         {}
