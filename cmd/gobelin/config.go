@@ -48,6 +48,7 @@ type bayeuxConfig struct {
 	Transports  []string
 	ForwardExt  []string
 	ClientJS    string
+	URL         string
 }
 
 // channelsConfig is what is open, kept and caught up.

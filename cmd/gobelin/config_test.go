@@ -121,7 +121,7 @@ origins: "*"
 		`file:12: store: redis is not in this version: name a folder, or memory:`,
 		`file:15: channels.open[0].histroy: unknown key; did you mean channels.open[0].history?`,
 		`file:15: channels.open: "demo" is not a channel or pattern such as /demo/**`,
-		`file:15: channels.open: publish: "anybody" is none of anyone, session, server; did you mean anyone?`,
+		`file:15: channels.open: publish: "anybody" is none of anyone, session, server`,
 		`file:16: channels.open: /meta/**: /meta and /service belong to the protocol`,
 		`file:17: channels.retention.all_jsn: unknown key; did you mean channels.retention.all_json?`,
 		`file:19: keys.identity_secret: is 5 bytes, must be at least 32: put in the output of ` + "`openssl rand -base64 32`",
@@ -129,7 +129,7 @@ origins: "*"
 		`file:22: accounts[0].apps[0].app_key: environment variable GOBELIN_TEST_ABSENT is not set`,
 		`file:22: accounts[0].apps[0]: name: must be of printable ASCII without spaces and colons`,
 		`file:22: accounts[0].apps[0].token_secret: is a sample, not a secret: put in the output of ` + "`openssl rand -base64 32`",
-		`file:23: timeout: unknown key; did you mean mount?`,
+		`file:23: timeout: unknown key; did you mean bayeux.timeout?`,
 		`file:24: origins: * is what an empty list means: leave it out`,
 	}
 	require.ElementsMatch(t, want, got)
@@ -146,7 +146,7 @@ func TestHostileFiles(t *testing.T) {
 	f("listen: [a]\n", "file:1: listen: must be one value")
 	f("origins: {a: b}\n", "file:1: origins: must be a list")
 	f("listen: 127.0.0.1:8000\n---\nlisten: 127.0.0.1:8000\n", "file: holds more than one document")
-	f("bayeux: 5s\n", "file:1: bayeux: must have keys: client_js, forward_ext, idle_ping, interval, max_interval, ping, pong_wait, timeout, transports")
+	f("bayeux: 5s\n", "file:1: bayeux: must have keys: client_js, forward_ext, idle_ping, interval, max_interval, ping, pong_wait, timeout, transports, url")
 	f("listen: 127.0.0.1:8000\nmount: /v1/x\n", "file:2: mount: /v1/x: /v1 is taken by the server itself")
 	f("limits: {batch: 0}\n", "file:1: limits.batch: must be at least 1, is 0")
 	f("keys: {identity_secret: "+strings.Repeat("k", 31)+"x, roots: [{kid: 16, secret: "+newSecret().Reveal()+", sign: true}]}\n", "file:1: keys.roots: kid: must be 0 to 15")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -74,12 +75,15 @@ id, one a line. Without JSON each line of standard input is one message.`,
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			bayeux, err := to.open(nil)
-			if err != nil {
+			var err error
+			p := &publisher{channel: args[0], timeout: timeout, out: c.OutOrStdout(), url: to.url}
+			if p.client, err = to.open(p.state); err != nil {
 				return err
 			}
-			p := &publisher{client: bayeux, channel: args[0], timeout: timeout, out: c.OutOrStdout(), url: to.url}
 			defer p.close()
+			if err := p.connect(ctx); err != nil {
+				return err
+			}
 			if len(args) == 2 {
 				return p.publish(ctx, []byte(args[1]))
 			}
@@ -98,6 +102,35 @@ type publisher struct {
 	timeout time.Duration
 	out     io.Writer
 	url     string
+
+	mu sync.Mutex
+	// guarded by mu
+	away error // why the last attempt to connect failed
+}
+
+func (p *publisher) state(now client.State, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now == client.Waiting && err != nil {
+		p.away = err
+	}
+}
+
+// connect waits for the server, so that one that is not there is not taken for
+// one that does not answer.
+func (p *publisher) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	err := p.client.Connect(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.away != nil {
+		err = p.away
+	}
+	return fmt.Errorf("%s cannot be reached within %v: %w", p.url, p.timeout, err)
 }
 
 // publish publishes one message and prints its id.

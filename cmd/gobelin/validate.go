@@ -119,6 +119,9 @@ func (v *validation) addresses() {
 	if c.Bayeux.ClientJS != "builtin" {
 		v.file("bayeux.client_js", c.Bayeux.ClientJS)
 	}
+	if u, err := url.Parse(c.Bayeux.URL); c.Bayeux.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		v.fault("bayeux.url", "%q is not a URL such as https://live.example.com/faye", clip(c.Bayeux.URL))
+	}
 	if len(c.Bayeux.Transports) == 0 {
 		v.fault("bayeux.transports", "names no transport")
 	}

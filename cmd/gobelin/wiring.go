@@ -41,7 +41,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 	}
 	o := broker.Options{
 		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
-		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, Mount: c.Mount,
+		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
 		Limits: broker.Limits{
@@ -122,5 +122,11 @@ func clientScript(c *config) ([]byte, error) {
 
 // apiHandler returns the HTTP surfaces /v1 and /api.
 func apiHandler(c *config, b *broker.Broker, log *zap.Logger) http.Handler {
-	return api.New(b.Service(), api.Options{Logger: log.Named("api")})
+	l := &c.Limits
+	return api.New(b.Service(), api.Options{
+		Logger: log.Named("api"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
+		Origins: c.Origins, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
+		RequestRate: float64(l.RequestsPerCredential), PublishRate: float64(l.PublishPerCredential), Burst: l.Burst,
+		ClientAddr: clientAddress(c.proxies()),
+	})
 }
