@@ -152,12 +152,13 @@
       const connecting = messages[0].channel === META + 'connect'
       if (!connecting) this.busy = true
       const timer = setTimeout(() => this.end(), this.client._patience + (hold || 0))
+      const last = messages[messages.length - 1].channel === META + 'disconnect'
       root.fetch(this.url, {
         method: 'POST',
         headers: { ...this.client._headers, 'Content-Type': 'application/json' },
         body: JSON.stringify(messages),
-        keepalive: messages[messages.length - 1].channel === META + 'disconnect',
-        signal: this.abort.signal
+        keepalive: last,
+        signal: last ? undefined : this.abort.signal
       }).then((r) => {
         if (!r.ok) throw new Error(r.status)
         return r.text()
@@ -200,8 +201,9 @@
       this._lastId = 0
       if (root.addEventListener) {
         root.addEventListener('pagehide', (e) => {
-          if (!e.persisted && !this._disabled.autodisconnect) this.disconnect()
+          if (!this._disabled.autodisconnect) e.persisted ? this._suspend() : this.disconnect()
         })
+        root.addEventListener('pageshow', (e) => { if (e.persisted && this._state === 'CONNECTING') this._open() })
         root.addEventListener('online', () => { if (this._retry && !this._transport) this._open() })
       }
     }
@@ -315,6 +317,19 @@
       this._goodbye = () => { clearTimeout(timer); p._resolve() }
       this._send({ channel: META + 'disconnect', clientId: this._clientId }, finish)
       return p
+    }
+
+    // The page is put aside and may be shown again: the session ends, and the next
+    // one subscribes again.
+    _suspend () {
+      const t = this._transport
+      if (this._state !== 'CONNECTED') return
+      if (t && t.opened) t.send([{ channel: META + 'disconnect', clientId: this._clientId, id: (++this._lastId).toString(36) }])
+      this._lost()
+      this._transport = null
+      clearTimeout(this._watch)
+      clearTimeout(this._retry)
+      if (t) t.end()
     }
 
     // One of UNCONNECTED, CONNECTING, CONNECTED, DISCONNECTED.

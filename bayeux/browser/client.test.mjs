@@ -278,6 +278,29 @@ both('a publish answered "unknown client" goes to the next session', async (f, c
   assert.equal(f.of('/meta/handshake').length, 2)
 })
 
+both('a page put aside ends its session, and goes on when it is shown again', async (f, client) => {
+  const listeners = {}
+  globalThis.addEventListener = (name, l) => { listeners[name] = l }
+  let a
+  try { a = client() } finally { delete globalThis.addEventListener }
+  const got = []
+  await a.subscribe('/x/y', (m) => got.push(m))
+  f.deliver('/x/y', 1)
+  await until(() => got.length === 1)
+  listeners.pagehide({ persisted: true })
+  await until(() => f.of('/meta/disconnect').length === 1)
+  assert.equal(f.sessions.size, 0)
+  f.deliver('/x/y', 2)
+  listeners.pageshow({ persisted: true })
+  await until(() => got.length === 2)
+  await a.publish('/x/y', 3)
+  await until(() => got.length === 3)
+  assert.deepEqual(got, [1, 2, 3])
+  listeners.pagehide({ persisted: false })
+  await until(() => f.of('/meta/disconnect').length === 2)
+  assert.equal(a.getState(), 'DISCONNECTED')
+})
+
 both('attempts and deadline end a publish', async (f, client) => {
   const a = client()
   await new Promise((resolve) => a.connect(resolve))
