@@ -649,6 +649,83 @@ func TestRegistryKnowsOnlyItsApplications(t *testing.T) {
 	}
 }
 
+func TestRegistryRootsRunOut(t *testing.T) {
+	ctx, s := t.Context(), newShelf()
+	r := newNode(t, s, 10)
+	_, err := s.Put(ctx, tableObject, objectKey(7, "a"), store.Put{Data: []byte(`{"n":65535,"deleted":true}`)})
+	require.NoError(t, err)
+	_, _, err = r.create(ctx, &demoApp, ObjectSpec{ID: "a"})
+	require.Equal(t, 4000, AsError(err).Result)
+}
+
+func TestRegistryReportsBrokenRecords(t *testing.T) {
+	for _, record := range []string{
+		``, `{`, `[]`, `{"n":1}`, `{"topic":"xx","oid":"00"}`, `{"topic":"0011223344556677","oid":"0011223344556z77"}`,
+		`{"topic":"0011223344556677","oid":"0011223344556677","aliases":[{"oid":"1"}]}`,
+	} {
+		s := newShelf()
+		_, err := s.Put(t.Context(), tableObject, objectKey(7, "a"), store.Put{Data: []byte(record)})
+		require.NoError(t, err)
+		r := newNode(t, s, 10)
+		_, err = r.get(t.Context(), &demoApp, "a")
+		require.Equal(t, 5000, AsError(err).Result, record)
+		_, err = r.list(t.Context(), &demoApp, ObjectQuery{Limit: 1})
+		require.Error(t, err)
+	}
+}
+
+func TestRegistryGivesUpOnContention(t *testing.T) {
+	s := newShelf()
+	r := newNode(t, s, 10)
+	mustCreate(t, r.registry, "a")
+	s.onPut = func(table, key string) { // somebody is always faster
+		if table == tableObject {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			v := s.rows[table+"\x00"+key]
+			v.Version++
+			s.rows[table+"\x00"+key] = v
+		}
+	}
+	name := "x"
+	_, err := r.patch(t.Context(), &demoApp, "a", ObjectPatch{Name: &name})
+	require.Equal(t, 5003, AsError(err).Result)
+}
+
+func TestRegistryHearsMoreThanItCanHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		here, there := newNode(t, s, 10), newNode(t, s, 10)
+		ctx := t.Context()
+		o := mustCreate(t, here.registry, "a")
+		_, err := there.resolve(ctx, o.OID)
+		require.NoError(t, err)
+		// Announcements come while nobody takes them: the last is lost.
+		w := registryWatcher{there.registry}
+		w.Entries([]store.Tail{{Entry: store.Entry{Data: []byte("no JSON")}}})
+		for range cap(there.heard) {
+			w.Entries([]store.Tail{{Entry: store.Entry{Data: []byte(`{"app":99,"id":"x"}`)}}})
+		}
+		require.Empty(t, there.missed)
+		_, err = here.reset(ctx, &demoApp, "a", 0)
+		require.NoError(t, err)
+		w.Entries([]store.Tail{{Entry: store.Entry{Data: []byte(`{"app":7,"id":"a"}`)}}})
+		require.Len(t, there.missed, 1)
+		there.run(t)
+		require.Equal(t, []string{o.Topic.String() + " " + o.OID.String()}, there.withdrawals())
+	})
+}
+
+func TestGracesAreBounded(t *testing.T) {
+	r := newNode(t, newShelf(), 2)
+	for _, id := range []string{"a", "b", "c", "d"} {
+		mustCreate(t, r.registry, id)
+		_, err := r.reset(t.Context(), &demoApp, id, time.Hour)
+		require.NoError(t, err)
+	}
+	require.Len(t, r.graces, 2)
+}
+
 func BenchmarkResolve(b *testing.B) {
 	r := newNode(b, newShelf(), 1000)
 	o := mustCreate(b, r.registry, "a")
