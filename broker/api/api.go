@@ -120,7 +120,7 @@ func (a *api) serve(rt route) http.Handler {
 		// The body is bounded also for those who are refused: net/http reads some
 		// of the rest before it uses the connection again.
 		r.Body = http.MaxBytesReader(w, r.Body, int64(a.MaxBody))
-		a.limitBodyTime(w)
+		timed(w, r, a.BodyTimeout)
 		answer, err := a.answer(rt, r, allow)
 		if err != nil {
 			out.refuse(err)

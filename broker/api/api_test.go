@@ -1,11 +1,13 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -439,26 +441,59 @@ func TestNothingLeaks(t *testing.T) {
 	require.NotZero(t, c.logs.Len())
 }
 
-// TestSlowBody runs over a real connection: a body that does not come ends the
-// request, not the server.
-func TestSlowBody(t *testing.T) {
-	o := Options{BodyTimeout: 50 * time.Millisecond}
-	c := newCall(t, o)
-	srv := httptest.NewServer(c.handler)
-	defer srv.Close()
-	body, w := io.Pipe()
-	defer w.Close()
-	r, err := http.NewRequest("POST", srv.URL+"/v1/objects", body)
-	require.NoError(t, err)
-	r.Header.Set("Authorization", "server")
-	go func() { _, _ = w.Write([]byte(`{"object_id":`)) }()
-	res, err := srv.Client().Do(r)
-	require.NoError(t, err)
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	require.NoError(t, err)
-	require.Equal(t, 400, res.StatusCode)
-	require.JSONEq(t, `{"result":4000,"error":"body did not arrive in 50ms"}`, string(answer))
+// pipes is a listener whose connections are in memory, so that it can be used in a
+// bubble.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	c, ok := <-p
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestBodyTime runs over a connection: a body that does not come ends its request;
+// one that came leaves the request all the time it needs.
+func TestBodyTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCall(t, Options{})
+		listener := make(pipes)
+		server := &http.Server{Handler: c.handler}
+		served := make(chan error)
+		go func() { served <- server.Serve(listener) }()
+		send := func(text string) *http.Response {
+			t.Helper()
+			peer, conn := net.Pipe()
+			t.Cleanup(func() { _ = peer.Close() })
+			listener <- conn
+			_, err := peer.Write([]byte(text))
+			require.NoError(t, err)
+			res, err := http.ReadResponse(bufio.NewReader(peer), nil)
+			require.NoError(t, err)
+			return res
+		}
+		start := time.Now()
+		res := send("POST /v1/objects HTTP/1.1\r\nHost: h\r\nAuthorization: server\r\nContent-Length: 100\r\n\r\n{\"object_id\":")
+		answer, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.JSONEq(t, `{"result":4000,"error":"body did not arrive in 15s"}`, string(answer))
+		require.Equal(t, 15*time.Second, time.Since(start))
+
+		c.service.slow = time.Minute
+		for _, text := range []string{
+			"POST /v1/objects/own/publish HTTP/1.1\r\nHost: h\r\nAuthorization: server\r\nContent-Length: 24\r\n\r\n{\"channel\":\"c\",\"data\":1}",
+			"POST /v1/objects/own/publish HTTP/1.1\r\nHost: h\r\nAuthorization: server\r\nTransfer-Encoding: chunked\r\n\r\n18\r\n{\"channel\":\"c\",\"data\":1}\r\n0\r\n\r\n",
+			"GET /v1/objects/own HTTP/1.1\r\nHost: h\r\nAuthorization: server\r\n\r\n",
+		} {
+			require.Equal(t, 200, send(text).StatusCode)
+		}
+		close(listener)
+		require.ErrorIs(t, <-served, net.ErrClosed)
+		require.NoError(t, server.Close())
+	})
 }
 
 func FuzzBatch(f *testing.F) {

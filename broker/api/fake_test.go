@@ -43,6 +43,7 @@ type fake struct {
 	bodies    map[string][32]byte       // guarded by mu
 	fail      error                     // what every call returns
 	panics    bool
+	slow      time.Duration // that Publish and Object take, unless the request ends
 	each      func(broker.Publication) error
 }
 
@@ -81,7 +82,21 @@ func (f *fake) Application(name string) *broker.Application {
 	return nil
 }
 
-func (f *fake) Publish(_ context.Context, _ *broker.Identity, pubs []broker.Publication) []broker.Published {
+// wait takes as long as the fake is slow.
+func (f *fake) wait(ctx context.Context) error {
+	if f.slow == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(f.slow):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *fake) Publish(ctx context.Context, _ *broker.Identity, pubs []broker.Publication) []broker.Published {
+	late := f.wait(ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := make([]broker.Published, len(pubs))
@@ -89,7 +104,7 @@ func (f *fake) Publish(_ context.Context, _ *broker.Identity, pubs []broker.Publ
 		if f.each != nil {
 			out[i].Err = f.each(p)
 		}
-		if out[i].Err = errors.Join(out[i].Err, f.fail); out[i].Err == nil {
+		if out[i].Err = errors.Join(out[i].Err, f.fail, late); out[i].Err == nil {
 			f.published = append(f.published, p)
 			out[i].ID, out[i].Time = fmt.Sprint("id", len(f.published)), 1700
 		}
@@ -138,7 +153,10 @@ func (f *fake) CreateObject(_ context.Context, app *broker.Application, s broker
 	return o, true, nil
 }
 
-func (f *fake) Object(_ context.Context, app *broker.Application, id string) (*broker.Object, error) {
+func (f *fake) Object(ctx context.Context, app *broker.Application, id string) (*broker.Object, error) {
+	if err := f.wait(ctx); err != nil {
+		return nil, err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if o := f.objects[key(app, id)]; o != nil && f.fail == nil {
