@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
@@ -82,7 +84,7 @@ func runDev(c *cobra.Command, f devFlags, begun time.Time) error {
 func welcome(w io.Writer, n *node, own bool, took time.Duration) {
 	c, url := n.config, n.url("public")
 	busy := ""
-	if at := address(url); at != c.Listen && !endsInZeroPort(c.Listen) {
+	if _, asked, _ := net.SplitHostPort(c.Listen); asked != "0" && !strings.HasSuffix(url, ":"+asked) {
 		busy = "; " + c.Listen + " was busy"
 	}
 	fmt.Fprintf(w, "client   %s%s   (ready in %d ms%s)\n", url, c.Mount, took.Milliseconds(), busy)
@@ -99,8 +101,6 @@ func welcome(w io.Writer, n *node, own bool, took time.Duration) {
 	}
 	fmt.Fprintf(w, "dev mode: loopback only, everything is open; %s\n", kept)
 }
-
-func endsInZeroPort(address string) bool { return len(address) > 1 && address[len(address)-2:] == ":0" }
 
 // tickEvery is the beat of the demo.
 const tickEvery = time.Second

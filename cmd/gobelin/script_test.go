@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 //	numbers FIRST LAST FILE writes {"n":FIRST} … {"n":LAST}, one a line
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:      "testdata",
+		Deadline: time.Now().Add(2 * time.Minute), // a story that hangs is killed
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			return nil

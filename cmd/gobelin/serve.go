@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -73,9 +72,4 @@ func signals(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, stop = signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // from here on signals do what they do by default
 	return ctx, stop
-}
-
-// address returns a URL's host and port.
-func address(url string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(url, "http://"), "https://")
 }
