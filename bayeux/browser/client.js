@@ -69,16 +69,12 @@
   }
 
   // The positions seen, as ranges by channel and epoch, and the newest 1,000
-  // ids. Ids in ULID form end in a number that is dense in its epoch.
+  // ids without a neighbour. Ids in ULID form end in a number that is dense in its epoch.
   class Seen {
     constructor () { this.ranges = new Map(); this.recent = new Set() }
 
     // Whether the id is new on the channel; it is remembered.
     take (channel, id) {
-      const name = `${channel} ${id}`
-      if (this.recent.has(name)) return false
-      this.recent.add(name)
-      if (this.recent.size > 1000) this.recent.delete(this.recent.values().next().value)
       let x = 0
       for (const c of id.slice(16)) x = x * 32 + DIGITS.indexOf(c)
       const n = x % 2 ** 48
@@ -97,8 +93,14 @@
       const toNext = next && n + 1 === next[0]
       if (toPrev && toNext) { prev[1] = next[1]; list.splice(i, 1) } else if (toPrev) prev[1] = n
       else if (toNext) next[0] = n
-      else list.splice(i, 0, [n, n])
-      if (list.length > 256) list.shift()
+      else {
+        list.splice(i, 0, [n, n])
+        if (list.length > 256) list.shift()
+        const name = `${channel} ${id}`
+        if (this.recent.has(name)) return false
+        this.recent.add(name)
+        if (this.recent.size > 1000) this.recent.delete(this.recent.values().next().value)
+      }
       return true
     }
   }
@@ -679,4 +681,4 @@
   const Faye = { VERSION: 'gobelin', Client, Error: FayeError, Subscription, Seen }
   if (typeof module === 'object' && module.exports) module.exports = Faye
   else root.Faye = Faye
-})(typeof globalThis === 'object' ? globalThis : this)
+})(globalThis)

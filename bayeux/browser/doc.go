@@ -28,8 +28,8 @@
 // # Repeats (decided.md 10)
 //
 // Both scripts remember, for each base channel (X for X/catchup/6h), ranges of the
-// positions that message ids stand for, and the newest 1,000 ids. client.js knows
-// its subscriptions, so a new listener on a catch-up channel is shown the whole
+// positions that message ids stand for, and the newest 1,000 ids that came without
+// a neighbour. client.js knows its subscriptions, so a new listener on a catch-up channel is shown the whole
 // past, and only what is subscribed again after a new handshake is compared with
 // what the base channel had. history.js sees messages alone: two listeners on one
 // catch-up channel share one showing, until the channel is unsubscribed.

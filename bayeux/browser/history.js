@@ -1,6 +1,5 @@
 /*! Gobelin: drops what a Faye client is replayed again. client.addExtension(new GobelinHistory()) */
 (function (root) {
-  'use strict'
   const base = (c) => c.replace(/^(.+)\/catchup\/[^/]+$/, '$1')
 
   class GobelinHistory {
@@ -15,18 +14,13 @@
     outgoing (m, callback) {
       const c = m.subscription
       if (m.channel === '/meta/unsubscribe' && typeof c === 'string' && base(c) !== c) {
-        for (const k of this.seen.keys()) if (k.startsWith(base(c) + ' ')) this.seen.delete(k)
-        for (const k of this.ids) if (k.startsWith(base(c) + ' ')) this.ids.delete(k)
+        for (const all of [this.seen, this.ids]) for (const k of all.keys()) if (k.startsWith(base(c) + ' ')) all.delete(k)
       }
       callback(m)
     }
 
     // Ids are positions: an epoch and a number without gaps, kept as ranges.
     take (channel, id) {
-      const name = channel + ' ' + id
-      if (this.ids.has(name)) return false
-      this.ids.add(name)
-      if (this.ids.size > 1000) this.ids.delete(this.ids.keys().next().value)
       let x = 0
       for (const c of id.slice(16)) x = x * 32 + '0123456789ABCDEFGHJKMNPQRSTVWXYZ'.indexOf(c)
       const n = x % 2 ** 48
@@ -38,13 +32,20 @@
       while (i && list[i - 1][0] > n) i--
       if (i && n <= list[i - 1][1]) return false
       list.splice(i, 0, [n, n])
+      const size = list.length
       if (i + 1 < list.length && list[i + 1][0] === n + 1) list[i][1] = list.splice(i + 1, 1)[0][1]
       if (i && list[i - 1][1] === n - 1) list[i - 1][1] = list.splice(i, 1)[0][1]
-      if (list.length > 256) list.shift()
+      if (list.length < size) return true
+      // Without a neighbour.
+      if (size > 256) list.shift()
+      const name = channel + ' ' + id
+      if (this.ids.has(name)) return false
+      this.ids.add(name)
+      if (this.ids.size > 1000) this.ids.delete(this.ids.keys().next().value)
       return true
     }
   }
 
   if (typeof module === 'object' && module.exports) module.exports = GobelinHistory
   else root.GobelinHistory = GobelinHistory
-})(typeof globalThis === 'object' ? globalThis : this)
+})(globalThis)

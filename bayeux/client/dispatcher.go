@@ -58,8 +58,8 @@ func (d *dispatcher) deliver(m *Message, mended bool) {
 		return
 	}
 	base := baseChannel(m.Channel)
-	repeat := !d.had.take(base, p)
-	repeat = d.recent.add(base, p) || repeat
+	fresh, alone := d.had.take(base, p)
+	repeat := !fresh || alone && d.recent.add(base, p)
 	for i, s := range d.matched {
 		if mended && !s.misses(m.Channel, id) {
 			continue
@@ -67,7 +67,7 @@ func (d *dispatcher) deliver(m *Message, mended bool) {
 		// A subscription made in this session is given whatever it has not had
 		// itself: its replay was asked for. One subscribed again is replayed what
 		// its base channel had before.
-		if fresh := s.had.take(base, p); !fresh || repeat && d.older[i] {
+		if fresh, _ := s.had.take(base, p); !fresh || repeat && d.older[i] {
 			d.c.counts.repeats.Add(1)
 			continue
 		}

@@ -34,9 +34,9 @@
 // (ext.history.id, or a ULID as its id) is given to a subscription once; after a
 // new handshake also not to one whose channel has the same base (X and
 // X/catchup/6h) as another that had it. What was seen is kept as ranges of
-// positions for each base channel plus the newest 1,000 ids: a message is never
-// dropped for being older than another. Messages without a position are never
-// dropped, since their ids need not be unique.
+// positions for each base channel plus the newest 1,000 that have no neighbour: a
+// message is never dropped for being older than another. Messages without a
+// position are never dropped, since their ids need not be unique.
 //
 // # Goroutines
 //

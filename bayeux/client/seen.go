@@ -70,15 +70,16 @@ func (r ranges) has(p position) bool {
 	return i < len(r) && r[i].epoch == p.epoch && r[i].lo <= p.n
 }
 
-// add puts p in and returns the new ranges; p is not in them yet.
-func (r ranges) add(p position) ranges {
+// add puts p in, which is not in them yet, and returns the new ranges and whether
+// p has no neighbour.
+func (r ranges) add(p position) (all ranges, alone bool) {
 	i := r.find(p)
 	joinsPrev := i > 0 && r[i-1].epoch == p.epoch && r[i-1].hi+1 == p.n
 	joinsNext := i < len(r) && r[i].epoch == p.epoch && p.n+1 == r[i].lo
 	switch {
 	case joinsPrev && joinsNext:
 		r[i-1].hi = r[i].hi
-		return slices.Delete(r, i, i+1)
+		return slices.Delete(r, i, i+1), false
 	case joinsPrev:
 		r[i-1].hi = p.n
 	case joinsNext:
@@ -88,8 +89,9 @@ func (r ranges) add(p position) ranges {
 		if len(r) > maxSeenRanges {
 			r = slices.Delete(r, 0, 1)
 		}
+		return r, true
 	}
-	return r
+	return r, false
 }
 
 // seen remembers positions by base channel (decided.md 10). The zero value is
@@ -99,10 +101,11 @@ type seen struct {
 	order    []string // oldest first
 }
 
-// take reports whether p of the channel is new, and remembers it.
-func (s *seen) take(base string, p position) bool {
+// take reports whether p of the channel is new, and then whether it has no
+// neighbour, and remembers it.
+func (s *seen) take(base string, p position) (fresh, alone bool) {
 	if s.has(base, p) {
-		return false
+		return false, false
 	}
 	if s.channels == nil {
 		s.channels = map[string]ranges{}
@@ -115,14 +118,15 @@ func (s *seen) take(base string, p position) bool {
 		}
 		s.order = append(s.order, base)
 	}
-	s.channels[base] = r.add(p)
-	return true
+	s.channels[base], alone = r.add(p)
+	return true, alone
 }
 
 func (s *seen) has(base string, p position) bool { return s.channels[base].has(p) }
 
-// recent remembers the newest maxSeenIDs positions of all channels, which helps
-// where a channel's ranges were forgotten. The zero value is ready.
+// recent remembers the newest maxSeenIDs positions, of all channels, that had no
+// neighbour when they came: where positions are sparse, ranges are soon forgotten.
+// The zero value is ready, and stays small where positions are dense.
 type recent struct {
 	set  map[placed]struct{}
 	ring []placed
@@ -142,7 +146,7 @@ func (r *recent) add(base string, p position) bool {
 		return true
 	}
 	if r.set == nil {
-		r.set = make(map[placed]struct{}, maxSeenIDs)
+		r.set = map[placed]struct{}{}
 	}
 	r.set[k] = struct{}{}
 	if len(r.ring) < maxSeenIDs {

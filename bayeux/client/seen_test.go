@@ -37,7 +37,10 @@ func TestSeenIsASet(t *testing.T) {
 			base := rapid.SampledFrom([]string{"/a", "/b"}).Draw(t, "base")
 			p := position{rapid.Uint32Range(1, 2).Draw(t, "epoch"), rapid.Uint64Range(0, 40).Draw(t, "n")}
 			key := fmt.Sprint(base, p)
-			require.Equal(t, !model[key], s.take(base, p), key)
+			fresh, alone := s.take(base, p)
+			require.Equal(t, !model[key], fresh, key)
+			has := func(q position) bool { return model[fmt.Sprint(base, q)] }
+			require.Equal(t, fresh && !has(position{p.epoch, p.n - 1}) && !has(position{p.epoch, p.n + 1}), alone, key)
 			model[key] = true
 		}
 		for _, r := range s.channels {
@@ -51,10 +54,12 @@ func TestSeenIsASet(t *testing.T) {
 func TestSeenIsBounded(t *testing.T) {
 	var s seen
 	for i := range 3 * maxSeenRanges {
-		require.True(t, s.take("/a", position{1, uint64(2 * i)}))
+		fresh, alone := s.take("/a", position{1, uint64(2 * i)})
+		require.True(t, fresh && alone)
 	}
 	require.Len(t, s.channels["/a"], maxSeenRanges)
-	require.False(t, s.take("/a", position{1, uint64(2 * (3*maxSeenRanges - 1))}), "the newest are kept")
+	fresh, _ := s.take("/a", position{1, uint64(2 * (3*maxSeenRanges - 1))})
+	require.False(t, fresh, "the newest are kept")
 	for i := range maxSeenChannels + 10 {
 		s.take(fmt.Sprint("/c", i), position{1, 1})
 	}
