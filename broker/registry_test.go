@@ -299,6 +299,7 @@ func TestRegistryDelete(t *testing.T) {
 	next := mustCreate(t, r.registry, "a")
 	require.NotEqual(t, o.OID, next.OID)
 	require.NotEqual(t, o.Topic, next.Topic)
+	require.Equal(t, next.OID, next.Topic)
 	_, err := r.resolve(ctx, o.OID)
 	require.ErrorIs(t, err, ErrNoObject)
 }
@@ -647,6 +648,42 @@ func TestRegistryKnowsOnlyItsApplications(t *testing.T) {
 		_, err = newNode(t, s, 10).resolve(t.Context(), oid)
 		require.ErrorIs(t, err, ErrNoObject, row)
 	}
+}
+
+// TestTopicStaysTaken: after a reset no other object may get the first oid, for
+// the history is still under it.
+func TestTopicStaysTaken(t *testing.T) {
+	ctx, s := t.Context(), newShelf()
+	r := newNode(t, s, 10)
+	o := mustCreate(t, r.registry, "a")
+	n, err := r.reset(ctx, &demoApp, "a", 0)
+	require.NoError(t, err)
+	n2, err := r.reset(ctx, &demoApp, "a", 0)
+	require.NoError(t, err)
+	row := func(oid channels.OID) bool {
+		_, err := s.Get(ctx, tableOID, oid.String())
+		return err == nil
+	}
+	require.True(t, row(o.Topic))
+	require.False(t, row(n.OID), "one that was only a root is free")
+	require.True(t, row(n2.OID))
+	require.NoError(t, r.delete(ctx, &demoApp, "a"))
+	require.False(t, row(o.Topic))
+	require.False(t, row(n2.OID))
+}
+
+// TestCacheKeepsTheNewer: a read that was overtaken by a change does not bring the
+// old state back.
+func TestCacheKeepsTheNewer(t *testing.T) {
+	c := newObjectCache(10)
+	old := &Object{App: &demoApp, ID: "a", OID: channels.OID{1}, version: 1}
+	newer := &Object{App: &demoApp, ID: "a", OID: channels.OID{2}, version: 2}
+	now := time.Now()
+	require.Nil(t, c.put(newer, now, now))
+	require.Same(t, newer, c.put(old, now, now))
+	require.Same(t, newer, c.findKey(objectKey(7, "a")).object)
+	require.Nil(t, c.find(channels.OID{1}))
+	require.Same(t, newer, c.find(channels.OID{2}).object)
 }
 
 func TestRegistryRootsRunOut(t *testing.T) {

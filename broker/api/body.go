@@ -28,9 +28,6 @@ func (a *api) readBody(r *http.Request) ([]byte, error) {
 	var large *http.MaxBytesError
 	switch {
 	case err == nil:
-		if b, ok := r.Body.(*timedBody); ok {
-			b.arrived()
-		}
 		return body, nil
 	case errors.As(err, &large):
 		return nil, &broker.Error{Result: 4013, Text: fmt.Sprintf("body is larger than %d bytes", large.Limit)}
@@ -120,24 +117,13 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:100], "")
 }
 
-// timedBody is a body that must arrive by a deadline of its connection.
-type timedBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-}
-
 // timed bounds how long the body of r may take. It holds also for a body that no
 // handler reads, for net/http reads some of it before it uses the connection
-// again. Recorders of tests have no deadline, hence no error is looked at.
+// again; once a body has arrived net/http lifts it. Recorders of tests have no
+// deadline, hence no error is looked at.
 func timed(w http.ResponseWriter, r *http.Request, limit time.Duration) {
 	if r.ContentLength == 0 {
 		return // nothing to wait for, and the deadline would end the request itself
 	}
-	body := &timedBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
-	_ = body.control.SetReadDeadline(time.Now().Add(limit))
-	r.Body = body
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit))
 }
-
-// arrived lifts the deadline: what net/http reads now is whether the peer is
-// still there, and that running into it would cancel the request.
-func (b *timedBody) arrived() { _ = b.control.SetReadDeadline(time.Time{}) }
