@@ -4,7 +4,8 @@
 //	/faye/client.js   ClientJS   our own client with the Faye client's interface
 //	/faye/history.js  HistoryJS  an extension for the original Faye client
 //
-// Both are plain ES2020 without dependencies or a build step; they also load in
+// Both are plain ES2020 without dependencies or a build step (client.d.ts has the
+// types of the first, for who writes TypeScript); they also load in
 // Node as CommonJS modules, which is how their tests run (client.test.mjs, started
 // by browser_test.go; fake.mjs is the server they talk to).
 //
