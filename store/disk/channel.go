@@ -80,6 +80,9 @@ type head struct {
 	live   store.Position
 }
 
+// stored reports whether nothing is lost when the head is forgotten.
+func (h *head) stored() bool { return h.live.IsZero() && (h.id != 0 || h.last.IsZero()) }
+
 func (h *head) window() window.Log {
 	if h.id == 0 {
 		return window.Log{}

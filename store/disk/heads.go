@@ -45,14 +45,25 @@ func (t *heads) get(name store.LogName) (head, uint64, bool) {
 }
 
 // add offers a head that was loaded after mark was taken, and returns the one to
-// go by: that which is here, if any came meanwhile. evicted hears of what fell out.
+// go by: that which is here, if any came meanwhile.
 func (t *heads) add(name store.LogName, h head, mark uint64) head {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.byName[name]; e != nil {
 		return e.Value.(*held).head
 	}
-	if mark == t.published && len(t.byName) < t.max {
+	if mark != t.published {
+		return h
+	}
+	if last := t.order.Back(); last != nil && len(t.byName) >= t.max {
+		// Only what the database knows may fall out here: of the others the
+		// clock must hear, and that is the committer's.
+		if v := last.Value.(*held); !v.pinned && v.head.stored() {
+			t.order.Remove(last)
+			delete(t.byName, v.name)
+		}
+	}
+	if len(t.byName) < t.max {
 		t.byName[name] = t.order.PushFront(&held{name: name, head: h})
 	}
 	return h

@@ -24,11 +24,16 @@ const (
 func (s *Store) sweepLoop(ctx context.Context) {
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
+	var refused uint64
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			if n := s.queue.Refused(); n > refused {
+				s.log.Warn("changes were refused: the queue was full", zap.Uint64("refused", n-refused), zap.Uint64("refused_in_all", n))
+				refused = n
+			}
 			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
 				s.log.Warn("sweep of expired records failed", zap.Error(err))
 			}

@@ -3,6 +3,8 @@ package memory
 import (
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/gobelin-broker/gobelin/store/internal/window"
 )
 
@@ -10,11 +12,16 @@ import (
 func (s *Store) sweepLoop() {
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
+	var refused uint64
 	for {
 		select {
 		case <-s.end:
 			return
 		case <-t.C:
+			if n := s.queue.Refused(); n > refused {
+				s.log.Warn("appends were refused: the queue was full", zap.Uint64("refused", n-refused), zap.Uint64("refused_in_all", n))
+				refused = n
+			}
 			s.sweep()
 		}
 	}

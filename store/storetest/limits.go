@@ -95,6 +95,24 @@ func (u *suite) length() {
 	}
 }
 
+// lengthInBuckets has its oldest record to be found far back in time.
+func (u *suite) lengthInBuckets() {
+	log, limits := name("buckets"), store.Limits{Age: 24 * time.Hour, Length: 150}
+	var all []store.Entry
+	for i := range 400 {
+		all = append(all, u.add(log, limits, fmt.Sprint(i)))
+		if i%5 != 0 {
+			u.clock.Turn(time.Duration(i%9) * time.Minute)
+		}
+		if i%20 != 19 {
+			continue
+		}
+		p := u.page(log, store.Range{Limits: limits})
+		require.Equal(u, all[max(0, i+1-limits.Length):], p.Entries)
+		require.Equal(u, i >= limits.Length, p.Trimmed)
+	}
+}
+
 func (u *suite) ageAndLength() {
 	log, limits := name("both"), store.Limits{Age: time.Hour, Length: 4}
 	var all []store.Entry

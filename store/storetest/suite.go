@@ -27,8 +27,6 @@ type Options struct {
 	Sweep func(t testing.TB, s store.Store)
 	// OwnClock: the backend does not read now; tests that turn it are skipped.
 	OwnClock bool
-	// Many is the number of logs in the test of many; 0 is 2,000.
-	Many int
 }
 
 // Clock is a wall clock that a test turns.
@@ -113,6 +111,8 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("AgeAndLength", (*suite).ageAndLength)
 	run("Idle", (*suite).idle)
 	run("ClockBack", (*suite).clockBack)
+	run("LengthInBuckets", (*suite).lengthInBuckets)
+	run("Overload", (*suite).overload)
 	run("NonceAge", (*suite).nonceAge)
 	run("TableTTL", (*suite).tableTTL)
 	seed := time.Now().UnixNano()

@@ -86,7 +86,15 @@ func (q *Queue[T]) Close() {
 	q.signal()
 }
 
-// Refused returns how many pushes did not fit since the start.
+// Len returns how many items wait.
+func (q *Queue[T]) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items)
+}
+
+// Refused returns how many pushes did not fit since the start; the owner's sweep
+// reports it.
 func (q *Queue[T]) Refused() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
