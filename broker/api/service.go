@@ -55,3 +55,5 @@ type Objects interface {
 	// "/09c1…": the view root, and the control root, which only admins may see.
 	Roots(o *broker.Object) (view, control string)
 }
+
+var _ Service = broker.Service{}
