@@ -139,41 +139,51 @@ func newRootCheckCommand(keys *keySource, appName *string) *cobra.Command {
   gobelin root check /01807cf168cd66dae96e9bd900e4b07312260f49/all_json --object live-123`,
 		Args: cobra.ExactArgs(1),
 		RunE: work(func(c *cobra.Command, args []string) error {
-			if object != "" {
-				if err := objectFault(object); err != nil {
-					return usage{err}
-				}
-			}
-			conf, err := keys.load()
-			if err != nil {
-				return err
-			}
-			if err := conf.completeKeys(false); err != nil {
-				return err
-			}
-			text, good := explainRoot(conf, args[0], time.Now())
-			fmt.Fprintln(c.OutOrStdout(), text)
-			if !good {
-				return failure{error: errors.New("the root fails"), silent: true}
-			}
-			if object == "" {
-				return nil
-			}
-			ring, app, err := keys.ring(*appName)
-			if err != nil {
-				return err
-			}
-			v, _ := ring.Verify(rootOf(args[0]), time.Now())
-			if ring.OID(uint32(app.ID), object, number) != v.OID {
-				return fmt.Errorf("it is not of object %s of application %s (reset %d)", object, app.Name, number)
-			}
-			fmt.Fprintf(c.OutOrStdout(), "it is of object %s of application %s\n", object, app.Name)
-			return nil
+			return checkRoot(c, keys, *appName, args[0], object, number)
 		}),
 	}
 	c.Flags().StringVar(&object, "object", "", "also say whether it is of this object")
 	c.Flags().Uint16Var(&number, "reset", 0, "how often the object's root was reset")
 	return c
+}
+
+// checkRoot prints what a root is, and fails when it is none, or not of the object
+// that was named.
+func checkRoot(c *cobra.Command, keys *keySource, appName, text, object string, number uint16) error {
+	if object != "" {
+		if err := objectFault(object); err != nil {
+			return usage{err}
+		}
+	}
+	conf, err := keys.load()
+	if err != nil {
+		return err
+	}
+	if err := conf.completeKeys(false); err != nil {
+		return err
+	}
+	words, good := explainRoot(conf, text, time.Now())
+	fmt.Fprintln(c.OutOrStdout(), words)
+	if !good {
+		return failure{error: errors.New("the root fails"), silent: true}
+	}
+	if object == "" {
+		return nil
+	}
+	ring, err := conf.keyring()
+	if err != nil {
+		return err
+	}
+	app, err := conf.app(appName)
+	if err != nil {
+		return err
+	}
+	v, _ := ring.Verify(rootOf(text), time.Now())
+	if ring.OID(uint32(app.ID), object, number) != v.OID {
+		return fmt.Errorf("it is not of object %s of application %s (reset %d)", object, app.Name, number)
+	}
+	fmt.Fprintf(c.OutOrStdout(), "it is of object %s of application %s\n", object, app.Name)
+	return nil
 }
 
 // rootOf returns the root of a channel or of a root itself, without a slash.

@@ -23,12 +23,17 @@ var claimFlags = []struct{ flag, claim, doc string }{
 
 var roleNames = []string{"viewer", "participant", "moderator", "broadcaster", "admin"}
 
+// tokenMaker holds the flags of `token`.
+type tokenMaker struct {
+	keys      *keySource
+	app, role string
+	ttl       time.Duration
+	tap       bool
+	texts     map[string]*string // by claim
+}
+
 func newTokenCommand() *cobra.Command {
-	keys := &keySource{}
-	var appName, role string
-	var ttl time.Duration
-	var tap bool
-	texts := map[string]*string{}
+	m := &tokenMaker{keys: &keySource{}, texts: map[string]*string{}}
 	c := &cobra.Command{
 		Use:   "token --role ROLE",
 		Short: "Make a token (JWT) for a user",
@@ -39,53 +44,57 @@ a handshake, or over HTTP as "Authorization: Bearer <token>".`,
   gobelin token check "$(gobelin token --role viewer --channel live-123)"`,
 		Args: cobra.NoArgs,
 		RunE: work(func(c *cobra.Command, _ []string) error {
-			if err := roleFault(role, *texts["channel_id"]); err != nil {
-				return usage{err}
+			token, err := m.make(time.Now())
+			if err == nil {
+				_, err = fmt.Fprintln(c.OutOrStdout(), token)
 			}
-			if ttl < time.Second || ttl > 24*time.Hour {
-				return usage{fmt.Errorf("--ttl must be 1s to 24h, is %v", ttl)}
-			}
-			conf, err := keys.load()
-			if err != nil {
-				return err
-			}
-			app, err := conf.app(appName)
-			if err != nil {
-				return err
-			}
-			claims := map[string]any{"role": role}
-			for claim, text := range texts {
-				if *text != "" {
-					claims[claim] = *text
-				}
-			}
-			if tap {
-				claims["tap"] = true
-			}
-			if conf.TokenIssuer != "" {
-				claims["iss"] = conf.TokenIssuer
-			}
-			if conf.TokenAudience != "" {
-				claims["aud"] = conf.TokenAudience
-			}
-			token, err := broker.SignToken(app.application(), claims, ttl, time.Now())
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(c.OutOrStdout(), token)
-			return nil
+			return err
 		}),
 	}
-	keys.flags(c)
-	c.PersistentFlags().StringVar(&appName, "app", "", "application (default: the only one)")
-	c.Flags().StringVar(&role, "role", "", strings.Join(roleNames, ", "))
-	c.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it is good, at most 24h")
-	c.Flags().BoolVar(&tap, "tap", false, "an admin may listen to /**")
+	m.keys.flags(c)
+	c.PersistentFlags().StringVar(&m.app, "app", "", "application (default: the only one)")
+	c.Flags().StringVar(&m.role, "role", "", strings.Join(roleNames, ", "))
+	c.Flags().DurationVar(&m.ttl, "ttl", time.Hour, "how long it is good, at most 24h")
+	c.Flags().BoolVar(&m.tap, "tap", false, "an admin may listen to /**")
 	for _, f := range claimFlags {
-		texts[f.claim] = c.Flags().String(f.flag, "", f.doc)
+		m.texts[f.claim] = c.Flags().String(f.flag, "", f.doc)
 	}
-	c.AddCommand(newTokenCheckCommand(keys, &appName))
+	c.AddCommand(newTokenCheckCommand(m.keys, &m.app))
 	return c
+}
+
+// make returns the token that the flags describe.
+func (m *tokenMaker) make(now time.Time) (string, error) {
+	if err := roleFault(m.role, *m.texts["channel_id"]); err != nil {
+		return "", usage{err}
+	}
+	if m.ttl < time.Second || m.ttl > 24*time.Hour {
+		return "", usage{fmt.Errorf("--ttl must be 1s to 24h, is %v", m.ttl)}
+	}
+	conf, err := m.keys.load()
+	if err != nil {
+		return "", err
+	}
+	app, err := conf.app(m.app)
+	if err != nil {
+		return "", err
+	}
+	claims := map[string]any{"role": m.role}
+	for claim, text := range m.texts {
+		if *text != "" {
+			claims[claim] = *text
+		}
+	}
+	if m.tap {
+		claims["tap"] = true
+	}
+	if conf.TokenIssuer != "" {
+		claims["iss"] = conf.TokenIssuer
+	}
+	if conf.TokenAudience != "" {
+		claims["aud"] = conf.TokenAudience
+	}
+	return broker.SignToken(app.application(), claims, m.ttl, now)
 }
 
 func roleFault(role, channel string) error {
