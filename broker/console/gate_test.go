@@ -1,0 +1,94 @@
+package console
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// request is one from an address with a token.
+func request(from, token string) *http.Request {
+	return &http.Request{RemoteAddr: from, Header: http.Header{"Authorization": {"Bearer " + token}}}
+}
+
+func TestGateSlowsEachAddressByItself(t *testing.T) {
+	g, now := newGate("right"), time.Unix(1000, 0)
+	f := func(from, token string, want verdict) {
+		t.Helper()
+		v, _ := g.admit(request(from, token), now)
+		require.Equal(t, want, v)
+	}
+	for range tries {
+		f("192.0.2.1:1000", "no", wrong)
+	}
+	f("192.0.2.1:2000", "no", throttled)
+	f("[::ffff:192.0.2.1]:2000", "no", throttled)
+	f("192.0.2.1:2000", "right", throttled)
+	f("192.0.2.2:1000", "right", granted)
+	f("192.0.2.2:1000", "no", wrong)
+	f("192.0.2.2:1000", "right", granted)
+
+	for i := range tries {
+		f(fmt.Sprintf("[2001:db8:0:1::%x]:1", i+1), "no", wrong)
+	}
+	f("[2001:db8:0:1:ffff::1]:1", "no", throttled)
+	f("[2001:db8:0:2::1]:1", "right", granted)
+}
+
+func TestGateGivesTriesBackSlowly(t *testing.T) {
+	g, now := newGate("right"), time.Unix(1000, 0)
+	guesses := 0
+	for range 24 * 3600 { // a guess each second for a day
+		if v, wait := g.admit(request("192.0.2.1:1", "no"), now); v == wrong {
+			guesses++
+		} else {
+			require.Equal(t, throttled, v)
+			require.Positive(t, wait)
+			require.LessOrEqual(t, wait, tryEvery)
+		}
+		now = now.Add(time.Second)
+	}
+	require.Equal(t, int(24*time.Hour/tryEvery)+tries-1, guesses)
+}
+
+// However many addresses guess, a bounded number is remembered and the rest are
+// slowed together.
+func TestGateBoundsGuessers(t *testing.T) {
+	g, now := newGate("right"), time.Unix(1000, 0)
+	guesses := 0
+	for i := range 20 * maxGuessers {
+		if v, _ := g.admit(request(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255), "no"), now); v == wrong {
+			guesses++
+		}
+	}
+	require.Len(t, g.failures, maxGuessers)
+	require.Equal(t, maxGuessers+tries, guesses)
+
+	v, _ := g.admit(request("192.0.2.1:1", "right"), now)
+	require.Equal(t, throttled, v, "one of the crowd")
+	now = now.Add(tries * tryEvery)
+	v, _ = g.admit(request("192.0.2.1:1", "right"), now)
+	require.Equal(t, granted, v)
+	require.Empty(t, g.failures, "those with all their tries back are forgotten")
+}
+
+// Without the token no header gets in, and none makes the gate fall over.
+func FuzzGate(f *testing.F) {
+	f.Add("192.0.2.1:80", "Bearer right", "")
+	f.Add("@", "bearer  right", "Bearer right")
+	f.Add("[fe80::1%eth0]:1", "Basic cmlnaHQ=", "x")
+	f.Fuzz(func(t *testing.T, from, one, two string) {
+		g := newGate("right")
+		r := &http.Request{RemoteAddr: from, Header: http.Header{"Authorization": {one, two}}}
+		v, _ := g.admit(r, time.Unix(1000, 0))
+		require.Equal(t, wrong, v, "two headers are never right")
+		r.Header["Authorization"] = []string{one}
+		v, _ = g.admit(r, time.Unix(1000, 0))
+		right := len(one) == 12 && strings.EqualFold(one[:7], "Bearer ") && one[7:] == "right"
+		require.Equal(t, right, v == granted)
+	})
+}

@@ -1,0 +1,143 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func pageFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := fs.ReadFile(pages, "page/"+name)
+	require.NoError(t, err)
+	return string(b)
+}
+
+func scripts(t *testing.T) map[string]string {
+	t.Helper()
+	names, err := fs.Glob(pages, "page/*.mjs")
+	require.NoError(t, err)
+	require.NotEmpty(t, names)
+	all := map[string]string{}
+	for _, n := range names {
+		all[filepath.Base(n)] = pageFile(t, filepath.Base(n))
+	}
+	return all
+}
+
+// The page must work under policy: nothing inline, nothing from elsewhere.
+func TestPageKeepsItsPolicy(t *testing.T) {
+	html := pageFile(t, "index.html")
+	for _, bad := range []string{`<script>`, `<style`, `\sstyle=`, `\son[a-z]+=`, `javascript:`, `(src|href)="(https?:)?//`, `\saction=`} {
+		require.NotRegexp(t, regexp.MustCompile(bad), html)
+	}
+	h := New(options())
+	for _, m := range regexp.MustCompile(`(?:src|href)="([^"#]+)"`).FindAllStringSubmatch(html, -1) {
+		require.Equal(t, 200, get(h, "GET", m[1]).Code, m[1])
+	}
+	for name, js := range scripts(t) {
+		for _, m := range regexp.MustCompile(`from '\./([^']+)'`).FindAllStringSubmatch(js, -1) {
+			require.Equal(t, 200, get(h, "GET", root+m[1]).Code, "%s imports %s", name, m[1])
+		}
+	}
+	require.NotRegexp(t, regexp.MustCompile(`@import|url\(`), pageFile(t, "console.css"))
+}
+
+// What comes from outside must reach the page as text only (security.md §4.2 row 36).
+func TestPageShowsDataAsText(t *testing.T) {
+	for name, js := range scripts(t) {
+		require.NotRegexp(t, regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser|setAttribute\('(on|style)`), js, name)
+	}
+}
+
+// Every element the scripts ask for is on the page, and only once.
+func TestPageHasWhatTheScriptsUse(t *testing.T) {
+	html := pageFile(t, "index.html")
+	for name, js := range scripts(t) {
+		for _, m := range regexp.MustCompile(`(?:\$|this\.row|this\.pair)\('([a-z-]+)'`).FindAllStringSubmatch(js, -1) {
+			require.Equal(t, 1, strings.Count(html, `id="`+m[1]+`"`), "%s: %s", name, m[1])
+		}
+	}
+}
+
+// without skips where a program is missing; a CI machine skips nothing.
+func without(t *testing.T, program string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is not installed", program)
+	}
+	t.Skipf("%s is not installed", program)
+}
+
+// The figures, rates and axes of the scripts, by their own tests.
+func TestScripts(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		without(t, "node")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, node, "--test", "testdata/").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Regexp(t, regexp.MustCompile(`(?m)^# pass [1-9]`), string(out))
+}
+
+// browse opens a page in a headless Chromium and returns its document some (virtual)
+// seconds later.
+func browse(t *testing.T, target string) string {
+	t.Helper()
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		without(t, "chromium")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+		"--user-data-dir="+t.TempDir(), "--virtual-time-budget=4000", "--dump-dom", target)
+	var out, said bytes.Buffer
+	c.Stdout, c.Stderr, c.WaitDelay = &out, &said, 5*time.Second
+	require.NoError(t, c.Run(), "%s", said.String())
+	return out.String()
+}
+
+// In a real browser: the figures come, the token goes, hostile texts stay texts.
+func TestPageInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a browser")
+	}
+	s := httptest.NewServer(New(options()))
+	defer s.Close()
+	dom := browse(t, s.URL+"/console/#token="+url.QueryEscape(secret))
+	require.Contains(t, dom, `data-state="up"`)
+	require.Contains(t, dom, `<dt>sessions</dt><dd>1,234</dd>`)
+	require.Contains(t, dom, `<li>&lt;img src=x onerror=`)
+	require.Contains(t, dom, `refused: &lt;img src=x`)
+	require.NotContains(t, dom, `<img`)
+	require.Contains(t, dom, `<title>Gobelin: console</title>`, "no hostile text has run")
+	require.Regexp(t, regexp.MustCompile(`aria-label="Messages, per second, last five minutes\. delivered: now 0/s`), dom)
+	require.NotContains(t, dom, secret)
+}
+
+func TestPageWithAWrongTokenInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a browser")
+	}
+	s := httptest.NewServer(New(options()))
+	defer s.Close()
+	dom := browse(t, s.URL+"/console/#token=wrong")
+	require.Contains(t, dom, `data-state="locked"`)
+	require.Contains(t, dom, `<section id="door" aria-labelledby="door-title">`, "the form is not hidden")
+	require.Contains(t, dom, `That is not this broker’s token.`)
+	require.NotContains(t, dom, "1,234")
+}
