@@ -4,7 +4,7 @@ import http from 'node:http'
 import path from 'node:path'
 import { createRequire } from 'node:module'
 import { chromium } from 'playwright-core'
-import { tempDir } from './lib.mjs'
+import { atEnd, tempDir } from './lib.mjs'
 
 const require = createRequire(import.meta.url)
 const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium'
@@ -18,7 +18,7 @@ export const noBrowser = !fs.existsSync(CHROMIUM) && process.env.CI !== 'true' &
 export const launch = async (t, options = {}) => {
   const dir = tempDir(t)
   const context = await chromium.launchPersistentContext(dir, { executablePath: CHROMIUM, args: FLAGS, ...options })
-  t.after(() => context.close())
+  atEnd(t, () => context.close())
   return context
 }
 
@@ -43,6 +43,6 @@ export const site = async (t, pages) => {
     res.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' }).end(pages[where])
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.after(() => { server.closeAllConnections(); server.close() })
+  atEnd(t, () => { server.closeAllConnections(); server.close() })
   return `http://127.0.0.1:${server.address().port}`
 }

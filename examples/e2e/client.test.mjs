@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import vm from 'node:vm'
 import { before, describe, test } from 'node:test'
-import { Broker, WireSocket, range, settled, shared, until } from './lib.mjs'
+import { Broker, WireSocket, atEnd, range, settled, shared, until } from './lib.mjs'
 import { Context } from '../conformance/lib/clients.mjs'
 import { scenarios } from '../conformance/clients/public/pubsub.mjs'
 
@@ -26,7 +26,7 @@ describe('our client', () => {
     const c = new Faye.Client(its.broker.url, { retry: 0.5 })
     if (transport === 'long-polling') { c.disable('websocket'); c.disable('eventsource') }
     c.disable('autodisconnect')
-    t.after(() => settled(c.disconnect(), 'disconnect', 500).catch(() => {}))
+    atEnd(t, () => settled(c.disconnect(), 'disconnect', 500).catch(() => {}))
     return c
   }
 
@@ -70,7 +70,7 @@ describe('our client', () => {
     const broker = await Broker.dev(t)
     const c = new Faye.Client(broker.url, { retry: 0.3 })
     c.disable('autodisconnect')
-    t.after(() => settled(c.disconnect(), 'disconnect', 500).catch(() => {}))
+    atEnd(t, () => settled(c.disconnect(), 'disconnect', 500).catch(() => {}))
     const channel = '/ours/restart'
     const got = []
     const say = async (n) => {

@@ -3,7 +3,7 @@
 // exactly once, in order.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Broker, WireSocket, collect, range, settled, shared, until } from './lib.mjs'
+import { Broker, WireSocket, atEnd, collect, range, settled, shared, until } from './lib.mjs'
 
 const X = '/flow/x'
 const its = shared(Broker.dev)
@@ -18,7 +18,7 @@ class Wire {
   }
 
   async join (t, channels) {
-    t.after(() => this.close())
+    atEnd(t, () => this.close())
     const [hello] = await this.post([{ channel: '/meta/handshake', version: '1.0', supportedConnectionTypes: ['websocket', 'long-polling'] }])
     this.clientId = hello.clientId
     if (this.transport === 'websocket') {

@@ -23,9 +23,21 @@ export const APP = { id: 12, name: 'demo-origin', key: 'demo-app-key', secret: '
 // The Faye client leaves promises without a catch when a subscription fails.
 process.on('unhandledRejection', (e) => { if (!e || e.code === undefined || !Array.isArray(e.params)) throw e })
 
+// What is to be done at a test's end, last in first out: a folder goes after the
+// process that writes to it.
+const endings = new WeakMap()
+export const atEnd = (t, f) => {
+  if (!endings.has(t)) {
+    const list = []
+    endings.set(t, list)
+    t.after(async () => { while (list.length) await list.pop()() })
+  }
+  endings.get(t).push(f)
+}
+
 export const tempDir = (t) => {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'gobelin-e2e-'))
-  t.after(() => fs.rmSync(dir, { recursive: true, force: true, maxRetries: 5 }))
+  atEnd(t, () => fs.rmSync(dir, { recursive: true, force: true, maxRetries: 10 }))
   return dir
 }
 
@@ -101,7 +113,7 @@ export class Broker {
       child.once('error', (e) => { keep(e.message); this.child = null; resolve(e) })
       child.once('exit', (code, signal) => { this.child = null; resolve(signal || code) })
     })
-    if (t) t.after(() => this.stop())
+    if (t) atEnd(t, () => this.stop())
     await until(async () => {
       if (!this.child) throw new Error('the broker ended at once: ' + this.output)
       try { return (await fetch(this.url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '[]' })).status === 200 } catch { return false }
@@ -155,7 +167,7 @@ export class Broker {
       outgoing (m, pass) { if (token && m.channel === '/meta/handshake') m.ext = { ...(m.ext || {}), token }; pass(m) },
       incoming (m, pass) { if (m.channel === '/meta/subscribe') c.acks[m.subscription] = m; pass(m) }
     })
-    t.after(async () => {
+    atEnd(t, async () => {
       try { await settled(c.disconnect(), 'disconnect', 500) } catch { /* the broker may be gone */ }
       try { c._dispatcher.close() } catch { /* as it may be already */ }
     })
