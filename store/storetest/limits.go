@@ -171,9 +171,9 @@ func (u *suite) clockBack() {
 	require.NoError(u, u.s.Delete(ctx, log))
 	d := u.add(log, keep, "d")
 	require.Less(u, b.Position.MS(), d.Position.MS())
-	if u.reads != nil {
+	if u.restart != nil {
 		u.clock.Turn(-3 * time.Hour)
-		u.reads()
+		u.restart()
 		require.True(u, d.Position.Before(u.add(log, keep, "e").Position), "not after a restart either")
 	}
 }
@@ -187,8 +187,8 @@ func (u *suite) nonceAge() {
 	}
 	first := put()
 	u.clock.Turn(24 * time.Hour)
-	if u.reads != nil {
-		u.reads()
+	if u.restart != nil {
+		u.restart()
 	}
 	again := put()
 	require.Equal(u, store.Appended{Positions: first.Positions, Prior: []bool{true}}, again)

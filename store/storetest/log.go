@@ -413,7 +413,7 @@ func (u *suite) reopen() {
 	require.NoError(u, u.s.Redact(ctx, log, b.Position))
 	v, err := u.s.Put(ctx, "t", "k", store.Put{Data: []byte("row")})
 	require.NoError(u, err)
-	u.reads()
+	u.restart()
 	require.Equal(u, []string{"a", "c"}, u.texts(log, store.Range{Limits: keep}))
 	require.Equal(u, store.Head{Last: c.Position, Oldest: first.Positions[0]}, u.head(log, keep))
 	again, err := Append(u.s, log, keep, store.Record{Data: []byte("x"), Nonce: nonce})

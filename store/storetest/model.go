@@ -56,8 +56,8 @@ func (u *suite) model(seed uint64) {
 			u.clock.Turn(time.Duration(r.IntN(int(20 * time.Hour))))
 		case k < 87:
 			u.clock.Turn(-time.Duration(r.IntN(int(time.Hour))))
-		case k < 89 && u.reads != nil:
-			u.reads()
+		case k < 89 && u.restart != nil:
+			u.restart()
 		case k < 91 && u.o.Sweep != nil:
 			// A record of now, so that the store's clock cannot go back behind
 			// what the sweep has seen.

@@ -55,10 +55,10 @@ func (c *Clock) Turn(d time.Duration) {
 // suite is one test's store and what it needs beside it.
 type suite struct {
 	*testing.T
-	s     store.Store
-	clock *Clock
-	o     Options
-	reads func() // reopens
+	s       store.Store
+	clock   *Clock
+	o       Options
+	restart func() // nil if nothing is left behind
 }
 
 // Run runs the contract's tests against a backend.
@@ -73,7 +73,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 			u := &suite{T: t, clock: c, o: o}
 			u.s = open(t, now)
 			if o.Reopen != nil {
-				u.reads = func() { u.s = o.Reopen(t, u.s, now) }
+				u.restart = func() { u.s = o.Reopen(t, u.s, now) }
 			}
 			f(u)
 		})
