@@ -82,7 +82,7 @@ func (x *bench) root(id string, class channels.Class) string {
 	return "/" + x.ring.Root(o.OID, class, time.Now())
 }
 
-// say publishes to an object as its backend does.
+// say publishes to an object as its backend does, and lets it reach all queues.
 func (x *bench) say(id, channel string, data ...any) {
 	x.t.Helper()
 	who := &Identity{App: x.app, Role: RoleServer}
@@ -91,6 +91,14 @@ func (x *bench) say(id, channel string, data ...any) {
 		require.NoError(x.t, err)
 		out := x.b.PublishAll(context.Background(), who, []Publication{{ObjectID: id, Channel: channel, Data: text}})
 		require.NoError(x.t, out[0].Err)
+	}
+	x.settle()
+}
+
+// settle waits until everybody rests, where that can be told.
+func (x *bench) settle() {
+	if _, bubble := x.t.(*testing.T); bubble {
+		synctest.Wait()
 	}
 }
 
@@ -190,7 +198,9 @@ func (p *peer) unsubscribe(name string) {
 
 func (p *peer) publish(channel, data, ext string) reply {
 	p.x.t.Helper()
-	return p.x.post(p, p.message(channel, `,"data":`+data+with(ext)))[0]
+	r := p.x.post(p, p.message(channel, `,"data":`+data+with(ext)))[0]
+	p.x.settle()
+	return r
 }
 
 // poll connects until a poll brings nothing, and returns the inbox's data as

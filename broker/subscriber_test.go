@@ -114,7 +114,7 @@ func TestEnvelope(t *testing.T) {
 		live := p.inbox[0]
 		require.Equal(t, `"`+live.Ext.History.ID+`"`, string(live.ID))
 		require.Len(t, live.Ext.History.ID, 26)
-		require.Equal(t, time.Now().UnixMilli(), live.Ext.History.TS)
+		require.InDelta(t, time.Now().UnixMilli(), live.Ext.History.TS, 5) // a new epoch steps over a ms
 		require.False(t, live.Ext.History.Replay)
 
 		late := x.join("")
@@ -343,7 +343,7 @@ func TestLongReplay(t *testing.T) {
 		got := p.poll()
 		i := slices.Index(got, root+`/b "now"`)
 		require.GreaterOrEqual(t, i, 0)
-		require.Less(t, i, 2000, "another channel does not wait for the replay")
+		require.Less(t, i, 3000, "another channel does not wait for the replay")
 		got = slices.Delete(got, i, i+1)
 		require.Equal(t, append(on(root+"/chat/catchup/1h", numbers(1, 3500)...), on(root+"/chat", 3501)...), got)
 	})

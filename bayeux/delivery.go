@@ -1,0 +1,81 @@
+package bayeux
+
+// Delivery is one message on its way to many sessions: encoded once, shared by
+// all of them, never changed. It is built from an allow-list of fields, so that
+// nothing a publisher sent beyond them reaches anybody (bayeux-faye.md §13).
+type Delivery struct {
+	frame []byte // "[{…}]": a lone delivery is one write of these bytes
+	kept  bool
+}
+
+// DeliveryFields is what a Delivery carries.
+type DeliveryFields struct {
+	// Channel is the name the subscriber subscribed to, inside the grammar.
+	Channel string
+	// ID is the server's id of the message; "" sends none.
+	ID string
+	// Data is one JSON value; Ext is one JSON object, or nil for none.
+	Data []byte
+	Ext  []byte
+	// Kept says that the message can be read again from the store, so that a
+	// session whose queue is full lags instead of losing it (decided.md 13).
+	Kept bool
+}
+
+// NewDelivery encodes f. It copies Data and Ext.
+func NewDelivery(f DeliveryFields) *Delivery {
+	n := len(`[{"channel":"","data":,"id":"","ext":}]`) + len(f.Channel) + len(f.Data) + len(f.ID) + len(f.Ext)
+	b := make([]byte, 0, n)
+	b = append(b, `[{"channel":`...)
+	b = appendText(b, f.Channel)
+	b = append(b, `,"data":`...)
+	if len(f.Data) == 0 {
+		b = append(b, "null"...)
+	} else {
+		b = append(b, f.Data...)
+	}
+	if f.ID != "" {
+		b = append(b, `,"id":`...)
+		b = appendText(b, f.ID)
+	}
+	if len(f.Ext) > 0 {
+		b = append(b, `,"ext":`...)
+		b = append(b, f.Ext...)
+	}
+	return &Delivery{frame: append(b, '}', ']'), kept: f.Kept}
+}
+
+// Bytes returns the encoded object. It is shared and must not be changed.
+func (d *Delivery) Bytes() []byte { return d.frame[1 : len(d.frame)-1] }
+
+// Size returns what the delivery counts in a queue, in bytes.
+func (d *Delivery) Size() int { return len(d.frame) }
+
+// Kept reports whether the message can be read again from the store.
+func (d *Delivery) Kept() bool { return d.kept }
+
+const hexDigits = "0123456789abcdef"
+
+// appendText appends s as a JSON string. What could end a script element is
+// escaped, too. Invalid UTF-8 does not occur: all texts come from decode or
+// from the server itself.
+func appendText(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if plainText[c] && c != '<' && c != '>' && c != '&' {
+			continue
+		}
+		b = append(b, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		default:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}

@@ -1,0 +1,321 @@
+package bayeux
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"github.com/gobelin-broker/gobelin/channels"
+)
+
+// exchange is how the answers to a frame or request go back. reply and settle
+// are called from any goroutine; the rest by the one that dispatches.
+type exchange interface {
+	// reply answers one message.
+	reply(encoded []byte)
+	// begin: a publish of n bytes is on its way to the application.
+	begin(n int)
+	// settle answers what was begun.
+	settle(n int, encoded []byte)
+	// refuseConnect answers a connect that is not held; it goes last.
+	refuseConnect(encoded []byte)
+	// connect binds the session of a connect that was admitted.
+	connect(s *Session, m *Message)
+	// disconnected: the session has said goodbye here.
+	disconnected(s *Session)
+}
+
+// dispatch carries out one message; its answer goes to x, now or later. peer is
+// where it came from, its transport the one in use.
+func (v *Server) dispatch(ctx context.Context, x exchange, peer Peer, m *Message) {
+	v.stats.received.Add(1)
+	var s *Session
+	if m.ClientID != "" && m.kind != kindHandshake {
+		s, _ = v.Session(m.ClientID)
+	}
+	if !v.throttle(ctx, s, peer, m) {
+		return
+	}
+	switch {
+	case m.fault != nil:
+		v.refuse(x, m, m.fault, refuseMessage)
+	case m.Error != "":
+		// Extensions refuse so: it is echoed and not carried out.
+		v.answerError(x, m, m.Error, v.again("handshake"))
+	case m.kind == kindHandshake:
+		v.handshake(ctx, x, peer, m)
+	case m.kind == kindConnect:
+		v.connect(ctx, x, s, m)
+	case m.kind == kindSubscribe, m.kind == kindUnsubscribe:
+		v.subscribe(ctx, x, s, m)
+	case m.kind == kindDisconnect:
+		v.disconnect(x, s, m)
+	default:
+		v.publish(ctx, x, s, peer, m)
+	}
+}
+
+// throttle waits until the rates allow the message; false if ctx ended first.
+// The connection is read slower, nothing is refused (security.md §3).
+func (v *Server) throttle(ctx context.Context, s *Session, peer Peer, m *Message) bool {
+	var requests, publishes *rate.Limiter
+	if s != nil {
+		requests, publishes = s.requests, s.publishes
+	} else if a := v.addresses.get(peer.Addr); a != nil {
+		requests, publishes = a.requests, a.publishes
+	}
+	if m.kind != kindPublish {
+		publishes = nil
+	}
+	for _, l := range [...]*rate.Limiter{requests, publishes} {
+		if l == nil || l.Allow() {
+			continue
+		}
+		v.stats.throttled.Add(1)
+		if l.Wait(ctx) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// refuse answers m with e, counted under reason.
+func (v *Server) refuse(x exchange, m *Message, e *Error, reason int) {
+	v.stats.refuse(reason)
+	v.answerError(x, m, e.Error(), v.adviceFor(e))
+}
+
+// answerError is the failed reply to m; the advice is for those that have one.
+func (v *Server) answerError(x exchange, m *Message, text string, a *Advice) {
+	r := reply{m: m, err: text}
+	switch m.kind {
+	case kindHandshake:
+		r.advice, r.types = a, v.options.Transports
+	case kindConnect:
+		r.advice = a
+		x.refuseConnect(r.encode())
+		return
+	default:
+		r.clientID = m.ClientID
+	}
+	x.reply(r.encode())
+}
+
+// failure is what the peer hears of an error of the application: an *Error word
+// for word, all else is logged and shown as 500.
+func (v *Server) failure(what string, err error) *Error {
+	v.stats.refuse(refuseHandler)
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	v.log.Error("bayeux: request failed", zap.String("call", what), zap.Error(err))
+	return &Error{Code: 500, Text: "Internal server error"}
+}
+
+// refuseFailure answers m with an error of the application.
+func (v *Server) refuseFailure(x exchange, m *Message, what string, err error) {
+	e := v.failure(what, err)
+	v.answerError(x, m, e.Error(), v.adviceFor(e))
+}
+
+// offered reports whether a connection type may be used.
+func (v *Server) offered(t string) bool {
+	for _, o := range v.options.Transports {
+		if o == t {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Message) {
+	e := v.checkHandshake(m)
+	reason := refuseMessage
+	var address *address
+	if e == nil {
+		address, e, reason = v.admit(peer)
+	}
+	if e != nil {
+		v.refuse(x, m, e, reason)
+		return
+	}
+	s := v.newSession(peer, address)
+	h, err := v.handler.Handshake(ctx, s, m)
+	if err != nil {
+		address.leave()
+		v.refuseFailure(x, m, "handshake", err)
+		return
+	}
+	s.handler = h
+	v.remember(s)
+	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports}.encode())
+}
+
+func (v *Server) checkHandshake(m *Message) *Error {
+	if m.SupportedConnectionTypes == nil {
+		return errMissing("supportedConnectionTypes")
+	}
+	if m.Version == "" {
+		return errMissing("version")
+	}
+	for _, t := range m.SupportedConnectionTypes {
+		if v.offered(t) {
+			return nil
+		}
+	}
+	return &Error{Code: 301, Args: m.SupportedConnectionTypes, Text: "Connection types not supported"}
+}
+
+// admit applies the limits on handshakes.
+func (v *Server) admit(peer Peer) (*address, *Error, int) {
+	if v.draining.Load() {
+		return nil, &Error{Code: 503, Text: "Service unavailable"}, refuseStopping
+	}
+	a := v.addresses.get(peer.Addr)
+	if a == nil {
+		return nil, nil, 0
+	}
+	if a.handshakes != nil && !a.handshakes.Allow() {
+		return nil, &Error{Code: 429, Text: "Too many handshakes", Advice: v.again("handshake")}, refuseRate
+	}
+	if !a.enter(v.options.Limits.SessionsPerAddr) {
+		return nil, &Error{Code: 429, Text: "Too many sessions", Advice: v.again("handshake")}, refuseSessions
+	}
+	return a, nil, 0
+}
+
+// connect admits a connect; the exchange holds it.
+func (v *Server) connect(ctx context.Context, x exchange, s *Session, m *Message) {
+	// Of several causes Faye tells the last one (bayeux-faye.md §4).
+	switch {
+	case m.ConnectionType == "":
+		v.refuse(x, m, errMissing("connectionType"), refuseMessage)
+		return
+	case !v.offered(m.ConnectionType):
+		v.refuse(x, m, &Error{Code: 301, Args: []string{m.ConnectionType}, Text: "Connection types not supported"}, refuseMessage)
+		return
+	case m.ClientID == "":
+		v.refuse(x, m, errMissing("clientId"), refuseMessage)
+		return
+	}
+	var err error
+	if s == nil || !s.call(func(h SessionHandler) { err = h.Connect(ctx, m) }) {
+		v.unknown(x, m)
+		return
+	}
+	if err != nil {
+		v.refuseFailure(x, m, "connect", err)
+		return
+	}
+	x.connect(s, m)
+}
+
+// unknown refuses a message whose session is not here.
+func (v *Server) unknown(x exchange, m *Message) {
+	v.refuse(x, m, errUnknownClient(m.ClientID), refuseUnknown)
+}
+
+func (v *Server) subscribe(ctx context.Context, x exchange, s *Session, m *Message) {
+	switch {
+	case m.ClientID == "":
+		v.refuse(x, m, errMissing("clientId"), refuseMessage)
+		return
+	case s == nil:
+		v.unknown(x, m)
+		return
+	case m.Subscription == nil:
+		v.refuse(x, m, errMissing("subscription"), refuseMessage)
+		return
+	}
+	patterns, e := v.patterns(m.Subscription)
+	if e != nil {
+		v.refuse(x, m, e, refuseMessage)
+		return
+	}
+	var ext []byte
+	var err error
+	what := "subscribe"
+	ok := s.call(func(h SessionHandler) {
+		if m.kind == kindSubscribe {
+			ext, err = h.Subscribe(ctx, m, patterns)
+		} else {
+			what = "unsubscribe"
+			err = h.Unsubscribe(ctx, m, patterns)
+		}
+	})
+	switch {
+	case !ok:
+		v.unknown(x, m)
+	case err != nil:
+		v.refuseFailure(x, m, what, err)
+	default:
+		x.reply(reply{m: m, clientID: s.id, ext: ext}.encode())
+	}
+}
+
+// patterns checks a list of names; the first bad one refuses the whole list.
+func (v *Server) patterns(names []string) ([]channels.Pattern, *Error) {
+	patterns := make([]channels.Pattern, 0, len(names))
+	for _, name := range names {
+		p, err := channels.ParsePattern(name)
+		if err != nil || !v.options.Limits.allow(name) {
+			return nil, ErrInvalidChannel(name)
+		}
+		if reserved(name, "/meta") || reserved(name, "/service") {
+			return nil, ErrForbidden(name)
+		}
+		patterns = append(patterns, p)
+	}
+	return patterns, nil
+}
+
+func (v *Server) disconnect(x exchange, s *Session, m *Message) {
+	if m.ClientID == "" {
+		v.refuse(x, m, errMissing("clientId"), refuseMessage)
+		return
+	}
+	if s == nil || !s.end(ReasonDisconnect, v.never()) {
+		v.unknown(x, m)
+		return
+	}
+	s.settle()
+	x.reply(reply{m: m, clientID: s.id}.encode())
+	x.disconnected(s)
+}
+
+// publish hands a message to the application, in order, and lets the reply
+// follow when the outcome is known. /service channels go nowhere: they are
+// between a client and the server, and no application is asked.
+func (v *Server) publish(ctx context.Context, x exchange, s *Session, peer Peer, m *Message) {
+	switch {
+	case m.kind == kindMeta:
+		v.refuse(x, m, ErrForbidden(m.ChannelText), refuseMessage)
+		return
+	case m.Data == nil:
+		v.refuse(x, m, errMissing("data"), refuseMessage)
+		return
+	case m.Channel.IsZero():
+		v.refuse(x, m, ErrInvalidChannel(m.ChannelText), refuseMessage)
+		return
+	case reserved(m.ChannelText, "/service"):
+		x.reply(reply{m: m, clientID: m.ClientID}.encode())
+		return
+	}
+	n := m.size
+	x.begin(n)
+	done := func(ack Ack, err error) {
+		if err != nil {
+			x.settle(n, reply{m: m, clientID: m.ClientID, err: v.failure("publish", err).Error()}.encode())
+			return
+		}
+		v.stats.published.Add(1)
+		x.settle(n, reply{m: m, clientID: m.ClientID, ext: ack.Ext}.encode())
+	}
+	if s != nil && s.call(func(h SessionHandler) { h.Publish(ctx, m, done) }) {
+		return
+	}
+	v.handler.Publish(ctx, peer, m, done)
+}

@@ -1,0 +1,36 @@
+// Package bayeux speaks the protocol of Faye and CometD, as a server library that
+// knows no store and no policy: what is not protocol it asks of a Handler.
+//
+//	 WebSocket      long-polling, callback-polling      EventSource
+//	 (socket)       (request, poll)                     (stream)
+//	     │ frame            │ body                          ▲
+//	     ▼                  ▼                               │
+//	   decode ──► Message ──► dispatch ──► SessionHandler   │
+//	                             │            │ Deliver     │
+//	                          replies         ▼             │
+//	     ▲                       │         Session ──► link (wake)
+//	     └────── one array ◄─────┴── take ── outbox ◄── Puller (pages)
+//
+// A Session is the server's side of one clientId and outlives its connections. A
+// connection that serves it is its link: it is woken when there is something, takes
+// deliveries from the outbox, and gives them back when it breaks. In every array
+// deliveries come first, then replies, then the answer to a connect.
+//
+// What was handed to a connection is kept until it is known to have arrived: over
+// long-polling the next connect tells, over WebSocket the pong to a ping that went
+// with the deliveries (decided.md 4).
+//
+// # Goroutines
+//
+// A WebSocket has one that reads, and one that writes only while there is something
+// to write. A poll and a stream use their request's own. A session has none, and one
+// timer. Shutdown waits for all of them.
+//
+// # Locks, in the order in which they are taken
+//
+//	Session.turn → (the application's) → Session.mu → socket.mu → Server.mu
+//
+// Session.mu and socket.mu are held for moments, without callbacks or I/O inside;
+// Session.turn serialises the calls on one SessionHandler. Deliver and Replay take
+// Session.mu only and may be called with the application's locks held.
+package bayeux

@@ -1,0 +1,147 @@
+package bayeux
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// stream is an EventSource connection: the link of one session that only
+// delivers; everything else comes by POST (bayeux-faye.md §3).
+type stream struct {
+	woken chan struct{}
+	gone  chan struct{} // closed when the session is served elsewhere, or has ended
+	once  sync.Once
+}
+
+func (t *stream) wake(*Session) {
+	select {
+	case t.woken <- struct{}{}:
+	default:
+	}
+}
+
+// release: a stream holds no connect.
+func (t *stream) release(*Session, *Message, *Advice) {}
+
+func (t *stream) leave(*Session) { t.once.Do(func() { close(t.gone) }) }
+
+// serveStream answers GET <mount>/<clientId>. An unknown session is 404: nothing
+// is kept for it (security.md §4, 6).
+func (v *Server) serveStream(w http.ResponseWriter, r *http.Request) {
+	if !v.originAllowed(r) {
+		v.foreign(w)
+		return
+	}
+	s, ok := v.Session(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
+	if !ok || !v.offered("eventsource") {
+		v.stats.refuse(refuseUnknown)
+		plain(w, http.StatusNotFound)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-cache, no-store")
+	h.Set("Connection", "close")
+	if v.push(w, []byte("retry: 5000\r\n\r\n")) != nil {
+		return
+	}
+	t := &stream{woken: make(chan struct{}, 1), gone: make(chan struct{})}
+	if !s.serve(t) {
+		return
+	}
+	defer s.detach(t)
+	v.stats.polls.Add(1)
+	defer v.stats.polls.Add(-1)
+	v.stream(w, r, s, t)
+}
+
+// stream writes what comes until the peer or the session goes.
+func (v *Server) stream(w http.ResponseWriter, r *http.Request, s *Session, t *stream) {
+	ctx := r.Context()
+	comment := time.NewTicker(streamComment)
+	defer comment.Stop()
+	var ds []*Delivery
+	for {
+		ds, _, _ = s.take(ds[:0], t, 0, frameJoin)
+		if len(ds) > 0 {
+			if v.push(w, events(ds)) != nil {
+				return // detach puts them back
+			}
+			s.written(t)
+			v.stats.delivered.Add(int64(len(ds)))
+			continue
+		}
+		if s.wanting(t) && s.pull(ctx, t) {
+			continue
+		}
+		select {
+		case <-t.woken:
+		case <-comment.C:
+			if v.push(w, []byte(":\r\n\r\n")) != nil {
+				return
+			}
+		case <-t.gone:
+			return
+		case <-ctx.Done():
+			return
+		case <-v.ctx.Done():
+			return
+		}
+	}
+}
+
+// events frames deliveries, one event each. Line ends inside the JSON are white
+// space between its tokens; each begins a data line of its own.
+func events(ds []*Delivery) []byte {
+	var b bytes.Buffer
+	for _, d := range ds {
+		text := d.frame
+		if bytes.ContainsAny(text, "\r\n") {
+			text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+			text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
+			text = bytes.ReplaceAll(text, []byte("\n"), []byte("\r\ndata: "))
+		}
+		b.WriteString("data: ")
+		b.Write(text)
+		b.WriteString("\r\n\r\n")
+	}
+	return b.Bytes()
+}
+
+// push writes and flushes within the time a peer has.
+func (v *Server) push(w http.ResponseWriter, b []byte) error {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(v.writeTime(len(b))))
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	v.stats.deliveredBytes.Add(int64(len(b)))
+	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// written: what was taken has been handed to the network, and a stream has no way
+// to learn more.
+func (s *Session) written(l link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.sentBy == l {
+		s.out.acknowledge()
+	}
+}
+
+// dismiss ends a stream that serves the session.
+func (s *Session) dismiss() {
+	s.mu.Lock()
+	t, ok := s.link.(*stream)
+	s.mu.Unlock()
+	if ok {
+		t.leave(s)
+	}
+}

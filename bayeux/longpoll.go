@@ -1,0 +1,484 @@
+package bayeux
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// request is the exchange of one HTTP request: its answer is one array, with
+// deliveries first, then replies, then what answers a connect
+// (bayeux-cometd.md §0.1).
+type request struct {
+	server *Server
+	peer   Peer
+	alone  bool // one message only
+
+	mu       sync.Mutex
+	replies  [][]byte
+	connects [][]byte
+	open     int           // publishes under way
+	settled  chan struct{} // closed at the last one, once somebody waits
+
+	polls []*poll // owned by the request's goroutine
+}
+
+// poll is the link of one connect that came by HTTP. It serves its session until
+// the request is answered.
+type poll struct {
+	session *Session
+	m       *Message
+	woken   chan struct{}
+	answer  chan *Advice
+	held    bool
+}
+
+func (p *poll) wake(*Session) {
+	select {
+	case p.woken <- struct{}{}:
+	default:
+	}
+}
+
+func (p *poll) release(_ *Session, _ *Message, a *Advice) {
+	select {
+	case p.answer <- a:
+	default:
+	}
+}
+
+func (p *poll) leave(*Session) {}
+
+func (x *request) reply(encoded []byte) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.replies = append(x.replies, encoded)
+}
+
+func (x *request) begin(int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.open++
+}
+
+func (x *request) settle(_ int, encoded []byte) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.replies = append(x.replies, encoded)
+	if x.open--; x.open == 0 && x.settled != nil {
+		close(x.settled)
+		x.settled = nil
+	}
+}
+
+func (x *request) refuseConnect(encoded []byte) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.connects = append(x.connects, encoded)
+}
+
+func (x *request) disconnected(*Session) {}
+
+func (x *request) connect(s *Session, m *Message) {
+	a := arrival{m: m, peer: x.peer, transport: x.peer.Transport, alone: x.alone}
+	if m.ConnectionType == "eventsource" {
+		a.transport = m.ConnectionType
+		if !s.keep(a) {
+			x.server.unknown(x, m)
+			return
+		}
+		x.refuseConnect(reply{m: m, clientID: s.id, advice: x.server.streaming()}.encode())
+		return
+	}
+	p := &poll{session: s, m: m, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
+	a.link = p
+	if x.alone {
+		a.hold = x.server.holdFor(m)
+	}
+	now, ok := s.attach(a)
+	if !ok {
+		x.server.unknown(x, m)
+		return
+	}
+	p.held = !now
+	x.polls = append(x.polls, p)
+}
+
+// holdFor is how long a connect may be held: what the client asks for, at most the
+// server's own time (security.md §3).
+func (v *Server) holdFor(m *Message) time.Duration {
+	if m.AdviceTimeout >= 0 {
+		return min(ms(m.AdviceTimeout), v.options.Timeout)
+	}
+	return v.options.Timeout
+}
+
+// wait returns when every publish of the request has its outcome.
+func (x *request) wait() {
+	x.mu.Lock()
+	if x.open == 0 {
+		x.mu.Unlock()
+		return
+	}
+	settled := make(chan struct{})
+	x.settled = settled
+	x.mu.Unlock()
+	<-settled
+}
+
+// carryOut dispatches the messages of a request and returns the answer; gone is
+// true when the peer went before there was one.
+func (v *Server) carryOut(ctx context.Context, x *request, messages []*Message) (answer []byte, gone bool) {
+	for _, m := range messages {
+		v.dispatch(ctx, x, x.peer, m)
+	}
+	x.wait()
+	var ds []*Delivery
+	for _, p := range x.polls {
+		var a *Advice
+		if ds, a, gone = v.await(ctx, p, ds); gone {
+			x.abandon()
+			return nil, true
+		}
+		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: a}.encode())
+	}
+	v.stats.delivered.Add(int64(len(ds)))
+	return x.encode(ds), false
+}
+
+func (x *request) abandon() {
+	for _, p := range x.polls {
+		p.session.detach(p)
+	}
+}
+
+func (x *request) encode(ds []*Delivery) []byte {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	size := 2
+	for _, d := range ds {
+		size += d.Size()
+	}
+	for _, list := range [...][][]byte{x.replies, x.connects} {
+		for _, r := range list {
+			size += len(r) + 1
+		}
+	}
+	b := append(make([]byte, 0, size), '[')
+	b = joinAll(b, ds, x.replies, x.connects)
+	x.server.stats.deliveredBytes.Add(int64(len(b)))
+	return append(b, ']')
+}
+
+// joinAll appends deliveries, replies and connect replies with commas between.
+func joinAll(b []byte, ds []*Delivery, replies, connects [][]byte) []byte {
+	first := len(b)
+	sep := func() {
+		if len(b) > first {
+			b = append(b, ',')
+		}
+	}
+	for _, d := range ds {
+		sep()
+		b = append(b, d.Bytes()...)
+	}
+	for _, r := range replies {
+		sep()
+		b = append(b, r...)
+	}
+	for _, r := range connects {
+		sep()
+		b = append(b, r...)
+	}
+	return b
+}
+
+// await collects what a connect's answer carries. A held one waits until there is
+// something, its time is up, it is released, or the peer goes.
+func (v *Server) await(ctx context.Context, p *poll, ds []*Delivery) (_ []*Delivery, a *Advice, gone bool) {
+	a = v.usual()
+	if !p.held {
+		return v.fill(ctx, p, ds), a, ctx.Err() != nil
+	}
+	v.stats.polls.Add(1)
+	defer v.stats.polls.Add(-1)
+	had := len(ds)
+	for {
+		if ds = v.fill(ctx, p, ds); len(ds) > had {
+			p.session.unhold(p)
+			return ds, a, false
+		}
+		select {
+		case <-p.woken:
+		case a = <-p.answer:
+			// What came in the same moment goes along.
+			return v.fill(ctx, p, ds), a, false
+		case <-ctx.Done():
+			return ds, a, true
+		}
+	}
+}
+
+// fill takes what is queued, and reads replays, until the answer is full or there
+// is nothing more.
+func (v *Server) fill(ctx context.Context, p *poll, ds []*Delivery) []*Delivery {
+	size := 0
+	for size < v.options.Limits.Queue {
+		had := len(ds)
+		ds, _, _ = p.session.take(ds, p, 0, v.options.Limits.Queue-size)
+		for _, d := range ds[had:] {
+			size += d.Size()
+		}
+		if p.session.wanting(p) && p.session.pull(ctx, p) {
+			continue
+		}
+		if len(ds) == had {
+			break
+		}
+	}
+	return ds
+}
+
+// unhold: the connect is being answered.
+func (s *Session) unhold(l link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != nil && s.held.link == l {
+		s.held = nil
+	}
+}
+
+// finish: the answer went out; whether it arrived shows the next connect.
+func (s *Session) finish(l link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == l {
+		s.link, s.awake = nil, false
+	}
+}
+
+// servePost answers JSON and form posts (bayeux-faye.md §1, §14).
+func (v *Server) servePost(w http.ResponseWriter, r *http.Request) {
+	if !v.originAllowed(r) {
+		v.foreign(w)
+		return
+	}
+	transport := "long-polling"
+	form, ok := formPost(r)
+	if !ok {
+		v.stats.refuse(refuseType)
+		plain(w, http.StatusUnsupportedMediaType)
+		return
+	}
+	if form {
+		transport = "cross-origin-long-polling"
+	}
+	body, status := v.readBody(w, r)
+	if status != 0 {
+		plain(w, status)
+		return
+	}
+	v.stats.receivedBytes.Add(int64(len(body)))
+	if form {
+		fields, err := url.ParseQuery(string(body))
+		if err != nil || !fields.Has("message") {
+			v.malformed(w)
+			return
+		}
+		body = []byte(fields.Get("message"))
+	}
+	v.cors(w, r)
+	v.answer(w, r, body, transport, "")
+}
+
+// formPost tells how a body is to be read; ok is false for a type that is not
+// taken (security.md §4, 9).
+func formPost(r *http.Request) (form, ok bool) {
+	if r.Header.Get("Content-Encoding") != "" {
+		return false, false
+	}
+	text := r.Header.Get("Content-Type")
+	if text == "" {
+		return true, true
+	}
+	kind, _, err := mime.ParseMediaType(text)
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return false, false
+	}
+	switch kind {
+	case "application/json":
+		return false, true
+	case "text/plain", "application/x-www-form-urlencoded":
+		return true, true
+	}
+	return false, false
+}
+
+// readBody reads a bounded body in bounded time; status is 0, or what to answer.
+func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
+	limit := int64(v.options.Limits.Body)
+	if r.ContentLength > limit {
+		v.stats.refuse(refuseLarge)
+		w.Header().Set("Connection", "close")
+		return nil, http.StatusRequestEntityTooLarge
+	}
+	control := http.NewResponseController(w)
+	patience := bodyRead + time.Duration(max(r.ContentLength, 0))*time.Second/slowest
+	// Not supported means a test or another server, which has its own bounds.
+	_ = control.SetReadDeadline(time.Now().Add(patience))
+	var buf bytes.Buffer
+	if r.ContentLength > 0 {
+		buf.Grow(int(r.ContentLength) + bytes.MinRead)
+	}
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	_ = control.SetReadDeadline(time.Time{}) // a held poll waits longer
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		v.stats.refuse(refuseLarge)
+		return nil, http.StatusRequestEntityTooLarge
+	case err != nil:
+		v.stats.refuse(refuseMalformed)
+		return nil, http.StatusBadRequest
+	}
+	return buf.Bytes(), 0
+}
+
+func (v *Server) malformed(w http.ResponseWriter) {
+	v.stats.refuse(refuseMalformed)
+	plain(w, http.StatusBadRequest)
+}
+
+// serveCallback answers script elements (JSONP; security.md §4, 10).
+func (v *Server) serveCallback(w http.ResponseWriter, r *http.Request) {
+	if !v.refererAllowed(r) {
+		v.foreign(w)
+		return
+	}
+	if !v.offered("callback-polling") {
+		v.stats.refuse(refuseMethod)
+		plain(w, http.StatusMethodNotAllowed)
+		return
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil || !query.Has("message") {
+		v.malformed(w)
+		return
+	}
+	callback := query.Get("jsonp")
+	if callback == "" {
+		callback = "jsonpcallback"
+	}
+	if !callbackName(callback) {
+		v.stats.refuse(refuseCallback)
+		plain(w, http.StatusBadRequest)
+		return
+	}
+	message := query.Get("message")
+	v.stats.receivedBytes.Add(int64(len(message)))
+	v.answer(w, r, []byte(message), "callback-polling", callback)
+}
+
+// callbackName checks [A-Za-z_$][\w$]*(\.…)*, at most 128 bytes.
+func callbackName(s string) bool {
+	if len(s) > 128 {
+		return false
+	}
+	start := true
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_', c == '$':
+			start = false
+		case '0' <= c && c <= '9' && !start:
+		case c == '.' && !start:
+			start = true
+		default:
+			return false
+		}
+	}
+	return !start
+}
+
+// answer decodes a body, carries it out and writes the answer, as JSON or, with a
+// callback, as a script.
+func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, transport, callback string) {
+	messages, err := decode(body, &v.options.Limits)
+	switch {
+	case errors.Is(err, errBatch):
+		v.stats.refuse(refuseBatch)
+		plain(w, http.StatusRequestEntityTooLarge)
+		return
+	case errors.Is(err, errUTF8):
+		v.stats.refuse(refuseUTF8)
+		plain(w, http.StatusBadRequest)
+		return
+	case err != nil:
+		v.malformed(w)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(v.ctx, cancel)()
+	x := &request{server: v, peer: v.peer(r, transport), alone: len(messages) == 1}
+	out, gone := v.carryOut(ctx, x, messages)
+	if gone {
+		panic(http.ErrAbortHandler) // nobody is there
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache, no-store")
+	if callback == "" {
+		h.Set("Content-Type", "application/json; charset=utf-8")
+	} else {
+		h.Set("Content-Type", "text/javascript; charset=utf-8")
+		h.Set("Content-Disposition", "attachment; filename=f.txt")
+		out = script5(callback, out)
+	}
+	if v.write(w, out) != nil {
+		x.abandon()
+		panic(http.ErrAbortHandler)
+	}
+	for _, p := range x.polls {
+		p.session.finish(p)
+	}
+}
+
+// script5 wraps JSON as a call, with the two line ends escaped that JSON allows and
+// scripts do not.
+func script5(callback string, out []byte) []byte {
+	out = bytes.ReplaceAll(out, []byte("\u2028"), []byte(`\u2028`))
+	out = bytes.ReplaceAll(out, []byte("\u2029"), []byte(`\u2029`))
+	b := make([]byte, 0, len(out)+len(callback)+8)
+	b = append(b, "/**/"...)
+	b = append(b, callback...)
+	b = append(b, '(')
+	b = append(b, out...)
+	return append(b, ");"...)
+}
+
+// write sends an answer whole, within the time a peer has, and tells whether it
+// left.
+func (v *Server) write(w http.ResponseWriter, out []byte) error {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(v.writeTime(len(out))))
+	w.Header().Set("Content-Length", strconv.Itoa(len(out)))
+	w.WriteHeader(http.StatusOK)
+	if _, err := w.Write(out); err != nil {
+		return err
+	}
+	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// writeTime is how long n bytes may take (decided.md 14).
+func (v *Server) writeTime(n int) time.Duration {
+	return v.options.Limits.Stall + time.Duration(n)*time.Second/slowest
+}

@@ -1,0 +1,159 @@
+package bayeux
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// replays are the Pullers of a session, in order: the first activeReplays are
+// read in turn, the others wait. It is guarded by the session's mu.
+type replays struct {
+	list    []*replay
+	turn    int
+	pulling bool // a goroutine reads one
+}
+
+type replay struct {
+	puller Puller
+	rest   time.Time // not to be read before
+}
+
+func (r *replays) empty() bool { return len(r.list) == 0 }
+
+// next returns the replay whose turn it is; nil if all rest.
+func (r *replays) next(now time.Time) *replay {
+	active := min(activeReplays, len(r.list))
+	for range active {
+		r.turn++
+		if p := r.list[r.turn%active]; !now.Before(p.rest) {
+			return p
+		}
+	}
+	return nil
+}
+
+func (r *replays) remove(p *replay) {
+	for i, q := range r.list {
+		if q == p {
+			r.list = append(r.list[:i:i], r.list[i+1:]...)
+			return
+		}
+	}
+}
+
+// Replay adds a source that is read whenever the queue has room and a connection
+// serves the session (decided.md 13, 14). What it yields is queued in order. At
+// most two are read in turn, the others wait for one to end. It never blocks.
+func (s *Session) Replay(p Puller) {
+	s.mu.Lock()
+	if s.ended || len(s.replays.list) == waitingReplays {
+		full := !s.ended
+		s.mu.Unlock()
+		if full {
+			s.server.stats.dropped[dropReplay].Add(1)
+			s.server.log.Warn("bayeux: replay refused, too many are waiting", zap.Int("most", waitingReplays))
+		}
+		return
+	}
+	s.replays.list = append(s.replays.list, &replay{puller: p})
+	l := s.rouse()
+	s.mu.Unlock()
+	if l != nil {
+		l.wake(s)
+	}
+}
+
+// wanting reports whether l should pull now.
+func (s *Session) wanting(l link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.link != l || s.replays.pulling || s.replays.empty() {
+		return false
+	}
+	_, room := s.out.room(&s.server.options.Limits)
+	return room
+}
+
+// pull reads one page of one replay into the queue, for l, if there is room. It
+// blocks on the store and is called without locks. It reports whether l should
+// look at the queue again.
+func (s *Session) pull(ctx context.Context, l link) bool {
+	s.mu.Lock()
+	limit, room := s.out.room(&s.server.options.Limits)
+	if s.ended || s.link != l || s.replays.pulling || !room {
+		s.mu.Unlock()
+		return false
+	}
+	p := s.replays.next(time.Now())
+	if p == nil {
+		s.mu.Unlock()
+		return false
+	}
+	s.replays.pulling = true
+	s.mu.Unlock()
+
+	var ds []*Delivery
+	err := errors.New("bayeux: replay: interrupted")
+	defer func() { s.pulled(ctx, p, ds, err) }() // also when the Puller panics
+	select {
+	case s.server.pulls <- struct{}{}:
+		defer func() { <-s.server.pulls }()
+		ds, err = p.puller.Pull(ctx, limit)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return true
+}
+
+// pulled queues what a pull brought.
+func (s *Session) pulled(ctx context.Context, p *replay, ds []*Delivery, err error) {
+	s.mu.Lock()
+	s.replays.pulling = false
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	for _, d := range ds {
+		s.out.push(d)
+	}
+	rests := false
+	switch {
+	case errors.Is(err, io.EOF):
+		s.replays.remove(p)
+		err = nil
+	case ctx.Err() != nil:
+		err = nil // the connection went, not the source
+	case err != nil || len(ds) == 0:
+		p.rest = time.Now().Add(pullAgain)
+		rests = true
+	}
+	// Another link may have come meanwhile, and waits.
+	l := s.rouse()
+	s.mu.Unlock()
+	if l != nil {
+		l.wake(s)
+	}
+	if err != nil {
+		s.server.log.Warn("bayeux: replay: will be tried again", zap.Error(err))
+	}
+	if rests {
+		time.AfterFunc(pullAgain, s.nudge)
+	}
+}
+
+// nudge makes the link look at the replays again.
+func (s *Session) nudge() {
+	s.mu.Lock()
+	var l link
+	if !s.replays.empty() {
+		l = s.rouse()
+	}
+	s.mu.Unlock()
+	if l != nil {
+		l.wake(s)
+	}
+}

@@ -1,0 +1,140 @@
+package bayeux
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"time"
+)
+
+// reply is the answer to one message (bayeux-faye.md §4), before it is encoded.
+type reply struct {
+	m        *Message
+	clientID string // "": none
+	err      string // "": successful
+	advice   *Advice
+	ext      []byte // raw JSON, nil: none
+	types    []string
+}
+
+// refused is the reply to a message that was not carried out.
+func refused(m *Message, err *Error) reply { return reply{m: m, err: err.Error()} }
+
+// encode returns the reply as a JSON object. Of a message only the id, the
+// channel, the clientId and the subscription are echoed.
+func (r reply) encode() []byte {
+	m := r.m
+	b := make([]byte, 0, 160+len(m.ChannelText)+len(m.rawSubscription)+len(r.err)+len(r.ext))
+	b = append(b, '{')
+	if len(m.ID) > 0 {
+		b = append(b, `"id":`...)
+		b = append(b, m.ID...)
+		b = append(b, ',')
+	}
+	if r.clientID != "" {
+		b = append(b, `"clientId":`...)
+		b = appendText(b, r.clientID)
+		b = append(b, ',')
+	}
+	if m.ChannelText != "" && len(m.ChannelText) <= maxError {
+		b = append(b, `"channel":`...)
+		b = appendText(b, m.ChannelText)
+		b = append(b, ',')
+	}
+	if r.err == "" {
+		b = append(b, `"successful":true`...)
+	} else {
+		b = append(b, `"successful":false,"error":`...)
+		b = appendText(b, r.err)
+	}
+	switch m.kind {
+	case kindHandshake:
+		b = append(b, `,"version":"1.0","supportedConnectionTypes":[`...)
+		for i, t := range r.types {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendText(b, t)
+		}
+		b = append(b, ']')
+	case kindSubscribe, kindUnsubscribe:
+		b = append(b, `,"subscription":`...)
+		if m.rawSubscription != nil {
+			b = append(b, m.rawSubscription...)
+		} else {
+			b = append(b, `[]`...)
+		}
+	}
+	if r.advice != nil {
+		b = r.advice.append(b)
+	}
+	if len(r.ext) > 0 {
+		b = append(b, `,"ext":`...)
+		b = append(b, r.ext...)
+	}
+	return append(b, '}')
+}
+
+// append writes the advice whole: clients stop for good, or crash, when a member
+// is missing (bayeux-cometd.md §0.7).
+func (a *Advice) append(b []byte) []byte {
+	b = append(b, `,"advice":{"reconnect":`...)
+	b = appendText(b, a.Reconnect)
+	b = append(b, `,"interval":`...)
+	b = strconv.AppendInt(b, a.Interval, 10)
+	b = append(b, `,"timeout":`...)
+	b = strconv.AppendInt(b, a.Timeout, 10)
+	return append(b, '}')
+}
+
+// pause is the jittered interval of refusals, in ms: without one Faye's clients
+// come back about 80 times a second (bayeux-faye.md §0.6), and without jitter
+// all at once.
+func pause() int64 { return pauseLeast + rand.Int64N(pauseMost-pauseLeast) }
+
+// usual is the advice of a successful handshake or connect.
+func (v *Server) usual() *Advice {
+	return &Advice{Reconnect: "retry", Interval: v.options.Interval.Milliseconds(), Timeout: v.options.Timeout.Milliseconds()}
+}
+
+// again is the advice of a refusal: how is "handshake" or "retry".
+func (v *Server) again(how string) *Advice {
+	return &Advice{Reconnect: how, Interval: pause(), Timeout: v.options.Timeout.Milliseconds()}
+}
+
+// never is the advice after a disconnect (bayeux-cometd.md §0.6).
+func (v *Server) never() *Advice {
+	return &Advice{Reconnect: "none", Timeout: v.options.Timeout.Milliseconds()}
+}
+
+// streaming is the advice of a connect by eventsource: it keeps the session, and
+// the stream carries the messages (bayeux-faye.md §3).
+func (v *Server) streaming() *Advice {
+	return &Advice{Reconnect: "retry", Interval: v.options.Timeout.Milliseconds()}
+}
+
+// adviceFor is the advice of a refused handshake or connect.
+func (v *Server) adviceFor(e *Error) *Advice {
+	if e.Advice == nil {
+		if e.Code >= 500 {
+			return v.again("retry")
+		}
+		return v.again("handshake")
+	}
+	a := *e.Advice
+	if a.Reconnect != "none" && a.Interval <= 0 {
+		a.Interval = pause()
+	}
+	if a.Timeout <= 0 {
+		a.Timeout = v.options.Timeout.Milliseconds()
+	}
+	return &a
+}
+
+// refusedWhole is the answer to a frame that could not be read.
+func refusedWhole(code int, text string) []byte {
+	e := Error{Code: code, Text: text}
+	return append(appendText([]byte(`{"successful":false,"error":`), e.Error()), '}')
+}
+
+// ms is d as advice counts it.
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

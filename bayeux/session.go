@@ -1,0 +1,467 @@
+package bayeux
+
+import (
+	"bytes"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Session is the server's side of one clientId. It outlives its connections:
+// they attach, drain its outbox, and leave (architecture.md §2). At most one
+// connection serves it at a time.
+type Session struct {
+	id        string
+	server    *Server
+	address   *address      // nil without limits by address
+	requests  *rate.Limiter // nil: off
+	publishes *rate.Limiter // nil: off
+	handler   SessionHandler
+
+	// turn is held while handler is called, so that calls never overlap. It is
+	// taken before mu and never while mu is held.
+	turn     sync.Mutex
+	released bool // handler.Close was called; guarded by turn
+
+	// mu is held for moments only: no callback, no network and no other lock
+	// inside it. What follows is guarded by it.
+	mu      sync.Mutex
+	peer    Peer
+	ended   bool
+	reason  string // why it ended
+	out     outbox
+	link    link // nil: away
+	awake   bool // link was told that there is something to send
+	held    *held
+	replays replays
+	timer   *time.Timer
+	expires time.Time
+
+	connected  bool   // a connect was seen
+	socket     uint64 // serial of the last socket that carried a connect
+	lastID     []byte // of the last connect that came by HTTP
+	lastAdvice []byte
+	resends    int
+}
+
+// link is a connection that serves a session. Its methods are called without
+// locks, from any goroutine, and do not block.
+type link interface {
+	// wake: the session has something to send.
+	wake(s *Session)
+	// release: connect m, held by this link, is to be answered now.
+	release(s *Session, m *Message, a *Advice)
+	// leave: the session is served elsewhere, or has ended.
+	leave(s *Session)
+}
+
+// held is a connect that waits for its answer.
+type held struct {
+	m     *Message
+	link  link
+	until time.Time
+}
+
+const idAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+// newID returns 32 letters and digits, 165 bits of crypto/rand: a clientId is a
+// bearer secret (security.md §4, 1).
+func newID() string {
+	id := make([]byte, 0, 32)
+	var b [64]byte
+	for {
+		// Does not fail since Go 1.24.
+		_, _ = rand.Read(b[:])
+		for _, c := range b {
+			// 252 is the largest multiple of 36: no letter is favoured.
+			if c < 252 {
+				if id = append(id, idAlphabet[c%36]); len(id) == cap(id) {
+					return string(id)
+				}
+			}
+		}
+	}
+}
+
+// ID returns the clientId. It is a secret: it belongs in no log.
+func (s *Session) ID() string { return s.id }
+
+// Peer returns from where the last connect came, or the handshake.
+func (s *Session) Peer() Peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peer
+}
+
+// Deliver queues d for the client; it never blocks and may be called with locks
+// of the application held. False: the queue is full and d is kept, so nothing
+// was queued, and the caller comes back with a Puller (decided.md 13). One that
+// is not kept displaces the oldest that are not kept, which is counted.
+func (s *Session) Deliver(d *Delivery) bool {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return true
+	}
+	if !s.out.fits(d, &s.server.options.Limits) {
+		if d.kept {
+			s.mu.Unlock()
+			s.server.stats.lagged.Add(1)
+			return false
+		}
+		dropped := s.out.evict(d, &s.server.options.Limits)
+		full := !s.out.fits(d, &s.server.options.Limits)
+		if full {
+			dropped++
+		}
+		s.server.stats.dropped[dropQueue].Add(int64(dropped))
+		if full {
+			s.mu.Unlock()
+			return true
+		}
+	}
+	s.out.push(d)
+	l := s.rouse()
+	s.mu.Unlock()
+	if l != nil {
+		l.wake(s)
+	}
+	return true
+}
+
+// rouse returns the link if it has to be woken. The caller holds mu.
+func (s *Session) rouse() link {
+	if s.link == nil || s.awake {
+		return nil
+	}
+	s.awake = true
+	return s.link
+}
+
+// Close ends the session: a held connect is answered with the advice to
+// handshake, and the handler's Close follows on another goroutine, so that Close
+// may be called from everywhere. reason is counted; ReasonKicked is the usual one.
+func (s *Session) Close(reason string) {
+	if s.end(reason, s.server.again("handshake")) {
+		s.server.spawn(s.settle)
+	}
+}
+
+// end marks the session as gone and lets go of its connections; the caller sees
+// to it that settle follows. It reports whether this call did it.
+func (s *Session) end(reason string, a *Advice) bool {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return false
+	}
+	s.ended, s.reason = true, reason
+	h, l := s.held, s.link
+	s.held, s.link = nil, nil
+	s.out, s.replays = outbox{}, replays{}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	transport := s.peer.Transport
+	s.mu.Unlock()
+	s.server.forget(s, transport, reason)
+	if h != nil {
+		h.link.release(s, h.m, a)
+	}
+	if l != nil {
+		l.leave(s)
+	}
+	return true
+}
+
+// settle tells the handler that the session is gone, unless a call on it is
+// under way: then whoever makes that call comes by here afterwards.
+func (s *Session) settle() {
+	s.mu.Lock()
+	ended, reason := s.ended, s.reason
+	s.mu.Unlock()
+	if !ended || !s.turn.TryLock() {
+		return
+	}
+	defer s.turn.Unlock()
+	if !s.released {
+		s.released = true
+		s.handler.Close(reason)
+	}
+}
+
+// call runs f as one of the handler's calls; false if the session is gone.
+func (s *Session) call(f func(h SessionHandler)) bool {
+	ok := s.exclusively(f)
+	s.settle()
+	return ok
+}
+
+func (s *Session) exclusively(f func(h SessionHandler)) bool {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.mu.Lock()
+	ended := s.ended
+	s.mu.Unlock()
+	if ended || s.released {
+		return false
+	}
+	f(s.handler)
+	return true
+}
+
+// begin starts the clock of a session that was handshaken.
+func (s *Session) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.expires = time.Now().Add(s.server.lifetime())
+	s.timer = time.AfterFunc(s.server.lifetime(), s.tick)
+}
+
+// tick is the session's only timer: it ends a held connect's time, or the session.
+func (s *Session) tick() {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	if !now.Before(s.expires) {
+		s.mu.Unlock()
+		if s.end(ReasonExpired, s.server.again("handshake")) {
+			s.server.spawn(s.settle)
+		}
+		return
+	}
+	var h *held
+	if s.held != nil && !now.Before(s.held.until) {
+		h, s.held = s.held, nil
+	}
+	s.arm(now)
+	s.mu.Unlock()
+	if h != nil {
+		h.link.release(s, h.m, s.server.usual())
+	}
+}
+
+// arm sets the timer to what comes first. The caller holds mu.
+func (s *Session) arm(now time.Time) {
+	next := s.expires
+	if s.held != nil && s.held.until.Before(next) {
+		next = s.held.until
+	}
+	s.timer.Reset(next.Sub(now))
+}
+
+// arrival is a connect on its way to its session.
+type arrival struct {
+	m         *Message
+	link      link
+	peer      Peer
+	transport string
+	hold      time.Duration // 0: answered at once
+	socket    uint64        // serial of the socket; 0: HTTP
+	alone     bool          // no other message in the request
+}
+
+// attach lets the link of a connect serve the session from now on. What another
+// link held is answered, what another link had on its way is sent again. now is
+// true if the connect is to be answered at once; ok is false if the session is gone.
+func (s *Session) attach(a arrival) (now, ok bool) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return false, false
+	}
+	start := time.Now()
+	s.expires = start.Add(s.server.lifetime())
+	previous, old := s.held, s.link
+	s.held = nil
+	s.recover(a)
+	if a.socket != 0 {
+		// So that the client hears something on its new connection
+		// (bayeux-faye.md §14).
+		if s.connected && s.socket != a.socket {
+			a.hold = 0
+		}
+		s.socket = a.socket
+	}
+	s.connected = true
+	s.move(a.peer, a.transport)
+	s.link, s.awake = a.link, false
+	if a.hold > 0 {
+		s.held = &held{m: a.m, link: a.link, until: start.Add(a.hold)}
+	}
+	s.arm(start)
+	var wake link
+	if s.out.queue.len() > 0 || !s.replays.empty() {
+		wake = s.rouse()
+	}
+	s.mu.Unlock()
+	if previous != nil {
+		previous.link.release(s, previous.m, s.server.usual())
+	}
+	if old != nil && old != a.link {
+		old.leave(s)
+	}
+	if wake != nil {
+		wake.wake(s)
+	}
+	return a.hold <= 0, true
+}
+
+// recover decides what becomes of deliveries that are on their way when a
+// connect arrives (decided.md 4). The caller holds mu.
+func (s *Session) recover(a arrival) {
+	_, polled := s.out.sentBy.(*poll)
+	repeated := a.socket == 0 && s.connected && len(a.m.ID) > 0 &&
+		bytes.Equal(a.m.ID, s.lastID) && bytes.Equal(a.m.rawAdvice, s.lastAdvice)
+	failed := a.socket == 0 && a.alone && a.m.AdviceTimeout == 0
+	s.lastID, s.lastAdvice = nil, nil
+	if a.socket == 0 {
+		s.lastID, s.lastAdvice = a.m.ID, a.m.rawAdvice
+	}
+	switch {
+	case len(s.out.sent) == 0:
+		s.resends = 0
+	case !polled:
+		if s.out.sentBy != a.link {
+			s.server.stats.resent.Add(int64(s.out.putBack()))
+		}
+	case (repeated || failed) && s.resends < mostResends:
+		s.resends++
+		s.server.stats.resent.Add(int64(s.out.putBack()))
+	default:
+		s.resends = 0
+		s.out.acknowledge()
+	}
+}
+
+// move notes from where and how the session is used. The caller holds mu.
+func (s *Session) move(p Peer, transport string) {
+	if transport != s.peer.Transport {
+		s.server.stats.transport(s.peer.Transport).Add(-1)
+		s.server.stats.transport(transport).Add(1)
+	}
+	p.Transport = transport
+	s.peer = p
+}
+
+// keep is attach for a connect by eventsource: it prolongs the session, and the
+// stream goes on serving it.
+func (s *Session) keep(a arrival) bool {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return false
+	}
+	now := time.Now()
+	s.expires = now.Add(s.server.lifetime())
+	previous, old := s.held, s.link
+	s.held = nil
+	if _, streams := old.(*stream); streams {
+		old = nil
+	} else {
+		s.recover(a)
+		s.link = nil
+	}
+	s.connected = true
+	s.move(a.peer, a.transport)
+	s.arm(now)
+	s.mu.Unlock()
+	if previous != nil {
+		previous.link.release(s, previous.m, s.server.usual())
+	}
+	if old != nil {
+		old.leave(s)
+	}
+	return true
+}
+
+// serve lets an EventSource stream serve the session; false if it is gone.
+func (s *Session) serve(st *stream) bool {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return false
+	}
+	previous, old := s.held, s.link
+	s.held = nil
+	if _, polled := s.out.sentBy.(*poll); polled {
+		s.out.acknowledge()
+	} else {
+		s.server.stats.resent.Add(int64(s.out.putBack()))
+	}
+	s.link, s.awake = st, true
+	s.mu.Unlock()
+	if previous != nil {
+		previous.link.release(s, previous.m, s.server.usual())
+	}
+	if old != nil {
+		old.leave(s)
+	}
+	return true
+}
+
+// detach: a link is gone; what it had on its way waits for the next one.
+func (s *Session) detach(l link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.sentBy == l {
+		s.out.putBack()
+	}
+	if s.held != nil && s.held.link == l {
+		s.held = nil
+	}
+	if s.link == l {
+		s.link = nil
+	}
+}
+
+// take hands deliveries of at most about most bytes to l, appended to ds. more:
+// there is more to take. half: half of what may be under way is.
+func (s *Session) take(ds []*Delivery, l link, batch uint32, most int) (_ []*Delivery, more, half bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l {
+		return ds, false, false
+	}
+	limits := &s.server.options.Limits
+	ds = s.out.take(ds, l, batch, most, limits)
+	// With the window shut there is no use in waking l: arrived does.
+	s.awake = s.out.queue.len() > 0
+	more = s.awake && !s.out.shut(s.out.queue.at(0).Size(), limits)
+	return ds, more, s.out.halfway(limits)
+}
+
+// arrived: the peer of l has what was sent up to the ping batch.
+func (s *Session) arrived(l link, batch uint32) {
+	s.mu.Lock()
+	if s.out.sentBy == l {
+		s.out.arrived(batch)
+	}
+	var wake link
+	if s.link == l && s.out.queue.len() > 0 {
+		s.awake, wake = true, l
+	}
+	s.mu.Unlock()
+	if wake != nil {
+		wake.wake(s)
+	}
+}
+
+// releaseHeld answers a held connect with a, whatever link holds it.
+func (s *Session) releaseHeld(a *Advice) {
+	s.mu.Lock()
+	h := s.held
+	s.held = nil
+	s.mu.Unlock()
+	if h != nil {
+		h.link.release(s, h.m, a)
+	}
+}

@@ -1,0 +1,136 @@
+package bayeux
+
+import "sync/atomic"
+
+// Why a delivery was dropped.
+const (
+	dropQueue  = iota // the queue was full and the channel keeps nothing
+	dropReplay        // too many replays were waiting
+	dropReasons
+)
+
+var dropNames = [dropReasons]string{"queue_full", "replays_full"}
+
+// Why something of a peer's was refused.
+const (
+	refusePath      = iota // 404
+	refuseMethod           // 405
+	refuseType             // 415
+	refuseLarge            // 413, 1009
+	refuseMalformed        // 400
+	refuseUTF8             // 400, 1007
+	refuseBatch            // 413
+	refuseOrigin           // 403
+	refuseCallback         // 400
+	refuseUnknown          // 401
+	refuseRate             // a handshake beyond the address's rate
+	refuseSessions         // a handshake beyond the address's sessions
+	refuseStopping         // 503
+	refuseMessage          // any other refusal of the protocol's own
+	refuseHandler          // by the application
+	refuseSocket           // too many sessions on one socket
+	refuseReasons
+)
+
+var refuseNames = [refuseReasons]string{
+	"path", "method", "content_type", "too_large", "malformed", "utf8", "batch", "origin", "callback",
+	"unknown_client", "handshake_rate", "sessions_per_address", "stopping", "message", "handler", "sessions_per_socket",
+}
+
+// Why a session ended; anything else is counted as kicked.
+var endNames = [...]string{ReasonDisconnect, ReasonExpired, ReasonShutdown, ReasonStalled, ReasonKicked}
+
+// Stats is a snapshot of a Server's counters. All but the first three rise only.
+type Stats struct {
+	Sessions            map[string]int64 // now, by transport
+	Sockets             int64            // WebSockets now
+	Held                int64            // polls and streams now
+	Received            int64            // messages
+	ReceivedBytes       int64            // of frames and bodies
+	Published           int64            // publishes taken by the application
+	Delivered           int64            // deliveries written
+	DeliveredBytes      int64            // of deliveries
+	Resent              int64            // deliveries put back because a link broke
+	Lagged              int64            // Deliver returned false
+	Throttled           int64            // messages that waited for a rate
+	Panics              int64            // recovered
+	Stalled             int64            // connections closed because they did not read
+	HandshakesCompleted int64
+	Dropped             map[string]int64 // deliveries, by reason
+	Refused             map[string]int64 // by reason
+	Ended               map[string]int64 // sessions, by reason
+}
+
+type counters struct {
+	sessions                                 [transportCount + 1]atomic.Int64
+	sockets, polls                           atomic.Int64
+	received, receivedBytes                  atomic.Int64
+	published, delivered, deliveredBytes     atomic.Int64
+	resent, lagged, throttled, panics, stall atomic.Int64
+	handshakes                               atomic.Int64
+	dropped                                  [dropReasons]atomic.Int64
+	refused                                  [refuseReasons]atomic.Int64
+	ended                                    [len(endNames)]atomic.Int64
+}
+
+// transportCount is the number of transports; one more gauge is for none.
+const transportCount = 5
+
+// transport returns the gauge of a transport's sessions.
+func (c *counters) transport(name string) *atomic.Int64 {
+	for i, t := range allTransports {
+		if t == name {
+			return &c.sessions[i]
+		}
+	}
+	return &c.sessions[transportCount]
+}
+
+func (c *counters) refuse(reason int) { c.refused[reason].Add(1) }
+
+func (c *counters) end(reason string) {
+	at := len(endNames) - 1
+	for i, n := range endNames {
+		if n == reason {
+			at = i
+		}
+	}
+	c.ended[at].Add(1)
+}
+
+// Stats returns the counters as they are now.
+func (v *Server) Stats() Stats {
+	c := &v.stats
+	s := Stats{
+		Sessions:            make(map[string]int64, transportCount),
+		Sockets:             c.sockets.Load(),
+		Held:                c.polls.Load(),
+		Received:            c.received.Load(),
+		ReceivedBytes:       c.receivedBytes.Load(),
+		Published:           c.published.Load(),
+		Delivered:           c.delivered.Load(),
+		DeliveredBytes:      c.deliveredBytes.Load(),
+		Resent:              c.resent.Load(),
+		Lagged:              c.lagged.Load(),
+		Throttled:           c.throttled.Load(),
+		Panics:              c.panics.Load(),
+		Stalled:             c.stall.Load(),
+		HandshakesCompleted: c.handshakes.Load(),
+		Dropped:             make(map[string]int64, dropReasons),
+		Refused:             make(map[string]int64, refuseReasons),
+		Ended:               make(map[string]int64, len(endNames)),
+	}
+	for i, t := range allTransports {
+		s.Sessions[t] = c.sessions[i].Load()
+	}
+	for i, n := range dropNames {
+		s.Dropped[n] = c.dropped[i].Load()
+	}
+	for i, n := range refuseNames {
+		s.Refused[n] = c.refused[i].Load()
+	}
+	for i, n := range endNames {
+		s.Ended[n] = c.ended[i].Load()
+	}
+	return s
+}
