@@ -88,7 +88,7 @@ func TestScripts(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, node, "--test", "testdata/").CombinedOutput()
+	out, err := exec.CommandContext(ctx, node, "--test", "--test-reporter=tap", "testdata/page.test.mjs").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Regexp(t, regexp.MustCompile(`(?m)^# pass [1-9]`), string(out))
 }

@@ -23,10 +23,12 @@ function svg (name, attributes = {}, text = null) {
 }
 
 // ceiling returns the top of the axis and the step of its lines: 2 to 5 steps of 1,
-// 2 or 5 times a power of the base (1024 for bytes, so that lines have round names).
-export function ceiling (most, base = 10) {
+// 2 or 5 times a power of ten, of the largest unit of 1024 for bytes (base 1024), so
+// that lines have round names. The top is at least least: what is only ever whole
+// has no lines between.
+export function ceiling (most, base = 10, least = 1) {
   const unit = base === 10 ? 1 : 1024 ** Math.max(0, Math.floor(Math.log(Math.max(1, most)) / Math.log(1024)));
-  const want = Math.max(most / unit, base === 10 ? 1 : 4);
+  const want = Math.max(most / unit, base === 10 ? least : 4);
   const power = 10 ** Math.floor(Math.log10(want / 4));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => want / s <= 4.0001);
   return { top: Math.ceil(want / step - 1e-9) * step * unit, step: step * unit };
@@ -34,9 +36,9 @@ export function ceiling (most, base = 10) {
 
 export class Chart {
   // series: {name, of: history => stretches}; show makes text of a value; unit is
-  // said behind the title; base 1024 is for bytes.
-  constructor ({ title, unit, show, base = 10, series }) {
-    Object.assign(this, { title, unit, show, base, series });
+  // said behind the title; base and least are those of the axis (ceiling).
+  constructor ({ title, unit, show, base = 10, least = 1, series }) {
+    Object.assign(this, { title, unit, show, base, least, series });
     this.root = el('section', { class: 'chart' });
     const heading = el('h2', {}, title + ' ');
     heading.append(el('span', { class: 'quiet' }, unit));
@@ -85,7 +87,7 @@ export class Chart {
     const width = this.plot.clientWidth, height = this.plot.clientHeight;
     if (width < LEFT + RIGHT + 10 || height < TOP + BOTTOM + 10) return;
     const all = this.lines.flat(2).filter((p) => p.t >= -SPAN).map((p) => p.v);
-    const { top, step } = ceiling(Math.max(0, ...all), this.base);
+    const { top, step } = ceiling(Math.max(0, ...all), this.base, this.least);
     const x = (t) => LEFT + (1 + Math.max(t, -SPAN) / SPAN) * (width - LEFT - RIGHT);
     const y = (v) => height - BOTTOM - v / top * (height - TOP - BOTTOM);
     this.plot.setAttribute('viewBox', `0 0 ${width} ${height}`);
@@ -97,8 +99,9 @@ export class Chart {
     }
     for (let minute = 0; minute <= 5; minute++) {
       const at = x(-minute * 60_000);
-      parts.push(svg('path', { class: 'grid', d: `M${at} ${height - BOTTOM}v4` }),
-        svg('text', { x: at, y: height - 4, 'text-anchor': minute ? 'middle' : 'end' }, minute ? `−${minute} min` : 'now'));
+      parts.push(svg('path', { class: 'grid', d: `M${at} ${height - BOTTOM}v4` }));
+      if (width < 420 && minute % 5 !== 0) continue; // no room for its name
+      parts.push(svg('text', { x: at, y: height - 4, 'text-anchor': minute ? 'middle' : 'end' }, minute ? `−${minute} min` : 'now'));
     }
     this.lines.forEach((line, i) => parts.push(svg('path', { class: 'series ' + KINDS[i], d: path(line, x, y) })));
     this.plot.replaceChildren(...parts);

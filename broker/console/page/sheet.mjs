@@ -41,7 +41,7 @@ const TRAFFIC = [
 const rates = (key) => (history) => history.rates(total(key));
 
 const charts = () => [
-  new Chart({ title: 'Sessions', unit: 'number', show: count, series: [{ name: 'sessions', of: (h) => h.gauge(sessions) }, { name: 'WebSockets', of: (h) => h.gauge(total('sockets')) }, { name: 'held', of: (h) => h.gauge(total('held')) }] }),
+  new Chart({ title: 'Sessions', unit: 'number', show: count, least: 4, series: [{ name: 'sessions', of: (h) => h.gauge(sessions) }, { name: 'WebSockets', of: (h) => h.gauge(total('sockets')) }, { name: 'held', of: (h) => h.gauge(total('held')) }] }),
   new Chart({ title: 'Messages', unit: 'per second', show: perSecond, series: [{ name: 'delivered', of: rates('delivered') }, { name: 'received', of: rates('received') }, { name: 'published', of: rates('published') }] }),
   new Chart({ title: 'Bytes', unit: 'per second', show: bytesPerSecond, base: 1024, series: [{ name: 'delivered', of: rates('delivered_bytes') }, { name: 'received', of: rates('received_bytes') }] }),
   new Chart({ title: 'Memory', unit: 'heap in use', show: bytes, base: 1024, series: [{ name: 'heap', of: (h) => h.gauge((o) => o.process?.heap_bytes) }] }),
@@ -61,7 +61,8 @@ export class Sheet {
     this.charts.forEach((c) => c.draw(history));
     for (const [name, key, show] of TRAFFIC) {
       const perS = history.rate(total(key));
-      this.row('traffic', key, name, [show(o[key]), show === bytes ? bytesPerSecond(perS) : perSecond(perS)]);
+      const cells = this.row('traffic', key, name, [show(o[key]), show === bytes ? bytesPerSecond(perS) : perSecond(perS)]);
+      if (key === 'panics') cells[0].classList.toggle('bad', number(o.panics) > 0);
     }
     this.trouble(o, history);
     for (const name of Object.keys(o.sessions).sort()) this.row('sessions', name, name, [count(o.sessions[name])]);
@@ -116,7 +117,7 @@ export class Sheet {
     dd.classList.toggle('bad', bad);
   }
 
-  // row sets one line of a table.
+  // row sets one line of a table and returns its cells but the first.
   row (body, key, name, values) {
     key = body + '\n' + key;
     let cells = this.rows.get(key);
@@ -128,6 +129,7 @@ export class Sheet {
       this.rows.set(key, cells);
     }
     cells.forEach((c, i) => set(c, values[i]));
+    return cells;
   }
 }
 

@@ -105,6 +105,7 @@ test('axes end above the most, in two to five round steps', () => {
   f(4, 10, 4, 1);
   f(1234, 10, 1500, 500);
   f(7, 10, 8, 2);
+  assert.deepEqual(ceiling(0, 10, 4), { top: 4, step: 1 });
   f(0, 1024, 4, 1);
   f(3 * 1024, 1024, 4 * 1024, 1024);
   f(100 * 1024 ** 2, 1024, 100 * 1024 ** 2, 50 * 1024 ** 2);
