@@ -101,7 +101,7 @@ func cmdLines(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		have = 0
 		for line := range strings.Lines(string(text)) {
-			if pattern.MatchString(line) {
+			if pattern.MatchString(strings.TrimSuffix(line, "\n")) {
 				have++
 			}
 		}

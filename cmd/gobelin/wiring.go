@@ -30,7 +30,11 @@ func openStore(ctx context.Context, c *config, log *zap.Logger) (store.Store, er
 	if floor == 0 {
 		floor = -1 // to the store zero is its default
 	}
-	return disk.Open(ctx, c.Store, disk.Options{Small: c.DiskMemory == "small", Floor: floor, Log: log.Named("store")})
+	s, err := disk.Open(ctx, c.Store, disk.Options{Small: c.DiskMemory == "small", Floor: floor, Log: log.Named("store")})
+	if err != nil {
+		return nil, err // not s: a nil *disk.Store in the interface would not be nil
+	}
+	return s, nil
 }
 
 // brokerOptions fills in the broker's options from a valid configuration.
