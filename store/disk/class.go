@@ -12,16 +12,20 @@ type class byte
 
 const forever class = 0xFF // one bucket, deleted log by log
 
+// slack lets a log be kept a little longer than a round time without falling into
+// the next class: histories are, so that a replay finds what was counted.
+const slack = 10 * time.Minute
+
 var classes = [...]struct{ age, width time.Duration }{
-	{time.Hour, 8 * time.Minute},
-	{6 * time.Hour, time.Hour},
-	{24 * time.Hour, 3 * time.Hour},
-	{48 * time.Hour, 6 * time.Hour},
-	{7 * 24 * time.Hour, 24 * time.Hour},
-	{15 * 24 * time.Hour, 2 * 24 * time.Hour},
-	{45 * 24 * time.Hour, 5 * 24 * time.Hour},
-	{366 * 24 * time.Hour, 31 * 24 * time.Hour},
-	{3660 * 24 * time.Hour, 366 * 24 * time.Hour},
+	{time.Hour + slack, 8 * time.Minute},
+	{6 * time.Hour + slack, time.Hour},
+	{24 * time.Hour + slack, 3 * time.Hour},
+	{48 * time.Hour + slack, 6 * time.Hour},
+	{7 * 24 * time.Hour + slack, 24 * time.Hour},
+	{15 * 24 * time.Hour + slack, 2 * 24 * time.Hour},
+	{45 * 24 * time.Hour + slack, 5 * 24 * time.Hour},
+	{366 * 24 * time.Hour + slack, 31 * 24 * time.Hour},
+	{3660 * 24 * time.Hour + slack, 366 * 24 * time.Hour},
 }
 
 // classOf returns the smallest class that holds an age limit.
