@@ -48,7 +48,9 @@ func (r *replays) remove(p *replay) {
 // Replay adds a source that is read whenever the queue has room and a connection
 // serves the session (decided.md 13, 14). What it yields is queued in order. At
 // most two are read in turn, the others wait for one to end. It never blocks.
-func (s *Session) Replay(p Puller) {
+// False: too many wait, and p will not be read; the session cannot be served any
+// more without a loss, so the caller closes it.
+func (s *Session) Replay(p Puller) bool {
 	s.mu.Lock()
 	if s.ended || len(s.replays.list) == waitingReplays {
 		full := !s.ended
@@ -57,7 +59,7 @@ func (s *Session) Replay(p Puller) {
 			s.server.stats.dropped[dropReplay].Add(1)
 			s.server.log.Warn("bayeux: replay refused, too many are waiting", zap.Int("most", waitingReplays))
 		}
-		return
+		return !full
 	}
 	s.replays.list = append(s.replays.list, &replay{puller: p})
 	l := s.rouse()
@@ -65,6 +67,7 @@ func (s *Session) Replay(p Puller) {
 	if l != nil {
 		l.wake(s)
 	}
+	return true
 }
 
 // wanting reports whether l should pull now.

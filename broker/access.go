@@ -72,7 +72,7 @@ type asker struct {
 func (a asker) level(app uint32, objectID string) Role {
 	level := RoleNone
 	for _, id := range []*Identity{a.session, a.message} {
-		if id != nil && (id.Expires.IsZero() || a.now.Before(id.Expires)) {
+		if id != nil && (id.Expires.IsZero() || a.now.Before(id.Expires.Add(tokenLeeway))) {
 			level = max(level, id.LevelFor(app, objectID))
 		}
 	}

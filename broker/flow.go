@@ -39,6 +39,19 @@ type replaying struct {
 
 var _ bayeux.Puller = (*flow)(nil)
 
+// give hands the flow to its session, once. One that has too many to read for the
+// rest of its life cannot be served without a loss: it ends, and its client begins
+// anew. The caller holds f.mu, or nobody else knows f yet.
+func (f *flow) give() {
+	if f.given {
+		return
+	}
+	f.given = true
+	if s := f.listener.sub.session; !s.Replay(f) {
+		s.Close(bayeux.ReasonKicked)
+	}
+}
+
 // Pull is part of bayeux.Puller.
 func (f *flow) Pull(ctx context.Context, limit int) ([]*bayeux.Delivery, error) {
 	f.mu.Lock()

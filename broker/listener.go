@@ -60,9 +60,9 @@ func (l *listener) offer(t *topic, d *bayeux.Delivery) {
 	}
 	// The queue is full: from here on the topic is read at the client's speed.
 	l.sub.b.metrics.lagged.Inc()
-	f := &flow{listener: l, topic: t, lags: true, cursor: t.last, given: true}
+	f := &flow{listener: l, topic: t, lags: true, cursor: t.last}
 	l.addFlow(f)
-	l.sub.session.Replay(f)
+	f.give()
 }
 
 // addFlow registers a flow. The caller holds the topic's mu.

@@ -129,9 +129,8 @@ func (s *subscriber) takeLive(l *listener, tp *topic, t *target) {
 	}
 	l.space.tree.Add(tp.name.Pattern(), l)
 	tp.mu.Unlock()
-	if f != nil && !f.given {
-		f.given = true
-		s.session.Replay(f)
+	if f != nil {
+		f.give()
 	}
 }
 
@@ -174,10 +173,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 		s.dropCatchup(sm, channel, 1)
 	}
 	// Also after an error: the flow may have to bring the live entries level.
-	if !f.given {
-		f.given = true
-		s.session.Replay(f)
-	}
+	f.give()
 	return err
 }
 
