@@ -24,8 +24,6 @@ describe('/try in Chromium', { skip: noBrowser }, () => {
     for (const transport of ['websocket', 'long-polling']) {
       await page.check(`input[value="${transport}"]`)
       for (const interval of ['30s', '5m', '1h']) {
-        const before = await number(page, 'past') + await number(page, 'live')
-        assert.ok(before >= 1)
         await page.click(`button[data-catchup="${interval}"]`)
         assert.equal(await page.getAttribute(`button[data-catchup="${interval}"]`, 'aria-pressed'), 'true')
         await more(page, 'past', 3)

@@ -145,7 +145,7 @@ const join = () => {
   past = live = later = 0;
   rows = [];
   $('messages').textContent = '';
-  soon();
+  show();
 
   const transport = chosenTransport();
   const c = client = new Faye.Client(ENDPOINT, { retry: 1 });
