@@ -143,13 +143,18 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 		return
 	}
 	s := v.newSession(peer, address)
-	h, err := v.handler.Handshake(ctx, s, m)
+	admitted := false
+	defer func() { // also when the Handler panics
+		if !admitted && s.void() {
+			address.leave()
+		}
+	}()
+	err := s.admit(func() (SessionHandler, error) { return v.handler.Handshake(ctx, s, m) })
 	if err != nil {
-		address.leave()
 		v.refuseFailure(x, m, "handshake", err)
 		return
 	}
-	s.handler = h
+	admitted = true
 	v.remember(s)
 	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports}.encode())
 }

@@ -1,15 +1,15 @@
 // Package bayeux speaks the protocol of Faye and CometD, as a server library that
 // knows no store and no policy: what is not protocol it asks of a Handler.
 //
-//	 WebSocket      long-polling, callback-polling      EventSource
-//	 (socket)       (request, poll)                     (stream)
-//	     │ frame            │ body                          ▲
-//	     ▼                  ▼                               │
-//	   decode ──► Message ──► dispatch ──► SessionHandler   │
-//	                             │            │ Deliver     │
-//	                          replies         ▼             │
-//	     ▲                       │         Session ──► link (wake)
-//	     └────── one array ◄─────┴── take ── outbox ◄── Puller (pages)
+//	WebSocket      long-polling, callback-polling      EventSource
+//	(socket)       (request, poll)                     (stream)
+//	    │ frame            │ body                          ▲
+//	    ▼                  ▼                               │
+//	  decode ──► Message ──► dispatch ──► SessionHandler   │
+//	                            │            │ Deliver     │
+//	                         replies         ▼             │
+//	    ▲                       │         Session ──► link (wake)
+//	    └────── one array ◄─────┴── take ── outbox ◄── Puller (pages)
 //
 // A Session is the server's side of one clientId and outlives its connections. A
 // connection that serves it is its link: it is woken when there is something, takes

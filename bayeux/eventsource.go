@@ -2,11 +2,14 @@ package bayeux
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // stream is an EventSource connection: the link of one session that only
@@ -26,6 +29,8 @@ func (t *stream) wake(*Session) {
 
 // release: a stream holds no connect.
 func (t *stream) release(*Session, *Message, *Advice) {}
+
+func (t *stream) join(*Session) {}
 
 func (t *stream) leave(*Session) { t.once.Do(func() { close(t.gone) }) }
 
@@ -114,16 +119,34 @@ func events(ds []*Delivery) []byte {
 
 // push writes and flushes within the time a peer has.
 func (v *Server) push(w http.ResponseWriter, b []byte) error {
+	v.stats.deliveredBytes.Add(int64(len(b)))
+	return v.hand(w, b)
+}
+
+// hand gives b to the network within the time a peer has, or until Shutdown's time
+// is up.
+func (v *Server) hand(w http.ResponseWriter, b []byte) error {
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(v.writeTime(len(b))))
-	if _, err := w.Write(b); err != nil {
-		return err
+	defer context.AfterFunc(v.patience, func() { _ = control.SetWriteDeadline(time.Now()) })()
+	_, err := w.Write(b)
+	if err == nil {
+		err = control.Flush()
 	}
-	v.stats.deliveredBytes.Add(int64(len(b)))
-	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
 	}
-	return nil
+	v.stalled(err)
+	return err
+}
+
+// stalled counts a write that failed because the peer does not read.
+func (v *Server) stalled(err error) {
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		v.stats.stall.Add(1)
+		v.log.Debug("bayeux: connection does not read", zap.Error(err))
+	}
 }
 
 // written: what was taken has been handed to the network, and a stream has no way

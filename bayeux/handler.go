@@ -72,6 +72,5 @@ const (
 	ReasonDisconnect = "disconnect" // the client said so
 	ReasonExpired    = "expired"    // no connect in time
 	ReasonShutdown   = "shutdown"   // the server stops
-	ReasonStalled    = "stalled"    // it did not read for limits.stall
 	ReasonKicked     = "kicked"     // Session.Close by the application
 )

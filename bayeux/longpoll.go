@@ -53,6 +53,8 @@ func (p *poll) release(_ *Session, _ *Message, a *Advice) {
 	}
 }
 
+func (p *poll) join(*Session) {}
+
 func (p *poll) leave(*Session) {}
 
 func (x *request) reply(encoded []byte) {
@@ -98,7 +100,7 @@ func (x *request) connect(s *Session, m *Message) {
 	}
 	p := &poll{session: s, m: m, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
 	a.link = p
-	if x.alone {
+	if x.alone && !x.server.draining.Load() {
 		a.hold = x.server.holdFor(m)
 	}
 	now, ok := s.attach(a)
@@ -119,8 +121,9 @@ func (v *Server) holdFor(m *Message) time.Duration {
 	return v.options.Timeout
 }
 
-// wait returns when every publish of the request has its outcome.
-func (x *request) wait() {
+// wait returns when every publish of the request has its outcome, or the peer has
+// gone.
+func (x *request) wait(ctx context.Context) {
 	x.mu.Lock()
 	if x.open == 0 {
 		x.mu.Unlock()
@@ -129,21 +132,26 @@ func (x *request) wait() {
 	settled := make(chan struct{})
 	x.settled = settled
 	x.mu.Unlock()
-	<-settled
+	select {
+	case <-settled:
+	case <-ctx.Done():
+	}
 }
 
 // carryOut dispatches the messages of a request and returns the answer; gone is
-// true when the peer went before there was one.
-func (v *Server) carryOut(ctx context.Context, x *request, messages []*Message) (answer []byte, gone bool) {
+// true when the peer went before there was one. there ends when the peer goes, ctx
+// also when the server has stopped.
+func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Message) (answer []byte, gone bool) {
 	for _, m := range messages {
 		v.dispatch(ctx, x, x.peer, m)
 	}
-	x.wait()
+	if x.wait(ctx); ctx.Err() != nil && x.unsettled() {
+		return nil, true
+	}
 	var ds []*Delivery
 	for _, p := range x.polls {
 		var a *Advice
-		if ds, a, gone = v.await(ctx, p, ds); gone {
-			x.abandon()
+		if ds, a, gone = v.await(ctx, there, p, ds); gone {
 			return nil, true
 		}
 		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: a}.encode())
@@ -152,6 +160,14 @@ func (v *Server) carryOut(ctx context.Context, x *request, messages []*Message) 
 	return x.encode(ds), false
 }
 
+// unsettled reports whether a publish has no outcome yet.
+func (x *request) unsettled() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.open > 0
+}
+
+// abandon: the answer did not go out.
 func (x *request) abandon() {
 	for _, p := range x.polls {
 		p.session.detach(p)
@@ -200,11 +216,15 @@ func joinAll(b []byte, ds []*Delivery, replies, connects [][]byte) []byte {
 }
 
 // await collects what a connect's answer carries. A held one waits until there is
-// something, its time is up, it is released, or the peer goes.
-func (v *Server) await(ctx context.Context, p *poll, ds []*Delivery) (_ []*Delivery, a *Advice, gone bool) {
+// something, its time is up, it is released, or the peer goes. That the server stops
+// is no reason by itself: Shutdown ends all sessions, which releases it.
+func (v *Server) await(ctx, there context.Context, p *poll, ds []*Delivery) (_ []*Delivery, a *Advice, gone bool) {
 	a = v.usual()
+	if v.draining.Load() {
+		a = v.again("retry")
+	}
 	if !p.held {
-		return v.fill(ctx, p, ds), a, ctx.Err() != nil
+		return v.fill(ctx, p, ds), a, there.Err() != nil
 	}
 	v.stats.polls.Add(1)
 	defer v.stats.polls.Add(-1)
@@ -219,7 +239,7 @@ func (v *Server) await(ctx context.Context, p *poll, ds []*Delivery) (_ []*Deliv
 		case a = <-p.answer:
 			// What came in the same moment goes along.
 			return v.fill(ctx, p, ds), a, false
-		case <-ctx.Done():
+		case <-there.Done():
 			return ds, a, true
 		}
 	}
@@ -332,12 +352,16 @@ func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, 
 	patience := bodyRead + time.Duration(max(r.ContentLength, 0))*time.Second/slowest
 	// Not supported means a test or another server, which has its own bounds.
 	_ = control.SetReadDeadline(time.Now().Add(patience))
+	cutting := context.AfterFunc(v.patience, func() { _ = control.SetReadDeadline(time.Now()) })
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
-		buf.Grow(int(r.ContentLength) + bytes.MinRead)
+		// What is announced costs nothing until it comes.
+		buf.Grow(int(min(r.ContentLength, frameSlack)) + bytes.MinRead)
 	}
 	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	_ = control.SetReadDeadline(time.Time{}) // a held poll waits longer
+	if cutting() {
+		_ = control.SetReadDeadline(time.Time{}) // a held poll waits longer
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -427,7 +451,13 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 	defer cancel()
 	defer context.AfterFunc(v.ctx, cancel)()
 	x := &request{server: v, peer: v.peer(r, transport), alone: len(messages) == 1}
-	out, gone := v.carryOut(ctx, x, messages)
+	answered := false
+	defer func() { // also when the application panics
+		if !answered {
+			x.abandon()
+		}
+	}()
+	out, gone := v.carryOut(ctx, r.Context(), x, messages)
 	if gone {
 		panic(http.ErrAbortHandler) // nobody is there
 	}
@@ -440,10 +470,12 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 		h.Set("Content-Disposition", "attachment; filename=f.txt")
 		out = script5(callback, out)
 	}
-	if v.write(w, out) != nil {
-		x.abandon()
+	h.Set("Content-Length", strconv.Itoa(len(out)))
+	w.WriteHeader(http.StatusOK)
+	if v.hand(w, out) != nil {
 		panic(http.ErrAbortHandler)
 	}
+	answered = true
 	for _, p := range x.polls {
 		p.session.finish(p)
 	}
@@ -462,23 +494,5 @@ func script5(callback string, out []byte) []byte {
 	return append(b, ");"...)
 }
 
-// write sends an answer whole, within the time a peer has, and tells whether it
-// left.
-func (v *Server) write(w http.ResponseWriter, out []byte) error {
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(v.writeTime(len(out))))
-	w.Header().Set("Content-Length", strconv.Itoa(len(out)))
-	w.WriteHeader(http.StatusOK)
-	if _, err := w.Write(out); err != nil {
-		return err
-	}
-	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	return nil
-}
-
 // writeTime is how long n bytes may take (decided.md 14).
-func (v *Server) writeTime(n int) time.Duration {
-	return v.options.Limits.Stall + time.Duration(n)*time.Second/slowest
-}
+func (v *Server) writeTime(n int) time.Duration { return v.options.Limits.transfer(n) }

@@ -103,6 +103,8 @@ const (
 	frameSlack = 64 << 10
 	// firstMessage closes a WebSocket that never says anything.
 	firstMessage = 10 * time.Second
+	// lingering is how long a connection that was said goodbye to may take to hear it.
+	lingering = time.Second
 	// bodyRead bounds slow bodies, plus the announced bytes at slowest.
 	bodyRead = 15 * time.Second
 	// slowest is the rate below which a peer counts as not reading or writing.

@@ -16,9 +16,6 @@ type reply struct {
 	types    []string
 }
 
-// refused is the reply to a message that was not carried out.
-func refused(m *Message, err *Error) reply { return reply{m: m, err: err.Error()} }
-
 // encode returns the reply as a JSON object. Of a message only the id, the
 // channel, the clientId and the subscription are echoed.
 func (r reply) encode() []byte {

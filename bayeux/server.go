@@ -24,9 +24,11 @@ type Server struct {
 	origins   map[string]bool // nil: any
 	upgrader  websocket.Upgrader
 	addresses *addresses
-	pulls     chan struct{} // one element for each page being read
-	ctx       context.Context
+	pulls     chan struct{}   // one element for each page being read
+	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
+	patience  context.Context // ends when Shutdown's time is up: I/O is cut
+	cut       context.CancelFunc
 	stats     counters
 	serials   atomic.Uint64 // of sockets
 	draining  atomic.Bool
@@ -43,6 +45,7 @@ type Server struct {
 func NewServer(h Handler, o Options) *Server {
 	o = o.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
+	patience, cut := context.WithCancel(context.Background())
 	v := &Server{
 		handler:  h,
 		options:  o,
@@ -51,6 +54,8 @@ func NewServer(h Handler, o Options) *Server {
 		pulls:    make(chan struct{}, pullsAtOnce),
 		ctx:      ctx,
 		cancel:   cancel,
+		patience: patience,
+		cut:      cut,
 		sessions: make(map[string]*Session),
 		sockets:  make(map[*socket]struct{}),
 	}
@@ -206,13 +211,15 @@ func (v *Server) remember(s *Session) {
 	case stopped:
 		s.end(ReasonShutdown, v.again("retry"))
 		s.settle()
-	default:
-		s.begin()
+	case !s.begin():
+		// Closed after the first look: forget came before the table.
+		v.remove(s, s.Peer().Transport)
+		s.settle()
 	}
 }
 
-// forget takes a session that ended out of the table.
-func (v *Server) forget(s *Session, transport, reason string) {
+// remove takes a session out of the table, if it is there.
+func (v *Server) remove(s *Session, transport string) {
 	v.mu.Lock()
 	_, known := v.sessions[s.id]
 	delete(v.sessions, s.id)
@@ -220,6 +227,11 @@ func (v *Server) forget(s *Session, transport, reason string) {
 	if known {
 		v.stats.transport(transport).Add(-1)
 	}
+}
+
+// forget counts out a session that ended.
+func (v *Server) forget(s *Session, transport, reason string) {
+	v.remove(s, transport)
 	v.stats.end(reason)
 	s.address.leave()
 }
@@ -264,6 +276,9 @@ func (v *Server) Shutdown(ctx context.Context) error {
 		sockets = append(sockets, c)
 	}
 	v.mu.Unlock()
+	for _, c := range sockets {
+		c.goodbye() // also those that came since
+	}
 	v.endSessions()
 	v.cancel()
 	done := make(chan struct{})
@@ -273,9 +288,11 @@ func (v *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		v.cut()
 		return nil
 	case <-ctx.Done():
 	}
+	v.cut()
 	for _, c := range sockets {
 		c.abort()
 	}

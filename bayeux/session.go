@@ -46,14 +46,18 @@ type Session struct {
 	resends    int
 }
 
-// link is a connection that serves a session. Its methods are called without
-// locks, from any goroutine, and do not block.
+// link is a connection that serves a session. Its methods are called from any
+// goroutine and do not block.
 type link interface {
-	// wake: the session has something to send.
+	// wake: the session has something to send. Called without locks.
 	wake(s *Session)
-	// release: connect m, held by this link, is to be answered now.
+	// release: connect m, held by this link, is to be answered now. Called
+	// without locks.
 	release(s *Session, m *Message, a *Advice)
-	// leave: the session is served elsewhere, or has ended.
+	// join and leave: the session is served by this link from now on; it is served
+	// elsewhere, or has ended. Called with Session.mu held, so that a session that
+	// goes to and fro between two links leaves and joins them in that order.
+	join(s *Session)
 	leave(s *Session)
 }
 
@@ -164,16 +168,37 @@ func (s *Session) end(reason string, a *Advice) bool {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+	if l != nil {
+		l.leave(s)
+	}
 	transport := s.peer.Transport
 	s.mu.Unlock()
 	s.server.forget(s, transport, reason)
 	if h != nil {
 		h.link.release(s, h.m, a)
 	}
-	if l != nil {
-		l.leave(s)
-	}
 	return true
+}
+
+// void ends a session that was not admitted; false if it has ended already.
+func (s *Session) void() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !s.ended
+	s.ended = true
+	return first
+}
+
+// admit asks the application about a new session. No other call is made meanwhile,
+// and Close follows a Close of the session only after it.
+func (s *Session) admit(f func() (SessionHandler, error)) (err error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.released = true // until there is a handler; also when f panics
+	if s.handler, err = f(); err == nil {
+		s.released = false
+	}
+	return err
 }
 
 // settle tells the handler that the session is gone, unless a call on it is
@@ -212,15 +237,16 @@ func (s *Session) exclusively(f func(h SessionHandler)) bool {
 	return true
 }
 
-// begin starts the clock of a session that was handshaken.
-func (s *Session) begin() {
+// begin starts the clock of a session that was handshaken; false if it has ended.
+func (s *Session) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
-		return
+		return false
 	}
 	s.expires = time.Now().Add(s.server.lifetime())
 	s.timer = time.AfterFunc(s.server.lifetime(), s.tick)
+	return true
 }
 
 // tick is the session's only timer: it ends a held connect's time, or the session.
@@ -293,7 +319,11 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	}
 	s.connected = true
 	s.move(a.peer, a.transport)
+	if old != nil && old != a.link {
+		old.leave(s)
+	}
 	s.link, s.awake = a.link, false
+	a.link.join(s)
 	if a.hold > 0 {
 		s.held = &held{m: a.m, link: a.link, until: start.Add(a.hold)}
 	}
@@ -306,9 +336,6 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	if previous != nil {
 		previous.link.release(s, previous.m, s.server.usual())
 	}
-	if old != nil && old != a.link {
-		old.leave(s)
-	}
 	if wake != nil {
 		wake.wake(s)
 	}
@@ -319,7 +346,8 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 // connect arrives (decided.md 4). The caller holds mu.
 func (s *Session) recover(a arrival) {
 	_, polled := s.out.sentBy.(*poll)
-	repeated := a.socket == 0 && s.connected && len(a.m.ID) > 0 &&
+	// Faye repeats a connect whose poll broke on the socket it goes to, too.
+	repeated := s.connected && len(a.m.ID) > 0 &&
 		bytes.Equal(a.m.ID, s.lastID) && bytes.Equal(a.m.rawAdvice, s.lastAdvice)
 	failed := a.socket == 0 && a.alone && a.m.AdviceTimeout == 0
 	s.lastID, s.lastAdvice = nil, nil
@@ -370,15 +398,15 @@ func (s *Session) keep(a arrival) bool {
 		s.recover(a)
 		s.link = nil
 	}
+	if old != nil {
+		old.leave(s)
+	}
 	s.connected = true
 	s.move(a.peer, a.transport)
 	s.arm(now)
 	s.mu.Unlock()
 	if previous != nil {
 		previous.link.release(s, previous.m, s.server.usual())
-	}
-	if old != nil {
-		old.leave(s)
 	}
 	return true
 }
@@ -397,13 +425,13 @@ func (s *Session) serve(st *stream) bool {
 	} else {
 		s.server.stats.resent.Add(int64(s.out.putBack()))
 	}
+	if old != nil {
+		old.leave(s)
+	}
 	s.link, s.awake = st, true
 	s.mu.Unlock()
 	if previous != nil {
 		previous.link.release(s, previous.m, s.server.usual())
-	}
-	if old != nil {
-		old.leave(s)
 	}
 	return true
 }

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
-	"go.uber.org/zap"
 )
 
 // socket is one WebSocket: the exchange of all frames that come on it and the link
@@ -42,18 +42,23 @@ type socket struct {
 	flying   int               // their bytes
 	farewell int               // close code to send when all is written; 0: none
 	pings    pings
+	busy     bool      // the reader carries out a frame, and hears no pong
+	sending  time.Time // since when the writer is in a write; zero: it is not
 	timer    *time.Timer
 	writers  sync.WaitGroup
 }
 
-// pings are the batches of decided.md 4: a pong tells that all that was written
-// before its ping has arrived.
+// pings are the batches of decided.md 4. What the writer takes at once is a batch;
+// a ping carries the number of the last one that was written whole, so that its
+// pong says of all up to it, and of nothing more, that they have arrived.
 type pings struct {
-	batch    uint32    // of what is written now
-	unpinged bool      // something of batch was written
-	awaited  bool      // a pong is due
-	last     time.Time // of the last ping
-	heard    time.Time // when anything came from the peer
+	batch   uint32    // in the writer's hand, or the last that was
+	written uint32    // the last that was written
+	pinged  uint32    // the last that a ping asked for
+	ponged  uint32    // the last that a pong has answered
+	last    time.Time // of the last ping that asked for a batch
+	heard   time.Time // when anything came from the peer
+	probe   time.Time // when a silent peer was pinged; zero: it was not
 }
 
 func (v *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
@@ -123,11 +128,11 @@ func (c *socket) abort() {
 	_ = c.conn.Close()
 }
 
-// read takes frames until the connection ends.
+// read takes frames until the connection ends. It has a deadline for the first frame
+// and for each that has begun; of silence between frames tick takes care.
 func (c *socket) read() {
 	v := c.server
-	limit := int64(v.options.Limits.Message + frameSlack)
-	c.conn.SetReadLimit(limit)
+	c.conn.SetReadLimit(c.frameLimit())
 	_ = c.conn.SetReadDeadline(time.Now().Add(firstMessage))
 	c.conn.SetPongHandler(func(payload string) error {
 		c.pong(payload)
@@ -138,36 +143,58 @@ func (c *socket) read() {
 	c.timer = time.AfterFunc(v.options.Ping, c.tick)
 	c.mu.Unlock()
 	for {
-		kind, frame, err := c.frame()
+		frame, err := c.frame()
 		if err != nil {
 			if errors.Is(err, websocket.ErrReadLimit) {
 				v.stats.refuse(refuseLarge) // gorilla has sent 1009
+				c.linger()
 			}
 			return
 		}
-		if kind != websocket.TextMessage && kind != websocket.BinaryMessage {
-			continue
-		}
-		c.heard()
 		v.stats.receivedBytes.Add(int64(len(frame)))
+		c.heard(true)
 		ok := c.carryOut(frame)
 		c.rest()
+		c.heard(false)
 		if !ok {
 			return
 		}
 	}
 }
 
-// frame reads one frame into a pooled buffer, which rest gives back.
-func (c *socket) frame() (int, []byte, error) {
-	kind, r, err := c.conn.NextReader()
+// frameLimit is how many bytes a frame may have (decided.md 2).
+func (c *socket) frameLimit() int64 { return int64(c.server.options.Limits.Message + frameSlack) }
+
+// frame reads one frame, text or binary alike, into a buffer that is good until rest.
+func (c *socket) frame() ([]byte, error) {
+	_, r, err := c.conn.NextReader()
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
+	// In pieces of a byte a minute it would hold its buffer for ever.
+	c.readBy(time.Now().Add(bodyRead + time.Duration(c.frameLimit())*time.Second/slowest))
 	if _, err := c.body.ReadFrom(r); err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	return kind, c.body.Bytes(), nil
+	c.readBy(time.Time{})
+	return c.body.Bytes(), nil
+}
+
+// readBy sets the read deadline, unless the goodbye has been said: then it stays.
+func (c *socket) readBy(deadline time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		_ = c.conn.SetReadDeadline(deadline)
+	}
+}
+
+// linger lets a peer that is still sending read the close frame: a connection that
+// is closed with bytes unread is reset, and what was sent last is lost.
+func (c *socket) linger() {
+	raw := c.conn.NetConn()
+	_ = raw.SetReadDeadline(time.Now().Add(lingering))
+	_, _ = io.CopyN(io.Discard, raw, 4*c.frameLimit())
 }
 
 // rest lets go of a large buffer, so that an idle socket holds little.
@@ -187,6 +214,7 @@ func (c *socket) carryOut(frame []byte) bool {
 	case errors.Is(err, errUTF8):
 		v.stats.refuse(refuseUTF8)
 		c.say(websocket.CloseInvalidFramePayloadData, "not UTF-8")
+		c.linger()
 		return false
 	case errors.Is(err, errBatch):
 		v.stats.refuse(refuseBatch)
@@ -272,16 +300,15 @@ func (c *socket) settle(n int, encoded []byte) {
 func (c *socket) connect(s *Session, m *Message) {
 	v := c.server
 	c.mu.Lock()
-	if _, is := c.bound[s]; !is && len(c.bound) >= socketSessions {
-		c.mu.Unlock()
+	// Only the reader, which is here, adds sessions.
+	_, is := c.bound[s]
+	full := !is && len(c.bound) >= socketSessions
+	c.served = c.served || !full
+	c.mu.Unlock()
+	if full {
 		v.refuse(c, m, &Error{Code: 403, Text: "Too many sessions on one connection"}, refuseSocket)
 		return
 	}
-	if _, is := c.bound[s]; !is {
-		c.bound[s] = false
-	}
-	c.served = true
-	c.mu.Unlock()
 	if m.ConnectionType == "eventsource" {
 		// It asks for nothing but to be kept.
 		if s.keep(arrival{m: m, link: c, peer: c.peer, transport: m.ConnectionType, socket: c.serial}) {
@@ -291,13 +318,16 @@ func (c *socket) connect(s *Session, m *Message) {
 		v.unknown(c, m)
 		return
 	}
-	now, ok := s.attach(arrival{m: m, link: c, peer: c.peer, transport: "websocket", hold: v.holdFor(m), socket: c.serial})
-	switch {
+	a := arrival{m: m, link: c, peer: c.peer, transport: "websocket", hold: v.holdFor(m), socket: c.serial}
+	advice := v.usual()
+	if v.draining.Load() {
+		a.hold, advice = 0, v.again("retry")
+	}
+	switch now, ok := s.attach(a); {
 	case !ok:
-		c.leave(s)
 		v.unknown(c, m)
 	case now:
-		c.release(s, m, v.usual())
+		c.release(s, m, advice)
 	}
 }
 
@@ -322,6 +352,14 @@ func (c *socket) wake(s *Session) {
 
 func (c *socket) release(s *Session, m *Message, a *Advice) {
 	c.refuseConnect(reply{m: m, clientID: s.id, advice: a}.encode())
+}
+
+func (c *socket) join(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, is := c.bound[s]; !is {
+		c.bound[s] = false
+	}
 }
 
 func (c *socket) leave(s *Session) {
@@ -366,7 +404,10 @@ type batch struct {
 func (c *socket) grab(b *batch) (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended || len(c.ready)+len(c.replies)+len(c.connects)+c.empties+c.farewell == 0 {
+	// The goodbye waits for publishes that have no outcome yet: settle starts the
+	// writer again.
+	leaving := c.farewell != 0 && c.inflight == 0
+	if c.ended || len(c.ready)+len(c.replies)+len(c.connects)+c.empties == 0 && !leaving {
 		c.writing = false
 		return false
 	}
@@ -381,6 +422,7 @@ func (c *socket) grab(b *batch) (ok bool) {
 	b.replies, b.connects, b.empties, b.farewell = c.replies, c.connects, c.empties, c.farewell
 	c.replies, c.connects, c.empties, c.waiting = nil, nil, 0, 0
 	c.room.Signal()
+	c.pings.batch++
 	b.number = c.pings.batch
 	return true
 }
@@ -394,7 +436,7 @@ func (c *socket) write() {
 	for c.grab(&b) {
 		var err error
 		if ds, err = c.writeBatch(&b, ds[:0]); err != nil {
-			c.stalled(err)
+			c.server.stalled(err)
 			c.abort()
 			return
 		}
@@ -405,11 +447,21 @@ func (c *socket) write() {
 			}
 		}
 		if b.farewell != 0 && c.idle() {
-			c.say(b.farewell, "")
-			c.abort()
+			c.part(b.farewell)
 			return
 		}
 	}
+}
+
+// part says goodbye and leaves the peer a moment to say it, too: the reader ends
+// then. Nothing else is written or carried out.
+func (c *socket) part(code int) {
+	c.mu.Lock()
+	c.ended = true
+	c.room.Broadcast()
+	_ = c.conn.SetReadDeadline(time.Now().Add(lingering))
+	c.mu.Unlock()
+	c.say(code, "")
 }
 
 func (c *socket) idle() bool {
@@ -418,22 +470,18 @@ func (c *socket) idle() bool {
 	return len(c.ready)+len(c.replies)+len(c.connects) == 0 && c.inflight == 0
 }
 
-func (c *socket) stalled(err error) {
-	var timeout interface{ Timeout() bool }
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		c.server.stats.stall.Add(1)
-		c.server.log.Debug("bayeux: connection does not read", zap.Error(err))
-	}
-}
-
 // writeBatch writes one frame: deliveries of all ready sessions, replies, connect
 // replies.
 func (c *socket) writeBatch(b *batch, ds []*Delivery) ([]*Delivery, error) {
 	size, half := 0, false
 	for _, s := range b.ready {
+		if size >= frameJoin {
+			c.wake(s) // in the next frame
+			continue
+		}
 		had := len(ds)
 		var more, far bool
-		ds, more, far = s.take(ds, c, b.number, max(1, frameJoin-size))
+		ds, more, far = s.take(ds, c, b.number, frameJoin-size)
 		for _, d := range ds[had:] {
 			size += d.Size()
 		}
@@ -459,7 +507,7 @@ func (c *socket) writeBatch(b *batch, ds []*Delivery) ([]*Delivery, error) {
 	}
 	if len(ds) > 0 {
 		c.server.stats.delivered.Add(int64(len(ds)))
-		return ds, c.ping(half)
+		return ds, c.ping(b.number, half)
 	}
 	return ds, nil
 }
@@ -468,9 +516,19 @@ func (c *socket) send(frame []byte) error {
 	if len(frame) == 0 {
 		return nil
 	}
-	_ = c.conn.SetWriteDeadline(time.Now().Add(c.server.writeTime(len(frame))))
+	now := time.Now()
+	c.inWrite(now)
+	defer c.inWrite(time.Time{})
+	_ = c.conn.SetWriteDeadline(now.Add(c.server.writeTime(len(frame))))
 	c.server.stats.deliveredBytes.Add(int64(len(frame)))
 	return c.conn.WriteMessage(websocket.TextMessage, frame)
+}
+
+// inWrite notes since when the writer is in a write.
+func (c *socket) inWrite(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sending = since
 }
 
 // say sends a close frame.
@@ -478,49 +536,43 @@ func (c *socket) say(code int, text string) {
 	_ = c.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, text), time.Now().Add(time.Second))
 }
 
-// ping follows deliveries with a ping that carries their batch's number, at most
-// one in AckPing, or at once when half of what may be under way is (decided.md 4).
-func (c *socket) ping(half bool) error {
+// ping follows deliveries with a ping that asks for their batch, at most one in
+// AckPing, or at once when half of what may be under way is (decided.md 4).
+func (c *socket) ping(written uint32, half bool) error {
 	o := &c.server.options
 	now := time.Now()
 	c.mu.Lock()
 	p := &c.pings
-	p.unpinged = true
-	due := now.Sub(p.last) >= o.AckPing || half && !p.awaited
-	if !due {
-		c.timer.Reset(p.last.Add(o.AckPing).Sub(now))
+	p.written = written
+	if wait := o.AckPing - now.Sub(p.last); wait > 0 && !(half && p.ponged == p.pinged) {
+		c.timer.Reset(wait)
 		c.mu.Unlock()
 		return nil
 	}
-	payload := c.nextBatch(now)
+	payload := p.ask(now)
 	c.mu.Unlock()
 	return c.conn.WriteControl(websocket.PingMessage, payload, now.Add(o.Limits.Stall))
 }
 
-// nextBatch closes the batch and returns its ping. The caller holds mu.
-func (c *socket) nextBatch(now time.Time) []byte {
-	p := &c.pings
-	payload := strconv.AppendUint(nil, uint64(p.batch), 10)
-	p.batch++
-	p.last, p.awaited, p.unpinged = now, true, false
-	return payload
+// ask returns the payload of a ping for all that was written. The caller holds the
+// socket's mu.
+func (p *pings) ask(now time.Time) []byte {
+	p.pinged, p.last = p.written, now
+	return strconv.AppendUint(nil, uint64(p.pinged), 10)
 }
 
 // pong: the peer has all up to the ping it answers.
 func (c *socket) pong(payload string) {
-	c.heard()
 	n, err := strconv.ParseUint(payload, 10, 32)
-	if err != nil {
+	c.mu.Lock()
+	p := &c.pings
+	p.heard, p.probe = time.Now(), time.Time{}
+	// One that was not asked for, or is told again, tells nothing.
+	if err != nil || int32(p.pinged-uint32(n)) < 0 || int32(uint32(n)-p.ponged) <= 0 {
+		c.mu.Unlock()
 		return
 	}
-	c.mu.Lock()
-	if int32(c.pings.batch-uint32(n)) <= 0 {
-		c.mu.Unlock()
-		return // not of ours
-	}
-	if uint32(n) == c.pings.batch-1 {
-		c.pings.awaited = false
-	}
+	p.ponged = uint32(n)
 	bound := make([]*Session, 0, len(c.bound))
 	for s := range c.bound {
 		bound = append(bound, s)
@@ -531,47 +583,70 @@ func (c *socket) pong(payload string) {
 	}
 }
 
-// heard gives a peer that spoke its time anew.
-func (c *socket) heard() {
-	now := time.Now()
-	o := &c.server.options
-	_ = c.conn.SetReadDeadline(now.Add(o.Ping + o.PongWait))
+// heard gives a peer that spoke its time anew; busy: the reader turns away.
+func (c *socket) heard(busy bool) {
 	c.mu.Lock()
-	c.pings.heard = now
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	c.busy = busy
+	c.pings.heard, c.pings.probe = time.Now(), time.Time{}
 }
 
-// tick is the socket's timer: it pings what was delivered and not yet asked for,
-// and a peer that has been silent.
+// tick is the socket's timer: it pings what was delivered and not yet asked for, and
+// a peer that has been silent, and cuts one that stays silent. Who is being read
+// from or written to is not judged: that has its own deadlines.
 func (c *socket) tick() {
 	o := &c.server.options
 	now := time.Now()
 	c.mu.Lock()
-	if c.ended {
+	p := &c.pings
+	silent := now.Sub(p.heard) >= o.Ping && !c.busy
+	asks := p.pinged != p.written && now.Sub(p.last) >= o.AckPing
+	dead := silent && !p.probe.IsZero() && now.Sub(p.probe) >= o.PongWait
+	switch {
+	case c.ended:
 		c.mu.Unlock()
 		return
-	}
-	p := &c.pings
-	silent := now.Sub(p.heard) >= o.Ping
-	if !silent && !(p.unpinged && now.Sub(p.last) >= o.AckPing) {
+	case !c.sending.IsZero():
+		// A ping would wait for the write.
+		if !p.probe.IsZero() {
+			p.probe = now
+		}
+		c.timer.Reset(time.Second)
+		c.mu.Unlock()
+		return
+	case dead:
+		c.mu.Unlock()
+		c.server.log.Debug("bayeux: connection is silent")
+		c.abort()
+		return
+	case !asks && (!silent || !p.probe.IsZero()):
 		c.timer.Reset(c.nextTick(now))
 		c.mu.Unlock()
 		return
 	}
-	payload := c.nextBatch(now)
-	c.timer.Reset(o.Ping)
-	c.mu.Unlock()
-	if err := c.conn.WriteControl(websocket.PingMessage, payload, now.Add(o.PongWait)); err != nil {
-		c.abort()
+	payload := p.ask(now)
+	if silent && p.probe.IsZero() {
+		p.probe = now
 	}
+	c.timer.Reset(c.nextTick(now))
+	c.mu.Unlock()
+	// A write that came first has its own deadline; the next tick asks again.
+	_ = c.conn.WriteControl(websocket.PingMessage, payload, now.Add(time.Second))
 }
 
-// nextTick is when there is something to ping. The caller holds mu.
+// nextTick is when there is something to ping or to judge. The caller holds mu.
 func (c *socket) nextTick(now time.Time) time.Duration {
 	o := &c.server.options
-	next := c.pings.heard.Add(o.Ping)
-	if c.pings.unpinged {
-		if due := c.pings.last.Add(o.AckPing); due.Before(next) {
+	p := &c.pings
+	next := p.heard.Add(o.Ping)
+	if !p.probe.IsZero() {
+		next = p.probe.Add(o.PongWait)
+	}
+	if c.busy {
+		next = now.Add(o.Ping)
+	}
+	if p.pinged != p.written {
+		if due := p.last.Add(o.AckPing); due.Before(next) {
 			next = due
 		}
 	}
