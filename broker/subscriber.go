@@ -48,17 +48,31 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits.Subscriptions)}, Text: "Too many subscriptions"}
 	}
 	var ext extent
-	for i := range targets {
-		if err := s.take(ctx, patterns[i].String(), &targets[i], &ext); err != nil {
-			// Give back what this message alone has brought.
-			for j := range i {
-				s.leave(patterns[j], &targets[j])
+	for _, past := range []bool{true, false} {
+		for i := range targets {
+			// Catch-ups come first, so that of one message the past comes wholly
+			// before the live, whatever its order (product.md §4, seam).
+			if past != (targets[i].catchup > 0) {
+				continue
 			}
-			s.tidy()
-			return nil, storeRefusal(err, s.b, "subscribe")
+			if err := s.take(ctx, patterns[i].String(), &targets[i], &ext); err != nil {
+				s.giveBack(patterns, targets)
+				return nil, storeRefusal(err, s.b, "subscribe")
+			}
 		}
 	}
 	return ext.json(), nil
+}
+
+// giveBack undoes what a message that failed has brought, and nothing that stood
+// before.
+func (s *subscriber) giveBack(patterns []channels.Pattern, targets []target) {
+	for i := range targets {
+		if targets[i].fresh {
+			s.quit(patterns[i])
+		}
+	}
+	s.tidy()
 }
 
 // extent adds up what the catch-ups of one subscribe will replay.
@@ -192,13 +206,6 @@ func (s *subscriber) Unsubscribe(_ context.Context, _ *bayeux.Message, patterns 
 	}
 	s.tidy()
 	return nil
-}
-
-// leave undoes a subscription of the same message, unless it stood before.
-func (s *subscriber) leave(p channels.Pattern, t *target) {
-	if t.fresh {
-		s.quit(p)
-	}
 }
 
 // quit ends a subscription by the name it was made under, whether or not the root

@@ -418,7 +418,7 @@
         // The last word does not wait for an answer: the page may be going.
         const alone = c === META + 'connect' || c === META + 'handshake' || (t.busy && c === META + 'disconnect')
         if (this._pending.get(e.m.id) !== e || this._isOver(e)) continue
-        if (!alone && (!this._clientId || size > 65536 || t.busy)) { rest.push(e); continue }
+        if (!alone && (!this._clientId || size > 65536 || batch.length > 99 || t.busy)) { rest.push(e); continue }
         if (e.m.clientId) e.m.clientId = this._clientId
         if (alone) { t.send([e.m], e.hold); continue }
         e.attempts++

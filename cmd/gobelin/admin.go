@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -12,12 +13,14 @@ import (
 const healthWait = 2 * time.Second
 
 func adminPath(path string) bool {
-	return path == "/metrics" || path == "/healthz" || path == "/readyz"
+	return path == "/metrics" || path == "/healthz" || path == "/readyz" || consolePath(path)
 }
 
-// adminHandler serves metrics and health (experience.md §6). ready returns nil,
-// or why the node should get no traffic.
-func adminHandler(metrics http.Handler, ready func(context.Context) error) http.Handler {
+func consolePath(path string) bool { return path == "/console" || strings.HasPrefix(path, "/console/") }
+
+// adminHandler serves metrics, health and, where there is one, the console
+// (experience.md §4, §6). ready returns nil, or why the node should get no traffic.
+func adminHandler(metrics, page http.Handler, ready func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
@@ -30,7 +33,17 @@ func adminHandler(metrics http.Handler, ready func(context.Context) error) http.
 		}
 		answer(w, http.StatusOK, "ready")
 	})
-	return mux
+	if page == nil {
+		return mux
+	}
+	// The mux would clean paths; the console answers 404 to what is not its own.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if consolePath(r.URL.Path) {
+			page.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

@@ -13,6 +13,7 @@ type config struct {
 	Mount          string
 	Mounts         []string
 	AdminListen    string
+	AdminToken     broker.Secret
 	TLSCert        string
 	TLSKey         string
 	Store          string

@@ -88,12 +88,16 @@ func welcome(w io.Writer, n *node, own bool, took time.Duration) {
 		busy = "; " + c.Listen + " was busy"
 	}
 	fmt.Fprintf(w, "client   %s%s   (ready in %d ms%s)\n", url, c.Mount, took.Milliseconds(), busy)
+	admin := url
+	if c.AdminListen != "" {
+		admin = n.url("admin")
+	}
+	fmt.Fprintf(w, "console  %s/console/#token=%s\n", admin, c.AdminToken.Reveal())
 	fmt.Fprintf(w, "try it   %s/try\n", url)
 	fmt.Fprintf(w, "publish  curl %s%s -H 'Content-Type: application/json' -d '{\"channel\":\"/demo/hello\",\"data\":{\"hello\":\"world\"}}'\n", url, c.Mount)
 	if own {
 		app := c.Accounts[0].Apps[0]
-		fmt.Fprintf(w, "backend  curl %s/v1/objects -u %s:%s -H 'Content-Type: application/json' -d '{\"object_id\":\"live-1\",\"type\":\"live\"}'\n", url, app.Name, app.AppKey.Reveal())
-		fmt.Fprintf(w, "tokens   application %s, token_secret %s\n", app.Name, app.TokenSecret.Reveal())
+		fmt.Fprintf(w, "account  application %s, app_key %s, token_secret %s\n", app.Name, app.AppKey.Reveal(), app.TokenSecret.Reveal())
 	}
 	kept := "what is published and the secrets are kept in " + c.folder()
 	if c.folder() == "" {

@@ -106,7 +106,7 @@ func (n *node) open(ctx context.Context) error {
 	if err := n.broker.Observe(c.Mount, n.bayeux); err != nil {
 		return err
 	}
-	return n.route(adminHandler(metrics, n.ready))
+	return n.route(adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
 }
 
 // route gives each listener its server.

@@ -46,6 +46,7 @@ var options = []*option{
 	{key: "mount", def: "/faye", unit: "path", doc: "The Bayeux endpoint; clients add nothing to it.", field: func(c *config) any { return &c.Mount }},
 	{key: "mounts", unit: "list of paths", doc: "Further Bayeux endpoints for the same sessions, such as /cometd.", field: func(c *config) any { return &c.Mounts }},
 	{key: "admin.listen", def: "127.0.0.1:8001", dev: "-", unit: "host:port", doc: "Metrics and health; never give it to the public. Empty: none (dev: on the public port).", field: func(c *config) any { return &c.AdminListen }},
+	{key: "admin.token", unit: "secret", doc: "Opens the console at /console/ of the admin listener, at least 32 bytes; empty: no console (dev: made at each start).", field: func(c *config) any { return &c.AdminToken }},
 	{key: "tls.cert", unit: "file", doc: "Certificate chain (PEM) of the public listener; empty: plain HTTP, behind a proxy that ends TLS.", field: func(c *config) any { return &c.TLSCert }},
 	{key: "tls.key", unit: "file", doc: "Private key (PEM) of tls.cert.", field: func(c *config) any { return &c.TLSKey }},
 	{key: "store", def: "./data", dev: ".gobelin", unit: "folder or URL", doc: "Where everything is kept: a folder (embedded, fsync before each acknowledgement), or memory: (gone at the end).", field: func(c *config) any { return &c.Store }},

@@ -104,6 +104,9 @@ func (v *validation) addresses() {
 	if c.AdminListen == c.Listen && c.AdminListen != "" && !strings.HasSuffix(c.Listen, ":0") {
 		v.fault("admin.listen", "is the public listener: metrics must not be public")
 	}
+	if c.AdminToken != "" {
+		v.secret(c.at("admin.token"), "admin.token", c.AdminToken)
+	}
 	v.mount("mount", c.Mount)
 	for i, m := range c.Mounts {
 		v.mount("mounts", m)
@@ -128,7 +131,7 @@ func (v *validation) addresses() {
 }
 
 // reserved are paths the server uses itself.
-var reserved = []string{"/v1", "/api", "/try", "/metrics", "/healthz", "/readyz"}
+var reserved = []string{"/v1", "/api", "/try", "/metrics", "/healthz", "/readyz", "/console"}
 
 func (v *validation) mount(key, path string) {
 	name, err := channels.Parse(path)
