@@ -64,6 +64,7 @@ func initialFile(app string) string {
 	values := map[string]string{
 		"listen":               "127.0.0.1:8000",
 		"store":                "./data",
+		"admin.token":          newSecret().Reveal(),
 		"keys.identity_secret": newSecret().Reveal(),
 		"keys.roots":           "\n  - {kid: 0, secret: " + newSecret().Reveal() + ", sign: true}",
 		"accounts": "\n- apps:\n  - id: 1\n    name: " + app +
