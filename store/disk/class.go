@@ -18,14 +18,14 @@ const slack = 10 * time.Minute
 
 var classes = [...]struct{ age, width time.Duration }{
 	{time.Hour + slack, 8 * time.Minute},
-	{6 * time.Hour + slack, time.Hour},
-	{24 * time.Hour + slack, 3 * time.Hour},
-	{48 * time.Hour + slack, 6 * time.Hour},
-	{7 * 24 * time.Hour + slack, 24 * time.Hour},
-	{15 * 24 * time.Hour + slack, 2 * 24 * time.Hour},
-	{45 * 24 * time.Hour + slack, 5 * 24 * time.Hour},
-	{366 * 24 * time.Hour + slack, 31 * 24 * time.Hour},
-	{3660 * 24 * time.Hour + slack, 366 * 24 * time.Hour},
+	{6*time.Hour + slack, time.Hour},
+	{24*time.Hour + slack, 3 * time.Hour},
+	{48*time.Hour + slack, 6 * time.Hour},
+	{7*24*time.Hour + slack, 24 * time.Hour},
+	{15*24*time.Hour + slack, 2 * 24 * time.Hour},
+	{45*24*time.Hour + slack, 5 * 24 * time.Hour},
+	{366*24*time.Hour + slack, 31 * 24 * time.Hour},
+	{3660*24*time.Hour + slack, 366 * 24 * time.Hour},
 }
 
 // classOf returns the smallest class that holds an age limit.
