@@ -38,6 +38,13 @@ func (v *Server) dispatch(ctx context.Context, x exchange, peer Peer, m *Message
 	if !v.throttle(ctx, s, peer, m) {
 		return
 	}
+	if s == nil && m.ClientID != "" && m.kind != kindHandshake && m.fault == nil {
+		var e *Error
+		if s, e = v.resume(ctx, peer, m.ClientID); e != nil {
+			v.refuse(x, m, e, refuseHandler)
+			return
+		}
+	}
 	switch {
 	case m.fault != nil:
 		v.refuse(x, m, m.fault, refuseMessage)
@@ -155,6 +162,7 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 		return
 	}
 	admitted = true
+	v.stats.handshakes.Add(1)
 	v.remember(s)
 	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports}.encode())
 }

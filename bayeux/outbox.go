@@ -5,6 +5,8 @@ package bayeux
 type outbox struct {
 	queue deque
 	bytes int // of queue
+	// queued counts what was ever put in.
+	queued uint64
 	// sent is in order; a connection that breaks gives it back to the front of
 	// queue (decided.md 4).
 	sent      []sent
@@ -26,6 +28,7 @@ func (o *outbox) fits(d *Delivery, l *Limits) bool {
 }
 
 func (o *outbox) push(d *Delivery) {
+	o.queued++
 	o.queue.push(d)
 	o.bytes += d.Size()
 }

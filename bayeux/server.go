@@ -18,6 +18,7 @@ import (
 // asks a Handler about everything that is not protocol.
 type Server struct {
 	handler   Handler
+	resumer   Resumer // the same, if it is one
 	options   Options
 	log       *zap.Logger
 	scripts   map[string]script
@@ -35,6 +36,7 @@ type Server struct {
 
 	mu       sync.RWMutex
 	sessions map[string]*Session
+	resumes  map[string]*resuming
 	sockets  map[*socket]struct{}
 	stopped  bool // nothing is spawned any more
 	running  sync.WaitGroup
@@ -57,8 +59,10 @@ func NewServer(h Handler, o Options) *Server {
 		patience: patience,
 		cut:      cut,
 		sessions: make(map[string]*Session),
+		resumes:  make(map[string]*resuming),
 		sockets:  make(map[*socket]struct{}),
 	}
+	v.resumer, _ = h.(Resumer)
 	v.addresses = newAddresses(&v.options.Limits)
 	for _, origin := range o.Origins {
 		if v.origins == nil {
@@ -194,7 +198,6 @@ func (v *Server) newSession(peer Peer, a *address) *Session {
 // remember makes an admitted session known. One that was closed meanwhile, by the
 // application or by Shutdown, is told so.
 func (v *Server) remember(s *Session) {
-	v.stats.handshakes.Add(1)
 	s.mu.Lock()
 	ended := s.ended
 	s.mu.Unlock()

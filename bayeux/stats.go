@@ -56,6 +56,7 @@ type Stats struct {
 	Panics              int64            // recovered
 	Stalled             int64            // connections closed because they did not read
 	HandshakesCompleted int64
+	Resumed             int64            // sessions taken up after a restart
 	Dropped             map[string]int64 // deliveries, by reason
 	Refused             map[string]int64 // by reason
 	Ended               map[string]int64 // sessions, by reason
@@ -67,7 +68,7 @@ type counters struct {
 	received, receivedBytes                  atomic.Int64
 	published, delivered, deliveredBytes     atomic.Int64
 	resent, lagged, throttled, panics, stall atomic.Int64
-	handshakes                               atomic.Int64
+	handshakes, resumed                      atomic.Int64
 	dropped                                  [dropReasons]atomic.Int64
 	refused                                  [refuseReasons]atomic.Int64
 	ended                                    [len(endNames)]atomic.Int64
@@ -116,6 +117,7 @@ func (v *Server) Stats() Stats {
 		Panics:              c.panics.Load(),
 		Stalled:             c.stall.Load(),
 		HandshakesCompleted: c.handshakes.Load(),
+		Resumed:             c.resumed.Load(),
 		Dropped:             make(map[string]int64, dropReasons),
 		Refused:             make(map[string]int64, refuseReasons),
 		Ended:               make(map[string]int64, len(endNames)),
