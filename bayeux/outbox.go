@@ -27,6 +27,11 @@ func (o *outbox) fits(d *Delivery, l *Limits) bool {
 	return n == 0 || n < l.QueueMessages && o.bytes+d.Size() <= l.Queue
 }
 
+// progress returns how many were ever put in, and how many have gone for good.
+func (o *outbox) progress() (queued, arrived uint64) {
+	return o.queued, o.queued - uint64(o.queue.len()) - uint64(len(o.sent))
+}
+
 func (o *outbox) push(d *Delivery) {
 	o.queued++
 	o.queue.push(d)

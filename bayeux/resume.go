@@ -108,9 +108,13 @@ func plausible(id string) bool {
 }
 
 // Progress returns how many deliveries were ever queued for the session, and how
-// many of them, in order, are known to have arrived or were dropped.
+// many of them, in order, are known to have arrived or were dropped. After the end
+// it is what it was then.
 func (s *Session) Progress() (queued, arrived uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.out.queued, s.out.queued - uint64(s.out.queue.len()) - uint64(len(s.out.sent))
+	if s.ended {
+		return s.final[0], s.final[1]
+	}
+	return s.out.progress()
 }

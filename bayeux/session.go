@@ -32,8 +32,9 @@ type Session struct {
 	ended   bool
 	reason  string // why it ended
 	out     outbox
-	link    link // nil: away
-	awake   bool // link was told that there is something to send
+	final   [2]uint64 // the outbox's progress when the session ended
+	link    link      // nil: away
+	awake   bool      // link was told that there is something to send
 	held    *held
 	replays replays
 	timer   *time.Timer
@@ -164,6 +165,7 @@ func (s *Session) end(reason string, a *Advice) bool {
 	s.ended, s.reason = true, reason
 	h, l := s.held, s.link
 	s.held, s.link = nil, nil
+	s.final[0], s.final[1] = s.out.progress()
 	s.out, s.replays = outbox{}, replays{}
 	if s.timer != nil {
 		s.timer.Stop()

@@ -64,13 +64,15 @@ const (
 // asker is who asks: the session's identity and the message's.
 type asker struct {
 	session, message *Identity
-	now              time.Time
+	// granted is the level of a subscription that is taken up again.
+	granted Role
+	now     time.Time
 }
 
 // level returns the higher of the two on an object. A token that has ended
 // counts for nothing, while what it opened stays open (product.md §3).
 func (a asker) level(app uint32, objectID string) Role {
-	level := RoleNone
+	level := a.granted
 	for _, id := range []*Identity{a.session, a.message} {
 		if id != nil && (id.Expires.IsZero() || a.now.Before(id.Expires.Add(tokenLeeway))) {
 			level = max(level, id.LevelFor(app, objectID))

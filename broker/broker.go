@@ -32,6 +32,10 @@ type Broker struct {
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
 	unwatch func()
+	// before is how far the node had come when it last ran, started when it began
+	// this time, both by the store's clock. Immutable after New.
+	before  watermark
+	started int64
 
 	// mu guards subscribers, by clientId.
 	mu          sync.Mutex
@@ -63,6 +67,15 @@ func New(o Options) (*Broker, error) {
 		store: o.Store, keyring: o.Keyring, accounts: o.Accounts, capacity: b.limits.Objects,
 		now: o.Store.Now, logger: o.Logger, withdrawn: b.withdraw,
 	})
+	if b.opt.SessionLife == 0 {
+		b.opt.SessionLife = 90 * time.Second
+	}
+	b.started = o.Store.Now().UnixMilli()
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	if err := b.loadWatermark(ctx); err != nil {
+		return nil, err
+	}
 	b.hub = newHub(b)
 	if b.unwatch, err = o.Store.Watch(store.AllFeeds, b.hub); err != nil {
 		return nil, fmt.Errorf("broker: watch: %w", err)
@@ -103,6 +116,17 @@ func (b *Broker) Run(ctx context.Context) error {
 		if err := b.objects.Run(ctx); err != nil {
 			failed <- err
 			cancel()
+		}
+	})
+	wg.Go(func() {
+		tick := time.NewTicker(rememberEvery)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			select {
+			case <-tick.C:
+				b.rememberSessions(ctx)
+			case <-ctx.Done():
+			}
 		}
 	})
 	tick := time.NewTicker(topicSweep)

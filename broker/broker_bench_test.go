@@ -27,7 +27,7 @@ func BenchmarkDeliver(b *testing.B) {
 			require.NoError(b, err)
 			t, err := x.b.hub.holdTopic(context.Background(), target)
 			require.NoError(b, err)
-			data := catchup.Encode([]byte(`{"text":"a message of the usual length, which is about 128 bytes with its envelope"}`), nil)
+			data := catchup.Encode([]byte(`{"text":"a message of the usual length, which is about 128 bytes with its envelope"}`), nil, 0)
 			n := uint64(0)
 			b.ReportAllocs()
 			for b.Loop() {

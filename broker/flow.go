@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -28,6 +29,7 @@ type flow struct {
 	replays []replaying
 	lags    bool           // the live subscription waits behind this flow
 	cursor  store.Position // newest live position handed over, while it lags
+	since   time.Time      // nothing older is due; zero: no bound
 	ended   bool           // no longer among the listener's flows
 	given   bool           // the session has it
 }
@@ -35,6 +37,7 @@ type flow struct {
 type replaying struct {
 	channel string // X/catchup/6h as subscribed: Faye needs it to find the callback
 	replay  *catchup.Replay
+	unread  *unread
 }
 
 var _ bayeux.Puller = (*flow)(nil)
@@ -80,6 +83,7 @@ func (f *flow) pullReplay(ctx context.Context, limit int) ([]*bayeux.Delivery, e
 	r := f.replays[0]
 	entries, err := r.replay.Next(ctx, limit)
 	if errors.Is(err, io.EOF) {
+		f.listener.sub.replayed(r.unread)
 		f.replays = f.replays[1:]
 		return nil, nil
 	}
@@ -98,7 +102,7 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 		return nil, true, nil
 	}
 	t.mu.Unlock()
-	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, store.Range{After: f.cursor, UpTo: last, Limits: t.limits}, limit, catchup.PageBytes)
+	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, store.Range{After: f.cursor, Since: f.since, UpTo: last, Limits: t.limits}, limit, catchup.PageBytes)
 	if err != nil {
 		return nil, false, err
 	}
@@ -146,7 +150,9 @@ func (f *flow) forget(channel string) {
 	for _, r := range f.replays {
 		if r.channel != channel {
 			kept = append(kept, r)
+			continue
 		}
+		f.listener.sub.dropUnread(r.unread)
 	}
 	f.replays = kept
 }

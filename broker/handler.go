@@ -13,16 +13,31 @@ var _ bayeux.Handler = (*Broker)(nil)
 // Handshake is part of bayeux.Handler: a session with a token that does not hold
 // is refused for good, so that clients do not try it again and again
 // (product.md §3).
-func (b *Broker) Handshake(_ context.Context, s *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
+func (b *Broker) Handshake(ctx context.Context, s *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
 	identity, err := b.messageIdentity(m)
 	if err != nil {
 		return nil, err
 	}
-	sub := &subscriber{b: b, session: s, identity: identity, listeners: map[listenerKey]*listener{}, oids: map[channels.OID]int{}}
-	b.mu.Lock()
-	b.subscribers[s.ID()] = sub
-	b.mu.Unlock()
+	sub := b.newSubscriber(s, identity)
+	if err := sub.save(ctx); err != nil {
+		return nil, storeRefusal(err, b, "handshake")
+	}
+	b.remember(sub)
 	return sub, nil
+}
+
+func (b *Broker) newSubscriber(s *bayeux.Session, identity *Identity) *subscriber {
+	sub := &subscriber{b: b, session: s, identity: identity, listeners: map[listenerKey]*listener{}, oids: map[channels.OID]int{}}
+	sub.memory.record.Identity = recordOf(identity)
+	sub.memory.safe = b.opt.Store.Now().UnixMilli()
+	return sub
+}
+
+// remember lets a session be found by withdrawals and rounds.
+func (b *Broker) remember(s *subscriber) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.subscribers[s.session.ID()] = s
 }
 
 // Publish is part of bayeux.Handler: a message without a live session is taken on
@@ -46,7 +61,7 @@ func (b *Broker) Publish(ctx context.Context, _ bayeux.Peer, m *bayeux.Message, 
 			return
 		}
 	}
-	b.publishMessage(ctx, m, asker{message: identity, now: b.opt.Now()}, false, done)
+	b.publishMessage(ctx, m, asker{message: identity, now: b.opt.Now()}, false, 0, done)
 }
 
 // messageIdentity verifies the token of a message; nil without one. A bad token is

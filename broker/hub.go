@@ -23,6 +23,11 @@ type hub struct {
 
 	mu     sync.RWMutex
 	spaces map[string]*space
+
+	// owned by the round of rememberSessions
+	fannedAt int64    // everything committed up to it has been queued for sessions
+	asOf     int64    // the same of when the shards are where behind says
+	goals    []uint64 // per shard
 }
 
 func newHub(b *Broker) *hub {
@@ -140,6 +145,70 @@ func (h *hub) holdTopic(ctx context.Context, t target) (*topic, error) {
 	}
 	sh.sync(tp, head.Last)
 	return tp, nil
+}
+
+// fanned returns a time of the store's clock, in ms, up to which everything that was
+// announced has been handed to listeners, and whether it moved since the last call.
+func (h *hub) fanned() (at int64, moved bool) {
+	reached := h.goals != nil
+	goals := make([]uint64, len(h.shards))
+	now := h.b.opt.Store.Now().UnixMilli()
+	for i, s := range h.shards {
+		queued, done := s.progress()
+		if reached && done < h.goals[i] {
+			reached = false
+		}
+		goals[i] = queued
+	}
+	if reached {
+		moved = h.asOf > h.fannedAt
+		h.fannedAt = h.asOf
+	}
+	if reached || h.goals == nil {
+		h.goals, h.asOf = goals, now
+	}
+	return h.fannedAt, moved
+}
+
+// spoken returns the kept channels of a space that have said something since the
+// restart, as far as a session's wildcards must know; many when they were too many
+// to remember.
+func (h *hub) spoken(feed string) (logs []store.LogName, many bool) {
+	for _, s := range h.shards {
+		s.mu.Lock()
+		many = many || s.many
+		for log := range s.spoken {
+			if spaceFeed(log.Feed) == feed {
+				logs = append(logs, log)
+			}
+		}
+		for log, t := range s.topics {
+			if t.space.feed == feed && t.limits.Keeps() {
+				logs = append(logs, log)
+			}
+		}
+		s.mu.Unlock()
+	}
+	return logs, many
+}
+
+// recent returns the kept channels that spoke within d; many when they are too many
+// to name.
+func (h *hub) recent(d time.Duration) (logs []store.LogName, many bool) {
+	least := time.Now().Add(-d).Unix()
+	for _, s := range h.shards {
+		s.mu.Lock()
+		for _, t := range s.topics {
+			if t.touched >= least && t.limits.Keeps() {
+				logs = append(logs, t.log)
+			}
+		}
+		s.mu.Unlock()
+		if len(logs) > recentTopics {
+			return nil, true
+		}
+	}
+	return logs, false
 }
 
 // topicSweep is how often topics are looked through for ones nobody holds;

@@ -71,6 +71,7 @@ func (l *listener) addFlow(f *flow) {
 	defer l.sub.mu.Unlock()
 	l.flows[f.topic] = f
 	l.flowing.Store(int32(len(l.flows)))
+	l.sub.flows++
 	f.topic.flows.Add(1)
 }
 
@@ -82,6 +83,7 @@ func (l *listener) removeFlow(f *flow) {
 	if l.flows[f.topic] == f {
 		delete(l.flows, f.topic)
 		l.flowing.Store(int32(len(l.flows)))
+		l.sub.flows--
 		f.topic.flows.Add(-1)
 	}
 }

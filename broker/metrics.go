@@ -8,6 +8,7 @@ import (
 // (experience.md §6).
 type metrics struct {
 	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
+	sessionRecords, repeats                                                      prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
 }
 
@@ -25,16 +26,18 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return c
 	}
 	m := &metrics{
-		published:    counter("published_total", "Messages appended and acknowledged."),
-		replays:      counter("replays_total", "Catch-ups begun."),
-		replayed:     counter("replayed_messages_total", "Messages delivered by catch-ups."),
-		mended:       counter("mended_messages_total", "Live messages read from the store because a session lagged."),
-		lagged:       counter("lagging_total", "Times a session's queue was full and a kept channel began to lag."),
-		gaps:         counter("feed_gaps_total", "Gaps found in the store's feed and mended by reading."),
-		badRecords:   counter("bad_records_total", "Stored records that could not be read as a message."),
-		refusedRoots: counter("refused_roots_total", "Roots that did not verify."),
-		refusals:     vec("refused_total", "Requests refused, by what was asked.", "what"),
-		drops:        vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
+		published:      counter("published_total", "Messages appended and acknowledged."),
+		replays:        counter("replays_total", "Catch-ups begun."),
+		replayed:       counter("replayed_messages_total", "Messages delivered by catch-ups."),
+		mended:         counter("mended_messages_total", "Live messages read from the store because a session lagged."),
+		lagged:         counter("lagging_total", "Times a session's queue was full and a kept channel began to lag."),
+		gaps:           counter("feed_gaps_total", "Gaps found in the store's feed and mended by reading."),
+		badRecords:     counter("bad_records_total", "Stored records that could not be read as a message."),
+		refusedRoots:   counter("refused_roots_total", "Roots that did not verify."),
+		sessionRecords: counter("session_records_total", "Session records written, for resuming after a restart."),
+		repeats:        counter("repeated_publishes_total", "Publishes sent again by their session and answered as before."),
+		refusals:       vec("refused_total", "Requests refused, by what was asked.", "what"),
+		drops:          vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
 	}
 	if reg == nil {
 		return m, nil

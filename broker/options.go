@@ -37,6 +37,9 @@ type Options struct {
 	Mount string
 	// TokenRules are checks on every JWT besides its signature and times.
 	TokenRules TokenRules
+	// SessionLife is how long a Bayeux session lives without a connect; records
+	// that resume sessions after a restart outlive it by ten minutes. Default 90 s.
+	SessionLife time.Duration
 	// Limits bounds what peers can make the broker hold.
 	Limits Limits
 	// Registerer takes the metrics; nil: none are kept.

@@ -28,6 +28,10 @@ type bench struct {
 	store  *memory.Store
 	app    *Application
 	ring   *channels.Keyring
+
+	options Options
+	wire    bayeux.Options
+	end     func()
 }
 
 // newBench starts one; everything of it has ended when the test has. open, when
@@ -54,21 +58,37 @@ func newBench(t testing.TB, change func(*Options, *bayeux.Options)) *bench {
 	if change != nil {
 		change(&o, &bo)
 	}
-	b, err := New(o)
-	require.NoError(t, err)
-	server := bayeux.NewServer(b, bo)
+	x := &bench{t: t, store: s, ring: ring, options: o, wire: bo}
+	x.run()
+	t.Cleanup(func() {
+		x.stop()
+		require.NoError(t, s.Close())
+	})
+	return x
+}
+
+// run starts a broker and a server over the store.
+func (x *bench) run() {
+	x.t.Helper()
+	b, err := New(x.options)
+	require.NoError(x.t, err)
+	x.b, x.server, x.app = b, bayeux.NewServer(b, x.wire), b.tokens.application("demo")
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
-	t.Cleanup(func() {
-		stop, done := context.WithTimeout(context.Background(), time.Second)
-		defer done()
-		require.NoError(t, server.Shutdown(stop))
+	x.end = func() {
 		cancel()
-		require.NoError(t, <-ended)
-		require.NoError(t, s.Close())
-	})
-	return &bench{t: t, b: b, server: server, store: s, app: b.tokens.application("demo"), ring: ring}
+		require.NoError(x.t, <-ended)
+	}
+}
+
+// stop ends both in order.
+func (x *bench) stop() {
+	x.t.Helper()
+	ctx, done := context.WithTimeout(context.Background(), time.Second)
+	defer done()
+	require.NoError(x.t, x.server.Shutdown(ctx))
+	x.end()
 }
 
 // inBubble runs f in a bubble of its own, cleanups included.

@@ -16,9 +16,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// publishMessage takes a Bayeux publish: rights, bounds, its place in the log.
+// publishMessage takes a Bayeux publish: rights, bounds, its place in the log. tag
+// is kept with it, so that a repeat after a restart is known; 0: none.
 // done hears of it once it is as durable as the store makes it.
-func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker, session bool, done func(bayeux.Ack, error)) {
+func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker, session bool, tag uint64, done func(bayeux.Ack, error)) {
 	t, err := b.publication(ctx, m.Channel, a, session)
 	if err == nil && len(m.Data) > b.limits.Message {
 		err = &bayeux.Error{Code: 413, Args: []string{m.ChannelText}, Text: "Message too large"}
@@ -28,7 +29,7 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		done(bayeux.Ack{}, err)
 		return
 	}
-	rec := store.Record{Data: catchup.Encode(m.Data, b.forwardExt(m.Ext))}
+	rec := store.Record{Data: catchup.Encode(m.Data, b.forwardExt(m.Ext), tag)}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
 			done(bayeux.Ack{}, storeRefusal(err, b, "publish"))
@@ -123,7 +124,7 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 			continue
 		}
 		wg.Add(1)
-		rec := store.Record{Data: catchup.Encode(p.Data, nil), Nonce: p.Nonce}
+		rec := store.Record{Data: catchup.Encode(p.Data, nil, 0), Nonce: p.Nonce}
 		b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 			if err != nil {
 				out[i].Err = err
@@ -217,7 +218,7 @@ func (b *Broker) Comment(ctx context.Context, who *Identity, objectID string, dr
 	forms := map[string][]byte{"/all_json": c.JSON, "/all_html": c.HTML}
 	for path, data := range forms {
 		k := b.kinds.reserved[path[1:]]
-		rec := store.Record{Data: catchup.Encode(data, nil)}
+		rec := store.Record{Data: catchup.Encode(data, nil, 0)}
 		b.opt.Store.Submit(store.LogName{Feed: feed, Path: path}, k.limits, []store.Record{rec}, func(_ store.Appended, err error) { outcome <- err })
 	}
 	for range forms {

@@ -19,6 +19,38 @@ type shard struct {
 	topics map[store.LogName]*topic
 	queue  []store.Tail
 	missed []*topic // topics with missed set
+	// queued counts the tasks there ever were (entries, and topics to be read), done
+	// those that are finished, owed the topics whose reading failed and will be tried
+	// again.
+	queued, done, owed uint64
+	// spoken are the channels to which nobody listened when they said something,
+	// soon after a restart; many: they were too many to remember.
+	spoken map[store.LogName]struct{}
+	many   bool
+}
+
+// note remembers a channel for the wildcards of sessions that are not back yet. The
+// caller holds s.mu.
+func (s *shard) note(e store.Tail) {
+	b := s.hub.b
+	if !e.Kept || b.before.At == 0 || s.many || e.Position.MS() > b.started+b.recordLife().Milliseconds() {
+		return
+	}
+	if len(s.spoken) >= recentTopics {
+		s.spoken, s.many = nil, true
+		return
+	}
+	if s.spoken == nil {
+		s.spoken = make(map[store.LogName]struct{})
+	}
+	s.spoken[e.Log] = struct{}{}
+}
+
+// progress returns how many tasks there ever were and how many are finished.
+func (s *shard) progress() (queued, done uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued, s.done - min(s.done, s.owed)
 }
 
 // push queues an entry if anybody may want it. A topic whose share of the queue
@@ -30,10 +62,11 @@ func (s *shard) push(e store.Tail) {
 	t := s.topics[e.Log]
 	if t == nil {
 		sp := s.hub.lookSpace(e.Log.Feed)
-		if sp == nil {
-			return
+		if sp != nil {
+			t = s.born(sp, e)
 		}
-		if t = s.born(sp, e); t == nil {
+		if t == nil {
+			s.note(e)
 			return
 		}
 	}
@@ -51,6 +84,7 @@ func (s *shard) push(e store.Tail) {
 	}
 	t.waiting += len(e.Data)
 	s.queue = append(s.queue, e)
+	s.queued++
 	s.wake.Signal()
 }
 
@@ -59,6 +93,7 @@ func (s *shard) miss(t *topic) {
 	if !t.missed {
 		t.missed = true
 		s.missed = append(s.missed, t)
+		s.queued++
 	}
 	s.wake.Signal()
 }
@@ -161,6 +196,9 @@ func (s *shard) run(ctx context.Context) {
 		for _, t := range missed {
 			s.repair(ctx, t, store.Position{})
 		}
+		s.mu.Lock()
+		s.done += uint64(len(batch) + len(missed))
+		s.mu.Unlock()
 		clear(batch)
 	}
 }
@@ -223,12 +261,16 @@ func (s *shard) repair(ctx context.Context, t *topic, upTo store.Position) bool 
 
 // later repeats a repair that failed, after a pause, off the shard's goroutine.
 func (s *shard) later(ctx context.Context, t *topic) {
+	s.mu.Lock()
+	s.owed++
+	s.mu.Unlock()
 	time.AfterFunc(time.Second, func() {
 		if ctx.Err() != nil {
 			return
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		s.owed--
 		s.miss(t)
 	})
 }

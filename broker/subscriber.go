@@ -9,6 +9,7 @@ import (
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
+	"go.uber.org/zap"
 )
 
 // subscriber is the broker's side of one session: who it is, what it listens to.
@@ -20,10 +21,17 @@ type subscriber struct {
 
 	// owned by the handler calls
 	listeners map[listenerKey]*listener
+	// patternSince is when each wildcard was taken, by the store's clock, in ms.
+	patternSince map[string]int64
 
 	// mu guards oids, and the flows of all its listeners.
-	mu   sync.Mutex
-	oids map[channels.OID]int // roots in use, for withdrawals
+	mu        sync.Mutex
+	oids      map[channels.OID]int // roots in use, for withdrawals
+	flows     int                  // how many there are, over all listeners
+	closed    bool
+	memory    remembered
+	repeats   repeats
+	resumedAt time.Time // immutable; zero for a session that was handshaken here
 }
 
 type listenerKey struct{ feed, prefix string }
@@ -61,7 +69,17 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 			}
 		}
 	}
+	if err := s.keep(ctx); err != nil {
+		s.giveBack(patterns, targets)
+		return nil, storeRefusal(err, s.b, "subscribe")
+	}
 	return ext.json(), nil
+}
+
+// keep writes the record before the client hears that its subscriptions changed.
+func (s *subscriber) keep(ctx context.Context) error {
+	s.noteSubscriptions()
+	return s.save(ctx)
 }
 
 // giveBack undoes what a message that failed has brought, and nothing that stood
@@ -99,6 +117,7 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 		if _, again := l.patterns[t.pattern]; !again {
 			t.fresh = true
 			l.patterns[t.pattern] = s.b.hub.count.Add(1)
+			s.notePattern(channel, s.b.opt.Store.Now().UnixMilli())
 			l.space.tree.Add(t.pattern, l)
 		}
 		return nil
@@ -112,6 +131,13 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 	}
 	s.takeLive(l, tp, t)
 	return nil
+}
+
+func (s *subscriber) notePattern(name string, since int64) {
+	if s.patternSince == nil {
+		s.patternSince = make(map[string]int64)
+	}
+	s.patternSince[name] = since
 }
 
 // takeLive makes a topic live for a listener, from its seam on.
@@ -178,7 +204,8 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 
 	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
 	if err == nil {
-		f.replays = append(f.replays, replaying{channel: channel, replay: replay})
+		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo})
+		f.replays = append(f.replays, replaying{channel: channel, replay: replay, unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
 		x.Truncated = x.Truncated || extent.Truncated
@@ -200,11 +227,15 @@ func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
 }
 
 // Unsubscribe is part of bayeux.SessionHandler.
-func (s *subscriber) Unsubscribe(_ context.Context, _ *bayeux.Message, patterns []channels.Pattern) error {
+func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, patterns []channels.Pattern) error {
 	for _, p := range patterns {
 		s.quit(p)
 	}
 	s.tidy()
+	if err := s.keep(ctx); err != nil {
+		// It is written with the next round; a crash before would bring it back.
+		s.b.log.Warn("an unsubscribe could not be kept", zap.Error(err))
+	}
 	return nil
 }
 
@@ -250,6 +281,7 @@ func (s *subscriber) quitWild(l *listener, p channels.Pattern) {
 		return
 	}
 	delete(l.patterns, p)
+	delete(s.patternSince, l.prefix+p.String())
 	for t, sm := range l.seams {
 		if !sm.exact && sm.Live() && !l.wild(t) {
 			s.stopLive(l, t, sm, func() {})
@@ -364,14 +396,44 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 		done(bayeux.Ack{}, err)
 		return
 	}
-	s.b.publishMessage(ctx, m, a, true, done)
+	if len(m.ID) == 0 {
+		s.b.publishMessage(ctx, m, a, true, 0, done)
+		return
+	}
+	tag := publishTag(s.session.ID(), m)
+	again, first := s.repeated(tag, done)
+	if again {
+		return
+	}
+	if s.b.opt.Now().Sub(s.resumedAt) < repeatAge {
+		t, err := s.b.publication(ctx, m.Channel, a, true)
+		if err == nil {
+			if p, found := s.b.storedBefore(ctx, t, tag); found {
+				s.b.metrics.repeats.Inc()
+				first(bayeux.Ack{Ext: ackExt(p)}, nil)
+				return
+			}
+		}
+	}
+	s.b.publishMessage(ctx, m, a, true, tag, first)
 }
 
 // Connect is part of bayeux.SessionHandler.
 func (s *subscriber) Connect(context.Context, *bayeux.Message) error { return nil }
 
 // Close is part of bayeux.SessionHandler: everything the session held is given up.
-func (s *subscriber) Close(string) {
+func (s *subscriber) Close(reason string) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	if reason == bayeux.ReasonShutdown {
+		s.keepForRestart(ctx)
+	}
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	if reason != bayeux.ReasonShutdown {
+		s.erase(ctx)
+	}
 	for _, l := range s.listeners {
 		for p := range l.patterns {
 			l.space.tree.Remove(p, l)
@@ -387,6 +449,7 @@ func (s *subscriber) Close(string) {
 		s.mu.Lock()
 		for t := range l.flows {
 			t.flows.Add(-1)
+			s.flows--
 		}
 		clear(l.flows)
 		s.mu.Unlock()
@@ -394,6 +457,9 @@ func (s *subscriber) Close(string) {
 	}
 	s.b.forget(s)
 }
+
+// closeWait bounds the last write about a session.
+const closeWait = 5 * time.Second
 
 // asker is the session's identity and the message's own, if it brings a token.
 func (s *subscriber) asker(m *bayeux.Message) (asker, error) {

@@ -123,6 +123,16 @@ func (t *tokens) application(name string) *Application {
 	return nil
 }
 
+// applicationByID returns the application of that number, or nil.
+func (t *tokens) applicationByID(id uint32) *Application {
+	for _, k := range t.apps {
+		if k.app.ID == id {
+			return k.app
+		}
+	}
+	return nil
+}
+
 // authorization verifies an Authorization header: "<app> <jwt>", "Bearer <jwt>" or
 // "Basic <base64>" (product.md §3). Errors are *Error with result 4001.
 func (t *tokens) authorization(header string) (*Identity, error) {

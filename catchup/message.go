@@ -13,8 +13,12 @@ import (
 // subscribe reply has counted is still there when its last page is read.
 const Grace = 5 * time.Minute
 
-// record layout: version, length of ext (uvarint), ext, data.
-const recordV1 = 1
+// record layout: version, with recordTagged a tag of 8 bytes, length of ext
+// (uvarint), ext, data.
+const (
+	recordV1     = 1
+	recordTagged = 2
+)
 
 var errRecord = errors.New("catchup: not a stored message")
 
@@ -26,12 +30,19 @@ type Message struct {
 	// Ext is what is passed on of the publisher's ext: a JSON object with at
 	// least one member, or nil.
 	Ext []byte
+	// Tag is the publisher's mark by which a repeated publish is known again after
+	// a restart (decided.md 5); 0: none.
+	Tag uint64
 }
 
 // Encode makes the stored form of a message.
-func Encode(data, ext []byte) []byte {
-	b := make([]byte, 0, 1+binary.MaxVarintLen32+len(ext)+len(data))
-	b = append(b, recordV1)
+func Encode(data, ext []byte, tag uint64) []byte {
+	b := make([]byte, 0, 9+binary.MaxVarintLen32+len(ext)+len(data))
+	if tag == 0 {
+		b = append(b, recordV1)
+	} else {
+		b = binary.BigEndian.AppendUint64(append(b, recordTagged), tag)
+	}
 	b = binary.AppendUvarint(b, uint64(len(ext)))
 	b = append(b, ext...)
 	return append(b, data...)
@@ -40,15 +51,22 @@ func Encode(data, ext []byte) []byte {
 // Decode reads the stored form; the parts share the entry's bytes.
 func Decode(e store.Entry) (Message, error) {
 	b := e.Data
-	if len(b) < 2 || b[0] != recordV1 {
+	m := Message{Position: e.Position}
+	switch {
+	case len(b) > 9 && b[0] == recordTagged:
+		m.Tag = binary.BigEndian.Uint64(b[1:])
+		b = b[9:]
+	case len(b) > 1 && b[0] == recordV1:
+		b = b[1:]
+	default:
 		return Message{}, errRecord
 	}
-	n, w := binary.Uvarint(b[1:])
-	if w <= 0 || n > uint64(len(b)-1-w) {
+	n, w := binary.Uvarint(b)
+	if w <= 0 || n > uint64(len(b)-w) {
 		return Message{}, errRecord
 	}
-	b = b[1+w:]
-	m := Message{Position: e.Position, Data: b[n:]}
+	b = b[w:]
+	m.Data = b[n:]
 	if n > 0 {
 		m.Ext = b[:n]
 	}

@@ -16,7 +16,7 @@ func TestMessageRoundTrip(t *testing.T) {
 			e = []byte(ext)
 		}
 		p := store.NewPosition(1763683200123, 0x5f3a91c2, 42)
-		m, err := Decode(store.Entry{Position: p, Data: Encode([]byte(data), e)})
+		m, err := Decode(store.Entry{Position: p, Data: Encode([]byte(data), e, 7)})
 		require.NoError(t, err)
 		require.Equal(t, data, string(m.Data))
 		require.Equal(t, ext, string(m.Ext))
@@ -51,14 +51,14 @@ func TestAppendExt(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(Encode([]byte(`{"n":1}`), []byte(`{"a":2}`)))
+	f.Add(Encode([]byte(`{"n":1}`), []byte(`{"a":2}`), 0))
 	f.Add([]byte("\x01\xff\x01"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := Decode(store.Entry{Data: b})
 		if err != nil {
 			return
 		}
-		again, err := Decode(store.Entry{Data: Encode(m.Data, m.Ext)})
+		again, err := Decode(store.Entry{Data: Encode(m.Data, m.Ext, m.Tag)})
 		require.NoError(t, err)
 		require.Equal(t, m.Data, again.Data)
 		require.Equal(t, string(m.Ext), string(again.Ext))

@@ -21,7 +21,7 @@ func appendN(t testing.TB, s store.Store, l store.Limits, from, n int, tick func
 	var all []store.Position
 	for i := range n {
 		done := make(chan error, 1)
-		s.Submit(chat, l, []store.Record{{Data: Encode([]byte(fmt.Sprint(from+i)), nil)}}, func(a store.Appended, err error) {
+		s.Submit(chat, l, []store.Record{{Data: Encode([]byte(fmt.Sprint(from+i)), nil, 0)}}, func(a store.Appended, err error) {
 			all = append(all, a.Positions...)
 			done <- err
 		})

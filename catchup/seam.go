@@ -27,6 +27,28 @@ type Seam struct {
 	idle    time.Time // when the last subscription went; zero while one stands
 }
 
+// SeamState is a Seam as it is kept with a session's record.
+type SeamState struct {
+	Live    bool           `json:"live,omitempty"`
+	Start   store.Position `json:"start"`
+	Covered bool           `json:"covered,omitempty"`
+	End     store.Position `json:"end"`
+	Resumes bool           `json:"resumes,omitempty"`
+	Replays int            `json:"replays,omitempty"`
+}
+
+// State returns what Restore makes the same Seam of; how long it has been idle is
+// not kept.
+func (s *Seam) State() SeamState {
+	return SeamState{Live: s.live, Start: s.start, Covered: s.covered, End: s.end, Resumes: s.resumes, Replays: s.replays}
+}
+
+// Restore makes s what it was when st was taken; now begins its idle time.
+func (s *Seam) Restore(st SeamState, now time.Time) {
+	*s = Seam{live: st.Live, start: st.Start, covered: st.Covered, end: st.End, resumes: st.Resumes, replays: st.Replays}
+	s.rest(now)
+}
+
 // Live says whether the live subscription stands.
 func (s *Seam) Live() bool { return s.live }
 

@@ -65,6 +65,15 @@ func (p Position) AppendText(b []byte) ([]byte, error) {
 	return b, ulid.ULID(p).MarshalTextTo(b[n:])
 }
 
+// MarshalText is AppendText, for records that hold positions.
+func (p Position) MarshalText() ([]byte, error) { return p.AppendText(nil) }
+
+// UnmarshalText reads what MarshalText has written.
+func (p *Position) UnmarshalText(b []byte) (err error) {
+	*p, err = ParsePosition(string(b))
+	return err
+}
+
 // ParsePosition reads the ULID form. Only the canonical spelling is taken.
 func ParsePosition(s string) (Position, error) {
 	u, err := ulid.ParseStrict(s)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/bayeux/browser"
@@ -48,6 +49,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
+		SessionLife: c.sessionLife(),
 		Limits: broker.Limits{
 			Message: int(c.Limits.Message), Body: int(c.Limits.Body), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
 			Subscriptions: c.Limits.Subscriptions, Channel: c.Limits.Channel, Segments: c.Limits.Segments,
@@ -62,6 +64,14 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		o.Open = append(o.Open, broker.OpenPrefix{Pattern: pattern, Publish: rule.Publish, History: rule.History})
 	}
 	return o, nil
+}
+
+// sessionLife is how long a session lives without a connect (bayeux-faye.md §14).
+func (c *config) sessionLife() time.Duration {
+	if c.Bayeux.MaxInterval > 0 {
+		return c.Bayeux.Timeout + c.Bayeux.MaxInterval
+	}
+	return 2 * c.Bayeux.Timeout
 }
 
 // kinds returns the channel kinds whose times are set.

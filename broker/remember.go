@@ -1,0 +1,255 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/store"
+	"go.uber.org/zap"
+)
+
+// What a restart costs: a session that keeps up is resumed as of keepsUp before the
+// node's last watermark, so at most that much comes again, with the same ids. One
+// that is further behind has its own position in its record.
+const (
+	// rememberEvery is how often sessions are looked at and the watermark is moved.
+	rememberEvery = time.Second
+	// keepsUp is within what time a session that needs no position of its own has
+	// everything; it is above the time a ping batch takes (decided.md 4).
+	keepsUp = 10 * time.Second
+	// behindEvery is how often the position of one that stays behind is written.
+	behindEvery = 30 * time.Second
+	// afterLife is how long a record outlives the session's own life, so that it
+	// need not be touched with each connect.
+	afterLife = 10 * time.Minute
+	// rememberAtOnce bounds the records written at the same time.
+	rememberAtOnce = 64
+	// recentTopics bounds the channels a watermark names.
+	recentTopics = 1000
+)
+
+// remembered is what a subscriber keeps to be taken up again. It is guarded by the
+// subscriber's mu, but for saving.
+type remembered struct {
+	// saving is held while a record is written, so that an older one never follows
+	// a newer. It is taken before mu.
+	saving sync.Mutex
+
+	record sessionRecord
+	saved  time.Time // when it was last written; zero: never
+	dirty  bool
+	unread []*unread
+
+	// Everything live up to safe has reached the client; when it has the first
+	// markQueued deliveries, everything up to markAt has.
+	safe, markAt int64
+	markQueued   uint64
+	marked       bool
+	wrote        time.Time // when Behind was last written
+}
+
+// unread is a catch-up under way.
+type unread struct {
+	unreadRecord
+	// ended: all of it was queued, as one of the first queued deliveries.
+	ended  bool
+	queued uint64
+}
+
+// noteSubscriptions writes down what the session listens to. The caller is one of
+// its handler calls.
+func (s *subscriber) noteSubscriptions() {
+	var patterns []patternRecord
+	var topics []topicRecord
+	for _, l := range s.listeners {
+		for p := range l.patterns {
+			name := l.prefix + p.String()
+			patterns = append(patterns, patternRecord{Pattern: name, Level: Role(l.level.Load()), Since: s.patternSince[name]})
+		}
+		for t, sm := range l.seams {
+			r := topicRecord{Channel: l.prefix + t.name.String(), Level: Role(l.level.Load()), Exact: sm.exact, Seam: sm.State()}
+			if len(sm.channels) > 0 {
+				r.Catchups = make(map[string]int, len(sm.channels))
+				for name, n := range sm.channels {
+					r.Catchups[name] = n
+				}
+			}
+			topics = append(topics, r)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.memory.record.Patterns, s.memory.record.Topics = patterns, topics
+	s.memory.dirty = true
+}
+
+// save writes the record and waits until it is kept.
+func (s *subscriber) save(ctx context.Context) error {
+	m := &s.memory
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	s.mu.Lock()
+	m.record.Unread = m.record.Unread[:0]
+	for _, u := range m.unread {
+		m.record.Unread = append(m.record.Unread, u.unreadRecord)
+	}
+	data, err := json.Marshal(&m.record)
+	m.dirty, m.saved = false, time.Now()
+	gone := s.closed
+	s.mu.Unlock()
+	if gone {
+		return nil
+	}
+	if err == nil {
+		_, err = s.b.opt.Store.Put(ctx, tableSession, sessionKey(s.session.ID()), store.Put{Data: data, TTL: s.b.recordLife()})
+	}
+	if err != nil {
+		s.mu.Lock()
+		m.dirty = true
+		s.mu.Unlock()
+		return fmt.Errorf("broker: keep session: %w", err)
+	}
+	s.b.metrics.sessionRecords.Inc()
+	return nil
+}
+
+func (b *Broker) recordLife() time.Duration { return b.opt.SessionLife + afterLife }
+
+// erase forgets the record of a session that has ended.
+func (s *subscriber) erase(ctx context.Context) {
+	s.memory.saving.Lock()
+	defer s.memory.saving.Unlock()
+	if err := s.b.opt.Store.Remove(ctx, tableSession, sessionKey(s.session.ID()), nil); err != nil {
+		s.b.log.Warn("the record of a session that ended stays until it expires", zap.Error(err))
+	}
+}
+
+// look moves the session's marks on and reports whether its record has to be
+// written. fanned is the time up to which everything was queued.
+func (s *subscriber) look(now time.Time, fanned int64) bool {
+	queued, arrived := s.session.Progress()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := &s.memory
+	switch {
+	case s.flows > 0:
+		m.marked = false // something waits behind a replay: nothing to conclude
+	case m.marked && arrived >= m.markQueued:
+		m.safe, m.marked = m.markAt, false
+		fallthrough
+	case !m.marked:
+		m.marked, m.markAt, m.markQueued = true, fanned, queued
+	}
+	rest := m.unread[:0]
+	for _, u := range m.unread {
+		if u.ended && arrived >= u.queued {
+			m.dirty = true
+			continue
+		}
+		rest = append(rest, u)
+	}
+	m.unread = rest
+	behind := int64(0)
+	if now.UnixMilli()-m.safe > keepsUp.Milliseconds() {
+		behind = m.safe
+	}
+	switch {
+	case (behind == 0) != (m.record.Behind == 0), behind > m.record.Behind && now.Sub(m.wrote) > behindEvery:
+		m.record.Behind, m.wrote, m.dirty = behind, now, true
+	}
+	return m.dirty || time.Since(m.saved) > s.b.recordLife()/2
+}
+
+// replayed: all of a catch-up is queued; the record names it until it has arrived.
+func (s *subscriber) replayed(u *unread) {
+	queued, _ := s.session.Progress()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u.ended, u.queued = true, queued
+}
+
+// dropUnread: the client does not want a catch-up any more.
+func (s *subscriber) dropUnread(u *unread) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u.ended, u.queued = true, 0
+}
+
+// rememberSessions is one round: the watermark first, since the marks build on it.
+func (b *Broker) rememberSessions(ctx context.Context) {
+	at, fanned := b.hub.fanned()
+	b.mu.Lock()
+	all := make([]*subscriber, 0, len(b.subscribers))
+	for _, s := range b.subscribers {
+		all = append(all, s)
+	}
+	b.mu.Unlock()
+	if len(all) == 0 {
+		return
+	}
+	if fanned {
+		b.saveWatermark(ctx, at, all)
+	}
+	var room = make(chan struct{}, rememberAtOnce)
+	var wg sync.WaitGroup
+	now := b.opt.Store.Now()
+	for _, s := range all {
+		if !s.look(now, at) {
+			continue
+		}
+		room <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-room }()
+			if err := s.save(ctx); err != nil && ctx.Err() == nil {
+				b.log.Warn("a session's record could not be written; it is tried again", zap.Error(err))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (b *Broker) saveWatermark(ctx context.Context, at int64, all []*subscriber) {
+	w := watermark{At: at}
+	for _, s := range all {
+		if s.hasPatterns() {
+			w.Recent, w.Many = b.hub.recent(keepsUp + 5*rememberEvery)
+			break
+		}
+	}
+	data, err := json.Marshal(w)
+	if err == nil {
+		_, err = b.opt.Store.Put(ctx, tableNode, watermarkKey, store.Put{Data: data})
+	}
+	if err != nil && ctx.Err() == nil {
+		b.log.Warn("the watermark could not be written; after a crash more would come again", zap.Error(err))
+	}
+}
+
+func (s *subscriber) hasPatterns() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.memory.record.Patterns) > 0
+}
+
+// keepForRestart writes the record of a session that the server's stop ends: it is
+// resumed from where its client is.
+func (s *subscriber) keepForRestart(ctx context.Context) {
+	queued, arrived := s.session.Progress()
+	s.mu.Lock()
+	m := &s.memory
+	if s.flows == 0 && arrived >= queued {
+		m.record.Behind = s.b.opt.Store.Now().UnixMilli()
+	} else {
+		m.record.Behind = m.safe
+	}
+	s.mu.Unlock()
+	if err := s.save(ctx); err != nil {
+		s.b.log.Warn("a session's record could not be written before the stop", zap.Error(err))
+	}
+}
+
+var _ bayeux.Resumer = (*Broker)(nil)

@@ -1,0 +1,138 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/catchup"
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// Faye sends a publish again that was not answered, with the same id. Within
+// repeatAge such a repeat gets the first answer and is stored once (decided.md 5).
+const (
+	repeatAge = 2 * time.Minute
+	// maxRepeats bounds what a session is remembered by: what was not answered when
+	// a link broke is among the newest, since a socket has at most 256 under way.
+	maxRepeats = 512
+	// repeatScan bounds what is read to find a publish from before a restart.
+	repeatScan = 20_000
+)
+
+// repeats are a session's publishes of late. Guarded by the subscriber's mu.
+type repeats struct {
+	byTag map[uint64]*repeat
+	order []*repeat // oldest first
+}
+
+type repeat struct {
+	tag     uint64
+	at      time.Time
+	done    bool
+	ack     bayeux.Ack
+	waiting []func(bayeux.Ack, error)
+}
+
+// publishTag identifies a publish of a session: 64 bits of a hash over clientId,
+// id, channel and data, which nobody without the clientId can aim at.
+func publishTag(clientID string, m *bayeux.Message) uint64 {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(clientID), m.ID, []byte(m.ChannelText), m.Data} {
+		var n [4]byte
+		binary.BigEndian.PutUint32(n[:], uint32(len(part)))
+		h.Write(n[:])
+		h.Write(part)
+	}
+	return binary.BigEndian.Uint64(h.Sum(nil)) | 1 // 0 means none
+}
+
+// repeated reports whether a publish is one of late, and sees to its answer if so.
+// Otherwise it returns a done that also answers the repeats that may come.
+func (s *subscriber) repeated(tag uint64, done func(bayeux.Ack, error)) (again bool, first func(bayeux.Ack, error)) {
+	now := time.Now()
+	s.mu.Lock()
+	s.repeats.trim(now)
+	if r := s.repeats.byTag[tag]; r != nil {
+		answered, ack := r.done, r.ack
+		if !answered {
+			r.waiting = append(r.waiting, done)
+		}
+		s.mu.Unlock()
+		s.b.metrics.repeats.Inc()
+		if answered {
+			done(ack, nil)
+		}
+		return true, nil
+	}
+	r := &repeat{tag: tag, at: now}
+	if s.repeats.byTag == nil {
+		s.repeats.byTag = make(map[uint64]*repeat)
+	}
+	s.repeats.byTag[tag] = r
+	s.repeats.order = append(s.repeats.order, r)
+	s.mu.Unlock()
+	return false, func(ack bayeux.Ack, err error) {
+		s.mu.Lock()
+		waiting := r.waiting
+		r.waiting = nil
+		if err == nil {
+			r.done, r.ack = true, ack
+		} else if s.repeats.byTag[tag] == r {
+			delete(s.repeats.byTag, tag) // it may be tried again
+		}
+		s.mu.Unlock()
+		done(ack, err)
+		for _, other := range waiting {
+			other(ack, err)
+		}
+	}
+}
+
+// trim forgets what is too old or too many.
+func (r *repeats) trim(now time.Time) {
+	n := 0
+	for n < len(r.order) && (len(r.order)-n >= maxRepeats || now.Sub(r.order[n].at) > repeatAge) {
+		if old := r.order[n]; r.byTag[old.tag] == old {
+			delete(r.byTag, old.tag)
+		}
+		n++
+	}
+	if n > 0 {
+		r.order = append(r.order[:0:0], r.order[n:]...)
+	}
+	if len(r.order) == 0 {
+		r.byTag = nil
+	}
+}
+
+// storedBefore looks for a publish that this session made shortly before a restart:
+// its message carries the tag.
+func (b *Broker) storedBefore(ctx context.Context, t target, tag uint64) (store.Position, bool) {
+	if b.before.At == 0 || !t.kind.limits.Keeps() {
+		return store.Position{}, false
+	}
+	span := store.Range{Since: time.UnixMilli(b.before.At).Add(-repeatAge), Limits: t.kind.limits}
+	for read := 0; read < repeatScan; {
+		page, err := b.opt.Store.Read(ctx, t.log, span, pageMessages, pageBytes)
+		if err != nil {
+			return store.Position{}, false
+		}
+		for _, e := range page.Entries {
+			if e.Position.MS() > b.started {
+				return store.Position{}, false
+			}
+			if m, err := catchup.Decode(e); err == nil && m.Tag == tag {
+				return e.Position, true
+			}
+		}
+		if !page.More {
+			break
+		}
+		read += len(page.Entries)
+		span.After = page.Entries[len(page.Entries)-1].Position
+	}
+	return store.Position{}, false
+}
