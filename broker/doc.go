@@ -26,6 +26,15 @@
 // with the topic. While a flow of a topic exists, the topic queues nothing for that
 // listener; which positions come which way is kept by catchup.Seam.
 //
+// # What outlives the process
+//
+// A session's record (record.go) is written before the client hears that its
+// subscriptions changed, and removed when it ends; a restarted broker makes the
+// session of it again when the client names it (resume.go). Positions are not
+// written per message: each second the node writes how far it has handed everything
+// on, and a session is resumed as of a little before that, unless it is further
+// behind, which its record then says (remember.go). What comes twice has the same id.
+//
 // # Goroutines
 //
 // Run owns the shards (one a core, at least one) and the registry's sweep. A session
