@@ -1,0 +1,300 @@
+package brokertest
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"time"
+)
+
+// heard is what one session got of one channel: each message once, as the index
+// in its history, in the order in which it came.
+type heard struct {
+	session *Session
+	channel *channel
+	live    []int
+	past    []int // by catch-up
+	both    []int
+	gotLive map[int]int // index in history → place in both
+	gotPast map[int]int
+	// torn: a live message came between two of a catch-up, as an index; -1: none.
+	torn     int
+	lastPast int // place in both of the last one by catch-up; -1: none
+}
+
+// session checks rules 4 to 7 for one session.
+func (c *checker) session(s *Session) {
+	c.report.Sessions++
+	if s.Drained {
+		c.report.Drained++
+	}
+	for _, l := range s.Links {
+		if l.Broken {
+			c.report.Breaks++
+		}
+	}
+	all := map[string]*heard{}
+	for _, t := range s.Takes {
+		if all[t.Channel] == nil {
+			all[t.Channel] = &heard{session: s, channel: c.channel(t.Channel), gotLive: map[int]int{}, gotPast: map[int]int{}, torn: -1, lastPast: -1}
+		}
+	}
+	c.receipts(s, all)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		h := all[name]
+		c.sequence(h)
+		c.complete(h)
+	}
+}
+
+// receipts sorts what came by channel, and checks each by itself (6, 7) and
+// whether it may come again (4).
+func (c *checker) receipts(s *Session, all map[string]*heard) {
+	type arrival struct {
+		link int
+		at   time.Duration
+	}
+	type key struct {
+		channel  string
+		interval time.Duration
+		index    int
+	}
+	first := map[key]arrival{}
+	for _, r := range s.Receipts {
+		c.report.Receipts++
+		h := all[r.Channel]
+		if h == nil {
+			c.report.fault(7, "%s: %s: %v came without a subscription", s.Name, r.Channel, r.ID)
+			continue
+		}
+		i, there := h.channel.at[r.ID]
+		if !there {
+			c.report.fault(7, "%s: %s: %v came and is not in the history", s.Name, r.Channel, r.ID)
+			continue
+		}
+		if k := h.channel.kept[i]; k.Publisher != r.Publisher || k.K != r.K || k.Sum != r.Sum {
+			c.report.fault(6, "%s: %s: %v came with other data than the history's", s.Name, r.Channel, r.ID)
+		}
+		if r.Replay != (r.Interval > 0) {
+			c.report.fault(6, "%s: %s: %v came over the wrong name", s.Name, r.Channel, r.ID)
+		}
+		k := key{r.Channel, r.Interval, i}
+		if before, again := first[k]; again {
+			if c.mayRepeat(s, before.link, r.Link, before.at) {
+				c.report.Repeats++
+			} else {
+				c.report.fault(4, "%s: %s: %v came twice, %v after the first time, without a broken link between (links %d and %d)",
+					s.Name, r.Channel, r.ID, r.At-before.at, before.link, r.Link)
+			}
+			first[k] = arrival{r.Link, r.At}
+			continue
+		}
+		first[k] = arrival{r.Link, r.At}
+		h.add(i, r.Interval)
+	}
+}
+
+// mayRepeat reports whether a message that came over one link may come over
+// another again (decided.md 4).
+func (c *checker) mayRepeat(s *Session, first, again int, at time.Duration) bool {
+	for i := first; i < again && i < len(s.Links); i++ {
+		if s.Links[i].Broken && (c.rules.Window == 0 || s.Links[i].To-at <= c.rules.Window) {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *heard) add(i int, interval time.Duration) {
+	place := len(h.both)
+	h.both = append(h.both, i)
+	if interval == 0 {
+		h.live = append(h.live, i)
+		h.gotLive[i] = place
+		return
+	}
+	if h.lastPast >= 0 && h.lastPast != place-1 && h.torn < 0 {
+		h.torn = h.both[place-1]
+	}
+	h.lastPast = place
+	h.past = append(h.past, i)
+	h.gotPast[i] = place
+}
+
+// sequence checks rule 4: in order, and of live and the past each message by one
+// way only.
+func (c *checker) sequence(h *heard) {
+	ordered := func(what string, list []int) {
+		for n := 1; n < len(list); n++ {
+			if list[n] < list[n-1] {
+				c.report.fault(4, "%s: %s: %s %v came after %v", h.session.Name, h.channel.name, what,
+					h.channel.kept[list[n]].ID, h.channel.kept[list[n-1]].ID)
+			}
+		}
+	}
+	intervals, liveFirst := h.shape()
+	if intervals > 1 {
+		// Each asks for its own past, and they overlap (decided.md 6).
+		ordered("live", h.live)
+		return
+	}
+	for i := range h.gotLive {
+		if _, twice := h.gotPast[i]; twice {
+			c.report.fault(4, "%s: %s: %v came live and by catch-up", h.session.Name, h.channel.name, h.channel.kept[i].ID)
+		}
+	}
+	if !liveFirst {
+		ordered("one", h.both)
+		return
+	}
+	ordered("live", h.live)
+	ordered("replayed", h.past)
+	if h.torn >= 0 {
+		c.report.fault(4, "%s: %s: %v came live in the middle of the catch-up", h.session.Name, h.channel.name, h.channel.kept[h.torn].ID)
+	}
+}
+
+// shape tells how many intervals were asked for, and whether live was asked for
+// before the first of them.
+func (h *heard) shape() (intervals int, liveFirst bool) {
+	seen := map[time.Duration]bool{}
+	live, past := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
+	for _, t := range h.session.Takes {
+		switch {
+		case t.Channel != h.channel.name:
+		case t.Interval > 0:
+			seen[t.Interval] = true
+			past = min(past, t.Asked)
+		default:
+			live = min(live, t.Asked)
+		}
+	}
+	return len(seen), live < past && len(seen) > 0
+}
+
+// complete checks rules 5 and 6: nothing between is missing, and the stretch
+// reaches as far as the subscriptions promise, and no further.
+func (c *checker) complete(h *heard) {
+	intervals, _ := h.shape()
+	if intervals <= 1 {
+		// Of one that was cut short the past may have ended anywhere.
+		c.holes(h, "live", h.live)
+		c.holes(h, "by catch-up", h.past)
+	}
+	if h.session.Drained {
+		c.holes(h, "in all", h.both)
+	}
+	earliest := time.Duration(-1)
+	for i := range h.session.Takes {
+		t := &h.session.Takes[i]
+		if t.Channel != h.channel.name {
+			continue
+		}
+		if earliest < 0 || t.Asked < earliest {
+			earliest = t.Asked
+		}
+	}
+	for i := range h.session.Takes {
+		t := &h.session.Takes[i]
+		if t.Channel != h.channel.name || t.Answered == 0 {
+			continue
+		}
+		if t.Interval == 0 {
+			c.live(h, t, earliest)
+		} else {
+			c.past(h, t)
+		}
+	}
+}
+
+func (c *checker) holes(h *heard, what string, list []int) {
+	if len(list) == 0 {
+		return
+	}
+	sorted := slices.Clone(list)
+	slices.Sort(sorted)
+	for n := 1; n < len(sorted); n++ {
+		if sorted[n] > sorted[n-1]+1 {
+			c.report.fault(5, "%s: %s: %d missing %s between %v and %v (drained: %v)", h.session.Name, h.channel.name,
+				sorted[n]-sorted[n-1]-1, what, h.channel.kept[sorted[n-1]].ID, h.channel.kept[sorted[n]].ID, h.session.Drained)
+		}
+	}
+}
+
+// got reports whether the session has a message, by whatever name.
+func (h *heard) got(i int) bool {
+	_, live := h.gotLive[i]
+	_, past := h.gotPast[i]
+	return live || past
+}
+
+// live checks one live subscription: what was sent after its answer is received,
+// by a drained session all of it, by another what was acknowledged long enough
+// before its link ended; what was acknowledged before anything was asked for does
+// not come live.
+func (c *checker) live(h *heard, t *Take, earliest time.Duration) {
+	s := h.session
+	from := sort.Search(len(h.channel.ours), func(i int) bool { return h.channel.ours[i].Sent > t.Answered })
+	end := s.end()
+	for _, p := range h.channel.ours[from:] {
+		if p.Sent > end {
+			break
+		}
+		if p.Outcome != OK || !s.Drained && !s.connected(p.Sent, p.Answered+c.rules.Settle) {
+			continue
+		}
+		i, kept := h.channel.at[p.ID]
+		if kept && !h.got(i) {
+			c.report.fault(5, "%s: %s: %v (%v) was sent after the subscription and is missing (drained: %v)", s.Name, h.channel.name,
+				p.ID, operation{p.Publisher, p.K}, s.Drained)
+		}
+	}
+	for _, i := range h.live {
+		if p := h.channel.pubs[i]; p != nil && p.Outcome == OK && p.Answered < earliest {
+			c.report.fault(6, "%s: %s: %v is older than the subscription and came live", s.Name, h.channel.name, p.ID)
+		}
+	}
+}
+
+// connected reports whether one link stood from from to to.
+func (s *Session) connected(from, to time.Duration) bool {
+	i := sort.Search(len(s.Links), func(i int) bool { return s.Links[i].To >= to })
+	return i < len(s.Links) && s.Links[i].From <= from
+}
+
+// end is when the last link ended.
+func (s *Session) end() time.Duration {
+	if len(s.Links) == 0 {
+		return 0
+	}
+	return s.Links[len(s.Links)-1].To
+}
+
+// past checks one catch-up: nothing from before the interval, all of it for a
+// drained session, and as many as were announced.
+func (c *checker) past(h *heard, t *Take) {
+	s := h.session
+	since := func(at time.Duration) int64 { return c.h.Start.Add(at - t.Interval).UnixMilli() }
+	oldest := since(t.Asked) - c.rules.Clock.Milliseconds()
+	for _, i := range h.past {
+		if id := h.channel.kept[i].ID; id.MS() < oldest {
+			c.report.fault(6, "%s: %s: %v is older than the %v asked for", s.Name, h.channel.name, id, t.Interval)
+		}
+	}
+	if !s.Drained {
+		return
+	}
+	begin := since(t.Answered) + c.rules.Clock.Milliseconds()
+	end := c.h.Start.Add(t.Asked).UnixMilli() + c.rules.Clock.Milliseconds()
+	kept := h.channel.kept
+	for i := sort.Search(len(kept), func(i int) bool { return kept[i].ID.MS() >= begin }); i < len(kept) && kept[i].ID.MS() <= end; i++ {
+		k, p := kept[i], h.channel.pubs[i]
+		if p != nil && p.Outcome == OK && p.Answered < t.Asked && !h.got(i) {
+			c.report.fault(6, "%s: %s: %v belongs to the catch-up of %v and is missing", s.Name, h.channel.name, k.ID, t.Interval)
+		}
+	}
+	if intervals, _ := h.shape(); intervals == 1 && t.Tries == 1 && t.Announced >= 0 && t.Announced != len(h.past) {
+		c.report.fault(6, "%s: %s: %d were announced, %d came by catch-up", s.Name, h.channel.name, t.Announced, len(h.past))
+	}
+}

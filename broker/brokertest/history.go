@@ -1,0 +1,93 @@
+package brokertest
+
+import (
+	"time"
+
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// Outcome is what a publisher knows of a message in the end.
+type Outcome uint8
+
+const (
+	// Unknown: no answer came, or one that says so (504). It may be kept, once.
+	Unknown Outcome = iota
+	// OK: it was acknowledged.
+	OK
+	// Refused: the broker said that it is not kept.
+	Refused
+)
+
+// String names the outcome as security.md §5.3 does.
+func (o Outcome) String() string { return [...]string{"unknown", "ok", "refused"}[o] }
+
+// Publication is one operation of a publisher. Times here and below are those
+// since History.Start.
+type Publication struct {
+	Publisher, K int
+	Channel      string
+	ID           store.Position // of an OK one
+	Sum          uint64         // of the data's bytes
+	Sent         time.Duration  // first attempt
+	Answered     time.Duration  // of OK and Refused ones
+	Outcome      Outcome
+}
+
+// Kept is one message of the history read back at the end.
+type Kept struct {
+	ID           store.Position
+	Publisher, K int
+	Sum          uint64
+}
+
+// Take is one subscription of a session: live, or a catch-up over Interval.
+type Take struct {
+	Channel  string        // the base: /a, also for /a/catchup/1h
+	Interval time.Duration // 0: live
+	Asked    time.Duration // when it was first sent
+	// Answered is when the last answer came; 0: none did, and nothing is
+	// expected of it.
+	Answered time.Duration
+	Tries    int
+	// Announced is ext.catchup.messages of the only answer; -1: not known.
+	Announced int
+}
+
+// Receipt is one delivery, as it came.
+type Receipt struct {
+	Channel      string // the base
+	Interval     time.Duration
+	Replay       bool // what ext.history says
+	ID           store.Position
+	Publisher, K int
+	Sum          uint64
+	At           time.Duration
+	Link         int // index into Session.Links
+}
+
+// Link is one connection of a session, or an unbroken row of polls.
+type Link struct {
+	Transport string
+	From, To  time.Duration
+	// Broken: it did not end with an answered connect, so what came last may
+	// come again (decided.md 4).
+	Broken bool
+}
+
+// Session is the life of one clientId, as its client saw it.
+type Session struct {
+	Name     string
+	Takes    []Take
+	Receipts []Receipt
+	Links    []Link
+	// Drained: it lived to the end and was given the time to hear everything.
+	Drained bool
+}
+
+// History is all that was done and seen in one run.
+type History struct {
+	Start        time.Time
+	Publications []Publication
+	Kept         map[string][]Kept // by channel, in order
+	Sessions     []*Session
+}

@@ -1,0 +1,537 @@
+package brokertest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// joiner is one client that listens: it takes sessions one after the other, and in
+// each subscribes in one of the orders. One goroutine owns it.
+type joiner struct {
+	run  *run
+	n    int
+	rng  *rand.Rand
+	post *poster
+	// faye repeats a connect that was not answered with its id; otherwise it asks
+	// with a new one and timeout 0, as CometD does (decided.md 4).
+	faye bool
+	// changing: it goes from one transport to the other and back.
+	changing bool
+	stays    bool // to the end
+
+	sessions []*Session
+	lost     int // sessions that the broker did not know any more
+
+	// of the session under way
+	s        *Session
+	clientID string
+	next     int
+	link     int // index in s.Links, -1: none
+	steps    [][]want
+	step     int
+	pending  *request // the step's, unanswered
+	connect  *request
+	fails    bool // the last connect was not answered
+	socket   *socket
+	polling  bool
+	polls    chan polled
+	asks     chan polled
+	newest   map[string]store.Position
+	heardAt  time.Time
+	pauseTo  time.Time
+	stepAt   time.Time
+	changeAt time.Time
+	leaveAt  time.Time
+}
+
+// want is one name in a subscribe.
+type want struct {
+	channel  string
+	interval string // "": live
+}
+
+func (w want) name() string {
+	if w.interval == "" {
+		return w.channel
+	}
+	return w.channel + catchupWord + w.interval
+}
+
+// request is a message that is repeated until it is answered.
+type request struct {
+	id    string
+	body  []byte
+	until time.Time // when it counts as lost
+	takes []int     // indexes in s.Takes
+	ids   int       // how many answers are due
+}
+
+// polled is what became of an HTTP exchange.
+type polled struct {
+	ms  []message
+	err error
+	of  *request
+}
+
+func newJoiner(r *run, n int) *joiner {
+	rng := r.rng(uint64(100_000 + n))
+	return &joiner{
+		run: r, n: n, rng: rng, post: newPoster(r.proxy.Address()),
+		faye: rng.IntN(2) == 0, changing: rng.IntN(3) > 0, stays: rng.IntN(2) == 0,
+	}
+}
+
+// plan chooses what is subscribed, in which order and in how many messages
+// (security.md R16).
+func (j *joiner) plan() [][]want {
+	var steps [][]want
+	intervals := []string{"1h", "1h", "3s"}
+	for _, c := range j.rng.Perm(len(j.run.channels))[:1+j.rng.IntN(min(2, len(j.run.channels)))] {
+		live := want{channel: j.run.channels[c]}
+		past := want{live.channel, intervals[j.rng.IntN(len(intervals))]}
+		switch j.rng.IntN(7) {
+		case 0: // live first
+			steps = append(steps, []want{live}, []want{past})
+		case 1: // catch-up first
+			steps = append(steps, []want{past}, []want{live})
+		case 2: // one list
+			steps = append(steps, []want{past, live, {}})
+		case 3: // one list, the other way round
+			steps = append(steps, []want{live, past, {}})
+		case 4: // one batch
+			pair := []want{live, past}
+			j.rng.Shuffle(2, func(a, b int) { pair[a], pair[b] = pair[b], pair[a] })
+			steps = append(steps, pair)
+		case 5:
+			steps = append(steps, []want{live})
+		default:
+			steps = append(steps, []want{past})
+		}
+	}
+	return steps
+}
+
+// listen takes sessions until the end of the run, or of ctx.
+func (j *joiner) listen(ctx context.Context) {
+	defer j.post.close()
+	for ctx.Err() == nil && (j.stays || j.run.end.Load() == nil) {
+		if j.handshake(ctx) && j.live(ctx) {
+			return
+		}
+		if !rest(ctx, retryPause+time.Duration(j.rng.Int64N(int64(retryPause)))) {
+			return
+		}
+	}
+}
+
+func (j *joiner) handshake(ctx context.Context) bool {
+	ms, err := j.post.exchange(ctx, handshakeBody("h"), answerTime)
+	if err != nil {
+		return false
+	}
+	if j.clientID, err = handshaken(ms); err != nil {
+		return false
+	}
+	now := time.Now()
+	j.s = &Session{Name: fmt.Sprintf("joiner %d session %d", j.n, len(j.sessions)+1)}
+	j.sessions = append(j.sessions, j.s)
+	j.link, j.next, j.step, j.steps = -1, 0, 0, j.plan()
+	j.pending, j.connect, j.fails, j.polling = nil, nil, false, false
+	// Room for what a session leaves behind when it ends.
+	j.polls, j.asks = make(chan polled, 1), make(chan polled, 64)
+	j.newest = map[string]store.Position{}
+	j.heardAt, j.stepAt = now, now
+	j.later(now)
+	j.leaveAt = now.Add(24 * time.Hour)
+	if !j.stays {
+		j.leaveAt = now.Add(time.Second + time.Duration(j.rng.Int64N(int64(8*time.Second))))
+	}
+	return true
+}
+
+// later chooses when the transport changes next.
+func (j *joiner) later(now time.Time) {
+	j.changeAt = now.Add(24 * time.Hour)
+	if j.changing {
+		j.changeAt = now.Add(time.Duration(j.rng.Int64N(int64(5 * time.Second))))
+	}
+}
+
+// fate is how a turn of a session ended.
+type fate int
+
+const (
+	goesOn fate = iota
+	sessionLost
+	left
+	finished // the end of the run
+)
+
+// live carries one session through; true at the end of the run.
+func (j *joiner) live(ctx context.Context) bool {
+	ends := goesOn
+	sockets := j.rng.IntN(2) == 0
+	for ends == goesOn {
+		j.proceed(ctx, &sockets)
+		ends = j.turn(ctx)
+	}
+	j.hangUp()
+	j.unlink(ends == sessionLost)
+	switch ends {
+	case sessionLost:
+		j.lost++
+	case left:
+		if j.rng.IntN(2) == 0 { // the others just vanish
+			body := fmt.Appendf(nil, `[{"channel":"/meta/disconnect","clientId":%q,"id":"bye"}]`, j.clientID)
+			_, _ = j.post.exchange(ctx, body, answerTime)
+		}
+	}
+	return ends == finished
+}
+
+// proceed starts what is due: the link, the connect, the next subscription.
+func (j *joiner) proceed(ctx context.Context, sockets *bool) {
+	now := time.Now()
+	if now.Before(j.pauseTo) {
+		return
+	}
+	if j.connect == nil || j.fails && !j.polling {
+		// Between two connects, or after a break: the transport may change.
+		if now.After(j.changeAt) {
+			*sockets = !*sockets
+			j.later(now)
+			if !*sockets {
+				j.hangUp()
+			}
+		}
+	}
+	if *sockets && j.socket == nil && !j.polling {
+		dialing, cancel := context.WithTimeout(ctx, answerTime)
+		s, err := dialSocket(dialing, j.run.proxy.Address(), mount)
+		cancel()
+		if err != nil {
+			j.pauseTo = now.Add(retryPause)
+			if j.changing {
+				*sockets = false
+			}
+			return
+		}
+		j.unlinkWhole()
+		j.socket = s
+	}
+	if j.connect == nil || j.fails && !j.polling {
+		j.ask(ctx)
+	}
+	if j.pending == nil && j.step < len(j.steps) && now.After(j.stepAt) {
+		j.subscribe()
+	}
+	if j.pending != nil && j.pending.until.IsZero() {
+		j.sendStep(ctx)
+	}
+}
+
+// holdSlack is how much longer than it is held a connect is waited for.
+const holdSlack = time.Second
+
+// ask sends a connect over the link there is, new or again.
+func (j *joiner) ask(ctx context.Context) {
+	transport := "long-polling"
+	if j.socket != nil {
+		transport = "websocket"
+	}
+	if j.connect == nil || !j.faye {
+		j.next++
+		j.connect = &request{id: strconv.Itoa(j.next)}
+	}
+	advice := ""
+	if j.fails && !j.faye {
+		advice = `,"advice":{"timeout":0}`
+	}
+	j.fails = false
+	j.connect.body = fmt.Appendf(nil, `[{"channel":"/meta/connect","clientId":%q,"connectionType":%q,"id":%q%s}]`, j.clientID, transport, j.connect.id, advice)
+	patience := j.run.hold + holdSlack
+	j.connect.until = time.Now().Add(patience)
+	if j.link < 0 {
+		j.link = len(j.s.Links)
+		j.s.Links = append(j.s.Links, Link{Transport: transport, From: j.run.now()})
+	}
+	if j.socket != nil {
+		if j.socket.send(j.connect.body) != nil {
+			j.broken()
+		}
+		return
+	}
+	j.polling = true
+	r, to := j.connect, j.polls
+	j.run.tasks.Go(func() {
+		ms, err := j.post.exchange(ctx, r.body, patience)
+		to <- polled{ms, err, r}
+	})
+}
+
+// subscribe prepares the next step's messages.
+func (j *joiner) subscribe() {
+	wants := j.steps[j.step]
+	list := len(wants) == 3 // the empty third marks one message for both
+	wants = wants[:min(2, len(wants))]
+	r := &request{id: fmt.Sprintf("s%d", j.step)}
+	var groups [][]want
+	if list {
+		groups = [][]want{wants}
+	} else {
+		for _, w := range wants {
+			groups = append(groups, []want{w})
+		}
+	}
+	b := []byte{'['}
+	asked := j.run.now()
+	for g, group := range groups {
+		var names []string
+		for _, w := range group {
+			t := Take{Channel: w.channel, Announced: -1, Asked: asked + time.Duration(g)}
+			if w.interval != "" {
+				t.Interval, _ = time.ParseDuration(w.interval)
+			}
+			r.takes = append(r.takes, len(j.s.Takes))
+			j.s.Takes = append(j.s.Takes, t)
+			names = append(names, strconv.Quote(w.name()))
+		}
+		if g > 0 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, `{"channel":"/meta/subscribe","clientId":%q,"subscription":[%s],"id":"%s.%d"}`, j.clientID, strings.Join(names, ","), r.id, g)
+	}
+	r.body, r.ids = append(b, ']'), len(groups)
+	j.pending = r
+}
+
+func (j *joiner) sendStep(ctx context.Context) {
+	r := j.pending
+	for _, i := range r.takes {
+		j.s.Takes[i].Tries++
+	}
+	r.until = time.Now().Add(answerTime)
+	if j.socket != nil {
+		if j.socket.send(r.body) != nil {
+			j.broken()
+		}
+		return
+	}
+	to := j.asks
+	j.run.tasks.Go(func() {
+		ms, err := j.post.exchange(ctx, r.body, answerTime)
+		to <- polled{ms, err, r}
+	})
+}
+
+// turn waits for one thing to happen.
+func (j *joiner) turn(ctx context.Context) fate {
+	var frames chan []byte
+	if j.socket != nil {
+		frames = j.socket.frames
+	}
+	beat := time.NewTimer(50 * time.Millisecond)
+	defer beat.Stop()
+	select {
+	case b, open := <-frames:
+		if !open {
+			j.broken()
+			return goesOn
+		}
+		ms, err := parseMessages(b)
+		if err != nil {
+			j.run.trouble("%s: %v", j.s.Name, err)
+			return goesOn
+		}
+		return j.take(ms)
+	case p := <-j.polls:
+		j.polling = false
+		if p.err != nil {
+			j.broken()
+			return goesOn
+		}
+		return j.take(p.ms)
+	case p := <-j.asks:
+		if p.err != nil {
+			if j.pending == p.of && !p.of.until.IsZero() {
+				j.broken()
+			}
+			return goesOn
+		}
+		return j.take(p.ms)
+	case <-ctx.Done():
+		return finished
+	case <-beat.C:
+	}
+	now := time.Now()
+	switch {
+	case j.socket != nil && (j.connect != nil && now.After(j.connect.until) || j.pending != nil && !j.pending.until.IsZero() && now.After(j.pending.until)):
+		j.broken()
+	case now.After(j.leaveAt), !j.stays && j.run.end.Load() != nil:
+		return left
+	case j.drained(now):
+		j.s.Drained = true
+		return finished
+	}
+	return goesOn
+}
+
+// broken: the link is gone; what was not answered is sent again on the next.
+func (j *joiner) broken() {
+	j.hangUp()
+	j.unlink(true)
+	if j.connect != nil {
+		j.fails = true
+	}
+	if j.pending != nil {
+		j.pending.until = time.Time{}
+	}
+	j.pauseTo = time.Now().Add(time.Duration(j.rng.Int64N(int64(retryPause))))
+}
+
+// hangUp ends the socket, after what it still holds.
+func (j *joiner) hangUp() {
+	if j.socket == nil {
+		return
+	}
+	j.socket.close()
+	for b := range j.socket.frames {
+		if ms, err := parseMessages(b); err == nil {
+			j.take(ms)
+		}
+	}
+	j.socket.wait()
+	j.socket = nil
+	j.unlink(true)
+	if j.pending != nil {
+		j.pending.until = time.Time{}
+	}
+}
+
+func (j *joiner) unlink(broken bool) {
+	if j.link >= 0 {
+		l := &j.s.Links[j.link]
+		l.To, l.Broken = j.run.now(), broken
+		j.link = -1
+	}
+}
+
+// unlinkWhole ends a row of polls that goes over into a socket.
+func (j *joiner) unlinkWhole() { j.unlink(j.fails) }
+
+// take sees to what came.
+func (j *joiner) take(ms []message) fate {
+	at := j.run.now()
+	for i := range ms {
+		m := &ms[i]
+		switch {
+		case m.Successful == nil:
+			j.receive(m, at)
+		case m.unknown():
+			return sessionLost
+		case m.Channel == "/meta/connect":
+			if j.connect != nil && m.ID == j.connect.id {
+				j.connect, j.fails = nil, false
+				if m.failed() {
+					j.pauseTo = time.Now().Add(retryPause)
+				}
+			}
+		case m.Channel == "/meta/subscribe":
+			j.subscribed(m, at)
+		}
+	}
+	return goesOn
+}
+
+func (j *joiner) receive(m *message, at time.Duration) {
+	k, err := m.kept()
+	if err != nil {
+		j.run.trouble("%s: %s: %v", j.s.Name, m.Channel, err)
+		return
+	}
+	base, interval := splitTake(m.Channel)
+	link := j.link
+	if link < 0 {
+		link = max(0, len(j.s.Links)-1) // a subscribe that was answered meanwhile
+	}
+	j.s.Receipts = append(j.s.Receipts, Receipt{
+		Channel: base, Interval: interval, Replay: m.Ext.History.Replay,
+		ID: k.ID, Publisher: k.Publisher, K: k.K, Sum: k.Sum, At: at, Link: link,
+	})
+	if j.newest[base].Before(k.ID) {
+		j.newest[base] = k.ID
+	}
+	j.heardAt = time.Now()
+}
+
+// subscribed notes the answer to one message of the step.
+func (j *joiner) subscribed(m *message, at time.Duration) {
+	r := j.pending
+	id, part, _ := strings.Cut(m.ID, ".")
+	if r == nil || id != r.id {
+		return
+	}
+	if m.failed() {
+		if !strings.HasPrefix(m.Error, "50") {
+			j.run.trouble("%s: subscribe: %s", j.s.Name, m.Error)
+		}
+		r.until = time.Time{}
+		j.pauseTo = time.Now().Add(retryPause)
+		return
+	}
+	takes := r.takes
+	if r.ids == 2 {
+		g, _ := strconv.Atoi(part)
+		takes = takes[g : g+1]
+	}
+	for _, i := range takes {
+		t := &j.s.Takes[i]
+		t.Answered = at
+		if t.Interval > 0 && m.Ext.Catchup != nil {
+			t.Announced = m.Ext.Catchup.Messages
+		}
+	}
+	if !slices.ContainsFunc(r.takes, func(i int) bool { return j.s.Takes[i].Answered == 0 }) {
+		j.pending = nil
+		j.step++
+		j.stepAt = time.Now().Add(time.Duration(j.rng.Int64N(int64(500 * time.Millisecond))))
+	}
+}
+
+// quiet is how long nothing came when a session counts as having everything.
+const quiet = 2 * time.Second
+
+// drained reports whether the session has all that is going to come. One that
+// should have more gets its time, and the checker tells.
+func (j *joiner) drained(now time.Time) bool {
+	end := j.run.end.Load()
+	if end == nil || j.step < len(j.steps) {
+		return false
+	}
+	if now.After(end.deadline) {
+		return true
+	}
+	for i := range j.s.Takes {
+		t := &j.s.Takes[i]
+		if t.Interval == 0 && t.Answered < end.at && j.newest[t.Channel].Before(end.newest[t.Channel]) {
+			return false
+		}
+	}
+	return j.link >= 0 && now.Sub(j.heardAt) > quiet
+}
+
+// sortedIDs returns the ids of flights in the order in which they were sent.
+func sortedIDs(flying map[string]flight) []string {
+	ids := slices.Collect(maps.Keys(flying))
+	slices.SortFunc(ids, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	return ids
+}

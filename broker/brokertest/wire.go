@@ -1,0 +1,232 @@
+package brokertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+// message is one Bayeux message as a client sees it (bayeux-faye.md §2).
+type message struct {
+	Channel    string          `json:"channel"`
+	ID         string          `json:"id"`
+	ClientID   string          `json:"clientId"`
+	Successful *bool           `json:"successful"`
+	Error      string          `json:"error"`
+	Data       json.RawMessage `json:"data"`
+	Ext        struct {
+		History struct {
+			ID     string `json:"id"`
+			Replay bool   `json:"replay"`
+		} `json:"history"`
+		Catchup *struct {
+			Messages int `json:"messages"`
+		} `json:"catchup"`
+	} `json:"ext"`
+}
+
+// failed reports whether m is an answer that says no.
+func (m *message) failed() bool { return m.Successful != nil && !*m.Successful }
+
+// unknown reports whether m says that the session is not known (decided.md 3).
+func (m *message) unknown() bool { return m.failed() && strings.HasPrefix(m.Error, "401") }
+
+func parseMessages(b []byte) ([]message, error) {
+	var ms []message
+	if err := json.Unmarshal(b, &ms); err != nil {
+		return nil, fmt.Errorf("brokertest: wire: %w", err)
+	}
+	return ms, nil
+}
+
+// poster sends arrays of messages by HTTP POST.
+type poster struct {
+	client *http.Client
+	url    string
+	token  string
+}
+
+func newPoster(address string) *poster {
+	return &poster{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}, url: "http://" + address}
+}
+
+// post sends body to path and returns the answer, whole or not at all.
+func (p *poster) post(ctx context.Context, path, key string, body []byte, patience time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
+		r.Header.Set("Authorization", "Bearer "+p.token)
+	}
+	answer, err := p.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(answer.Body, maxFrame))
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = statusError(answer.StatusCode)
+	}
+	return b, err
+}
+
+// statusError is an HTTP answer other than 200.
+type statusError int
+
+func (e statusError) Error() string { return "brokertest: wire: HTTP " + strconv.Itoa(int(e)) }
+
+// exchange posts Bayeux messages and returns the answers.
+func (p *poster) exchange(ctx context.Context, body []byte, patience time.Duration) ([]message, error) {
+	b, err := p.post(ctx, mount, "", body, patience)
+	if err != nil {
+		return nil, err
+	}
+	return parseMessages(b)
+}
+
+func (p *poster) close() { p.client.CloseIdleConnections() }
+
+const (
+	mount = "/faye"
+	// catchupWord stands between a channel and an interval (product.md §4).
+	catchupWord = "/catchup/"
+)
+
+// handshakeBody asks for a session.
+func handshakeBody(id string) []byte {
+	return fmt.Appendf(nil, `[{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling","websocket"],"id":%q}]`, id)
+}
+
+// errNoSession: the handshake was refused.
+var errNoSession = errors.New("brokertest: wire: handshake refused")
+
+// handshaken returns the clientId of a handshake's answer.
+func handshaken(ms []message) (string, error) {
+	for i := range ms {
+		if m := &ms[i]; m.Channel == "/meta/handshake" && !m.failed() && m.ClientID != "" {
+			return m.ClientID, nil
+		}
+	}
+	return "", errNoSession
+}
+
+// payload is what publishers send: who, the how-manieth, and ballast.
+type payload struct {
+	Publisher int    `json:"p"`
+	K         int    `json:"k"`
+	Ballast   string `json:"x"`
+}
+
+const ballast = "0123456789 äöü \\\"<&> abcdefghijklmnopqrstuvwxyz"
+
+// newPayload makes the data of one message: mostly short, now and then 4 kB.
+func newPayload(rng *rand.Rand, publisher, k int) []byte {
+	n := rng.IntN(len(ballast))
+	text := strings.ToValidUTF8(ballast[:n], "?")
+	if rng.IntN(50) == 0 {
+		text = strings.Repeat(ballast, 4<<10/len(ballast))
+	}
+	b, err := json.Marshal(payload{publisher, k, text})
+	if err != nil {
+		panic(err) // two numbers and a text can be encoded
+	}
+	return b
+}
+
+// sum stands for the bytes of data.
+func sum(data []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(data)
+	return h.Sum64()
+}
+
+// kept reads a delivery's id, operation and data.
+func (m *message) kept() (Kept, error) {
+	id, err := store.ParsePosition(m.ID)
+	if err == nil && m.Ext.History.ID != m.ID {
+		err = fmt.Errorf("brokertest: wire: id %s, but ext.history.id %s", m.ID, m.Ext.History.ID)
+	}
+	if err != nil {
+		return Kept{}, err
+	}
+	var p payload
+	if err := json.Unmarshal(m.Data, &p); err != nil {
+		return Kept{}, fmt.Errorf("brokertest: wire: data: %w", err)
+	}
+	return Kept{ID: id, Publisher: p.Publisher, K: p.K, Sum: sum(m.Data)}, nil
+}
+
+// splitTake takes a delivery's channel apart into base and interval.
+func splitTake(name string) (base string, interval time.Duration) {
+	base, text, past := strings.Cut(name, catchupWord)
+	if past {
+		interval, _ = time.ParseDuration(text) // h, m and s as we asked for them
+	}
+	return base, interval
+}
+
+// readBack asks for the whole history of a channel, in one session at address.
+func readBack(ctx context.Context, address, name, interval string) ([]Kept, error) {
+	p := newPoster(address)
+	defer p.close()
+	ms, err := p.exchange(ctx, handshakeBody("h"), answerTime)
+	if err != nil {
+		return nil, err
+	}
+	id, err := handshaken(ms)
+	if err != nil {
+		return nil, err
+	}
+	take := fmt.Appendf(nil, `[{"channel":"/meta/subscribe","clientId":%q,"subscription":%q,"id":"s"}]`, id, name+catchupWord+interval)
+	if ms, err = p.exchange(ctx, take, answerTime); err != nil {
+		return nil, err
+	}
+	if len(ms) != 1 || ms[0].failed() || ms[0].Ext.Catchup == nil {
+		return nil, fmt.Errorf("brokertest: wire: %s: history refused", name)
+	}
+	due := ms[0].Ext.Catchup.Messages
+	all := make([]Kept, 0, due)
+	for k := 0; len(all) < due; k++ {
+		connect := fmt.Appendf(nil, `[{"channel":"/meta/connect","clientId":%q,"connectionType":"long-polling","id":"c%d"}]`, id, k)
+		if ms, err = p.exchange(ctx, connect, 2*answerTime); err != nil {
+			return nil, err
+		}
+		before := len(all)
+		for i := range ms {
+			if ms[i].Data == nil {
+				continue
+			}
+			one, err := ms[i].kept()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, one)
+		}
+		if len(all) == before {
+			return all, fmt.Errorf("brokertest: wire: %s: %d messages announced, %d came", name, due, len(all))
+		}
+	}
+	if len(all) > due {
+		return all, fmt.Errorf("brokertest: wire: %s: %d messages announced, %d came", name, due, len(all))
+	}
+	return all, nil
+}
+
+// answerTime is how long a client waits for an answer that is not held.
+const answerTime = 4 * time.Second
