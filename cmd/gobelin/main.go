@@ -90,6 +90,7 @@ connect unmodified, a latecomer catches up by subscribing to
 		newInitCommand(), newCheckCommand(), newConfigCommand(),
 		newPubCommand(), newSubCommand(),
 		newRootsCommand(), newTokenCommand(),
+		newBenchCommand(),
 		newVersionCommand(),
 	)
 	return root

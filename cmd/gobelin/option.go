@@ -51,7 +51,7 @@ var options = []*option{
 	{key: "tls.key", unit: "file", doc: "Private key (PEM) of tls.cert.", field: func(c *config) any { return &c.TLSKey }},
 	{key: "store", def: "./data", dev: ".gobelin", unit: "folder or URL", doc: "Where everything is kept: a folder (embedded, fsync before each acknowledgement), or memory: (gone at the end).", field: func(c *config) any { return &c.Store }},
 	{key: "disk.memory", def: "normal", choices: []string{"normal", "small"}, doc: "Memory the embedded store takes: small for machines under 512 MiB.", field: func(c *config) any { return &c.DiskMemory }},
-	{key: "disk.floor", def: "512MiB", dev: "64MiB", unit: "size", doc: "With less free space than this nothing more is taken (507) until there is room again; 0: no floor.", field: func(c *config) any { return &c.DiskFloor }},
+	{key: "disk.floor", def: "512MiB", dev: "64MiB", unit: "size", doc: "With less free space than this nothing more is taken (507) until there is room again; at least 64MiB, or 0: no floor, and a full disk ends the process.", field: func(c *config) any { return &c.DiskFloor }},
 
 	{key: "bayeux.timeout", def: "45s", unit: "duration", low: msec, high: day, doc: "How long an idle /meta/connect is held. Longer than a proxy's idle limit breaks clients; short ones cost requests.", field: func(c *config) any { return &c.Bayeux.Timeout }},
 	{key: "bayeux.interval", def: "0s", unit: "duration", high: day, doc: "How long a client waits between two connects; 0: not at all.", field: func(c *config) any { return &c.Bayeux.Interval }},

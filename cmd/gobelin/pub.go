@@ -36,22 +36,31 @@ func (k *connection) flags(c *cobra.Command) {
 
 // open returns a client; it connects when first used.
 func (k *connection) open(onState func(client.State, error)) (*client.Client, error) {
-	token := k.token
-	if token == "" {
-		token = os.Getenv("GOBELIN_TOKEN")
-	}
-	if token != "" {
-		secret, err := readSecret(token)
-		if err != nil {
-			return nil, usage{fmt.Errorf("--token %w", err)}
-		}
-		token = secret.Reveal()
+	token, err := k.secret()
+	if err != nil {
+		return nil, err
 	}
 	c, err := client.New(client.Options{URL: k.url, Token: token, Transport: k.transport, OnState: onState})
 	if err != nil {
 		return nil, usage{err}
 	}
 	return c, nil
+}
+
+// secret returns the token itself; "" is none.
+func (k *connection) secret() (string, error) {
+	token := k.token
+	if token == "" {
+		token = os.Getenv("GOBELIN_TOKEN")
+	}
+	if token == "" {
+		return "", nil
+	}
+	secret, err := readSecret(token)
+	if err != nil {
+		return "", usage{fmt.Errorf("--token %w", err)}
+	}
+	return secret.Reveal(), nil
 }
 
 func newPubCommand() *cobra.Command {

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 //	gone PORT            waits until nothing listens on PORT
 //	lines FILE REGEXP N  waits until FILE has N lines that match, or [!] at least N
 //	get [!] URL TEXT     GETs URL and looks for TEXT in status and body
+//	metric URL REGEXP    waits until URL/metrics has a line that matches
 //	numbers FIRST LAST FILE writes {"n":FIRST} … {"n":LAST}, one a line
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -36,7 +37,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"port": cmdPort, "ready": cmdReady, "gone": cmdGone, "lines": cmdLines, "get": cmdGet, "numbers": cmdNumbers,
+			"port": cmdPort, "ready": cmdReady, "gone": cmdGone, "lines": cmdLines, "get": cmdGet, "numbers": cmdNumbers, "metric": cmdMetric,
 		},
 	})
 }
@@ -125,6 +126,23 @@ func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
 	if strings.Contains(text.String(), args[1]) == neg {
 		ts.Fatalf("%s answers:\n%s", args[0], text.String())
 	}
+}
+
+func cmdMetric(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile(args[1])
+	await(ts, args[0]+" shows "+args[1], func() bool {
+		r, err := impatient.Get(args[0] + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer r.Body.Close()
+		for scanner := bufio.NewScanner(r.Body); scanner.Scan(); {
+			if pattern.MatchString(scanner.Text()) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func cmdNumbers(ts *testscript.TestScript, _ bool, args []string) {

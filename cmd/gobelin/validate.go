@@ -166,9 +166,16 @@ func (v *validation) store() {
 	}
 }
 
+// leastFloor is the smallest floor that keeps the engine from meeting the disk's end.
+const leastFloor = size(64 << 20)
+
 // sizes checks numbers against each other (decided.md 2).
 func (v *validation) sizes() {
 	l := &v.c.Limits
+	// The engine prepares its files tens of MiB ahead, between two looks at the disk.
+	if f := v.c.DiskFloor; f > 0 && f < leastFloor {
+		v.fault("disk.floor", "must be 0 or at least %v, is %v: the store writes ahead by as much", leastFloor, f)
+	}
 	if l.Queue < 2*l.Message {
 		v.fault("limits.queue", "must be at least twice limits.message (%v), is %v", l.Message, l.Queue)
 	}
