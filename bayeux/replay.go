@@ -109,7 +109,8 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	return true
+	// With l gone there is no more to do for it: it would come back at once.
+	return ctx.Err() == nil
 }
 
 // pulled queues what a pull brought.
