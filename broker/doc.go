@@ -42,7 +42,7 @@
 //
 // # Locks, in the order in which they are taken
 //
-//	flow.mu → store → shard.mu → topic.mu → hub.mu → Tree.mu (read) → subscriber.mu → bayeux's own
+//	flow.mu → store → shard.mu → topic.mu → hub.mu → space.mu → Tree.mu (read) → subscriber.mu → bayeux's own
 //
 // Nobody holding topic.mu or a later one calls the store, the network or a callback.
 // flow.mu is held while its page is read; nothing live waits for it. The store calls
@@ -50,7 +50,9 @@
 //
 // # Caveats
 //
-// A wildcard subscription hears from the moment it is made; a catch-up of a channel
-// that the same session hears by an older wildcard may repeat, under the catch-up's
-// name, what came by the wildcard.
+// A wildcard subscription hears from the moment it is made. Where that was on each
+// topic is known from the topic's marks (mark.go), so a catch-up brings what was
+// before and no more. Marks and idle topics are bounded for each topic and for the
+// node; where one is gone, a catch-up may repeat, under its own name, what came by
+// the wildcard (gobelin_forgotten_seams_total).
 package broker

@@ -18,8 +18,7 @@ type hub struct {
 	b      *Broker
 	shards []*shard
 	seed   maphash.Seed
-	// count orders wildcard subscriptions and births of topics.
-	count atomic.Uint64
+	marks  atomic.Int64 // that topics hold besides their first (allMarks)
 
 	mu     sync.RWMutex
 	spaces map[string]*space
@@ -136,16 +135,27 @@ func (h *hub) holdTopic(ctx context.Context, t target) (*topic, error) {
 	if synced {
 		return tp, nil
 	}
-	// Entries from now on wait in early, so a head read after this is not older
-	// than the first of them.
+	// The first entry announced from now on says as well where the topic begins.
 	head, err := h.b.opt.Store.Head(ctx, t.log, tp.limits)
 	if err != nil {
 		sh.release(tp)
 		return nil, err
 	}
+	// An entry that can be read is announced a moment later. If it is older than
+	// the topic, no wildcard waits for it; else the topic begins before it.
+	if h.b.opt.Store.Now().Sub(head.Last.Time()) < announced && tp.space.tree.Matches(tp.name) {
+		sh.await(ctx, tp)
+	}
 	sh.sync(tp, head.Last)
 	return tp, nil
 }
+
+// announced is the age at which a committed entry has been announced for certain;
+// awaited is how long a younger one is waited for, where a wildcard may want it.
+const (
+	announced = time.Second
+	awaited   = 50 * time.Millisecond
+)
 
 // fanned returns a time of the store's clock, in ms, up to which everything that was
 // announced has been handed to listeners, and whether it moved since the last call.
@@ -212,20 +222,34 @@ func (h *hub) recent(d time.Duration) (logs []store.LogName, many bool) {
 }
 
 // topicSweep is how often topics are looked through for ones nobody holds;
-// topicIdle is how long such a one, known only by a wildcard, is remembered.
+// topicIdle is how long such a one, known only by a wildcard, is remembered at
+// least, and its retention at most. Where a publisher makes names without end the
+// node remembers topicsKept of them, about 0.5 KiB each.
 const (
 	topicSweep = 30 * time.Second
 	topicIdle  = 10 * time.Minute
+	topicsKept = 20_000
 )
 
 // sweep drops topics that only a wildcard knew and that have been silent.
 func (h *hub) sweep(now time.Time) {
 	for _, sh := range h.shards {
 		sh.mu.Lock()
+		over := len(sh.topics) - topicsKept/len(h.shards)
 		for _, t := range sh.topics {
-			if t.refs == 0 && t.waiting == 0 && t.flows.Load() == 0 && now.Unix()-t.touched > int64(topicIdle/time.Second) {
-				sh.drop(t)
+			idle := time.Duration(now.Unix()-t.touched) * time.Second
+			if t.refs != 0 || t.waiting != 0 || t.flows.Load() != 0 || idle <= topicIdle {
+				continue
 			}
+			// While something of it is kept, a wildcard may ask what it has heard.
+			if idle <= t.limits.Age && t.space.tree.Matches(t.name) {
+				if over <= 0 {
+					continue
+				}
+				t.space.forget()
+			}
+			over--
+			sh.drop(t)
 		}
 		sh.mu.Unlock()
 	}

@@ -29,7 +29,10 @@ type listener struct {
 	// owned by the session's handler calls, which never overlap, and read under
 	// the topic's mu
 	seams    map[*topic]*seam
-	patterns map[channels.Pattern]uint64 // and the hub's count when it was taken
+	patterns map[channels.Pattern]uint64 // wildcards, and their numbers (space.join)
+	former   []formerWild
+	resumed  map[channels.Pattern]store.Position // where those from before a restart began
+	raised   [RoleServer + 1]uint64              // from which number on wildcards hear a level
 }
 
 // seam is a listener's hold on a topic.
@@ -133,36 +136,19 @@ func (l *listener) heard(t *topic, f *flow) store.Position {
 }
 
 // seamOf returns the listener's seam of a topic, made if there is none, which
-// takes over one hold of the topic (taken is true then). A wildcard that has heard
-// the topic from its first entry on is taken into account; what an older topic said
-// to a wildcard before is not known, so a catch-up brings that again, under its own
-// name.
+// takes over one hold of the topic (taken is true then). Where wildcards hear the
+// topic, live began with the first of them.
 func (l *listener) seamOf(t *topic) (s *seam, taken bool) {
 	s = l.seams[t]
 	if s == nil {
 		taken = true
 		s = &seam{channels: map[string]int{}}
 		l.seams[t] = s
-		for p, since := range l.patterns {
-			if p.Matches(t.name) && since < t.made {
-				s.Begin(t.born)
-			}
+		if start, wild := l.heardFrom(t); wild {
+			s.Begin(start)
 		}
 	}
 	return s, taken
-}
-
-// wild reports whether any of the listener's wildcards hears the topic.
-func (l *listener) wild(t *topic) bool {
-	if !l.hears(t.kind) {
-		return false
-	}
-	for p := range l.patterns {
-		if p.Matches(t.name) {
-			return true
-		}
-	}
-	return false
 }
 
 // tidy forgets the seams on which nothing depends, or, with all, every one
@@ -173,6 +159,29 @@ func (l *listener) tidy(now time.Time, all bool) {
 			l.dropSeam(t)
 		}
 	}
+}
+
+// begin makes a topic live for the listener, by its name, from its seam on. It
+// returns the flow that brings what is due before, to be given to the session; nil
+// when nothing is.
+func (l *listener) begin(t *topic, s *seam, now time.Time) *flow {
+	// A flow is needed when something before the topic's end is due first. It is
+	// taken before topic.mu, as the lock order wants.
+	l.sub.mu.Lock()
+	f := l.flows[t]
+	l.sub.mu.Unlock()
+	if f != nil || !s.Live() && t.limits.Keeps() && !s.Done(now) {
+		f = l.flowOf(t, false)
+		defer f.mu.Unlock()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	from, again := s.Subscribe(t.last, now)
+	if f != nil && !again && !f.lags {
+		f.lags, f.cursor = true, from
+	}
+	l.space.tree.Add(t.name.Pattern(), l)
+	return f
 }
 
 // dropSeam forgets one seam and gives up its hold on the topic.

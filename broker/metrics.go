@@ -8,7 +8,7 @@ import (
 // (experience.md §6).
 type metrics struct {
 	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
-	sessionRecords, repeats                                                      prometheus.Counter
+	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
 }
 
@@ -36,6 +36,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		refusedRoots:   counter("refused_roots_total", "Roots that did not verify."),
 		sessionRecords: counter("session_records_total", "Session records written, for resuming after a restart."),
 		repeats:        counter("repeated_publishes_total", "Publishes sent again by their session and answered as before."),
+		forgottenSeams: counter("forgotten_seams_total", "Catch-ups that repeat some of what came by an older wildcard, since where that began was forgotten."),
 		refusals:       vec("refused_total", "Requests refused, by what was asked.", "what"),
 		drops:          vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
 	}

@@ -114,41 +114,44 @@ func (s *subscriber) restorePattern(ctx context.Context, r patternRecord, since 
 		since = began
 	}
 	l := s.listener(&t)
-	l.patterns[t.pattern] = s.b.hub.count.Add(1)
 	s.notePattern(r.Pattern, r.Since)
 	// Twice: what speaks first between the first look and the tree is found by the
-	// second.
-	mended := make(map[store.LogName]bool)
+	// second. What the first has found is held until the wildcard hears it.
+	mended := make(map[store.LogName]*topic)
+	defer func() {
+		for log, tp := range mended {
+			s.b.hub.shardOf(log).release(tp)
+		}
+	}()
 	if err := s.mendSpoken(ctx, l, &t, since, mended); err != nil {
 		return err
 	}
-	l.space.tree.Add(t.pattern, l)
+	l.rejoin(t.pattern, r.Since)
 	return s.mendSpoken(ctx, l, &t, since, mended)
 }
 
 // mendSpoken mends every channel of a wildcard that may have said something since
-// the session was last here, but for those in mended, and adds them to it.
-func (s *subscriber) mendSpoken(ctx context.Context, l *listener, t *target, since time.Time, mended map[store.LogName]bool) error {
+// the session was last here, but for those in mended, and adds them to it, held.
+func (s *subscriber) mendSpoken(ctx context.Context, l *listener, t *target, since time.Time, mended map[store.LogName]*topic) error {
 	logs, many := s.b.hub.spoken(t.feed)
 	if many {
 		return fmt.Errorf("%w: what its wildcards missed is not known", errNotAsBefore)
 	}
 	for _, log := range append(logs, s.b.before.Recent...) {
 		name, err := channels.Parse(log.Path)
-		if err != nil || mended[log] || spaceFeed(log.Feed) != t.feed || !t.pattern.Matches(name) {
+		if err != nil || mended[log] != nil || spaceFeed(log.Feed) != t.feed || !t.pattern.Matches(name) {
 			continue
 		}
 		k := s.b.kindOf(log, name)
 		if k == nil || !l.hears(k) || !k.limits.Keeps() {
 			continue
 		}
-		mended[log] = true
 		tp, err := s.b.hub.holdTopic(ctx, target{feed: t.feed, name: name, log: log, kind: k})
 		if err != nil {
 			return storeRefusal(err, s.b, "resume")
 		}
+		mended[log] = tp
 		s.mend(l, tp, store.Position{}, since, nil)
-		s.b.hub.shardOf(log).release(tp)
 	}
 	return nil
 }

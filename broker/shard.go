@@ -71,8 +71,7 @@ func (s *shard) push(e store.Tail) {
 		}
 	}
 	if !t.synced {
-		t.early = true
-		return
+		s.begin(t, e.Prev)
 	}
 	if t.waiting+len(e.Data) > s.hub.b.limits.Backlog && t.waiting > 0 {
 		if !e.Kept {
@@ -113,14 +112,14 @@ func (s *shard) born(sp *space, e store.Tail) *topic {
 	sp.refs++
 	s.hub.mu.Unlock()
 	t := s.makeTopic(e.Log, name, sp, k)
-	t.born, t.last, t.synced = e.Prev, e.Prev, true
+	s.begin(t, e.Prev)
 	return t
 }
 
 // makeTopic adds a topic, which takes over one hold of its space. The caller
 // holds s.mu.
 func (s *shard) makeTopic(log store.LogName, name channels.Name, sp *space, k *kind) *topic {
-	t := &topic{log: log, name: name, space: sp, kind: k, limits: k.limits, made: s.hub.count.Add(1), touched: time.Now().Unix()}
+	t := &topic{log: log, name: name, space: sp, kind: k, limits: k.limits, touched: time.Now().Unix()}
 	t.synced = !k.limits.Keeps() // nothing to read: it begins with what comes
 	s.topics[log] = t
 	return t
@@ -130,6 +129,10 @@ func (s *shard) makeTopic(log store.LogName, name channels.Name, sp *space, k *k
 func (s *shard) drop(t *topic) {
 	if s.topics[t.log] == t {
 		delete(s.topics, t.log)
+		t.mu.Lock()
+		s.hub.marks.Add(-int64(max(0, len(t.marks.list)-1)))
+		t.marks.list = t.marks.list[:min(1, len(t.marks.list))]
+		t.mu.Unlock()
 		s.hub.releaseSpace(t.space)
 	}
 }
@@ -144,21 +147,43 @@ func (s *shard) release(t *topic) {
 	}
 }
 
-// sync sets where a new topic begins; what was announced meanwhile is read from
-// the store. Of two that sync at once the first is as good as the second.
+// sync sets where a new topic begins, unless an entry that was announced meanwhile
+// has. Of two that sync at once the first is as good as the second.
 func (s *shard) sync(t *topic, last store.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.synced {
-		return
+	if !t.synced {
+		s.begin(t, last)
 	}
+}
+
+// await gives the newest entry of a topic time to be announced.
+func (s *shard) await(ctx context.Context, t *topic) {
+	tick := time.NewTicker(awaited / 10)
+	defer tick.Stop()
+	for range 10 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		synced := t.synced
+		s.mu.Unlock()
+		if synced {
+			return
+		}
+	}
+}
+
+// begin sets where a new topic begins: nothing after last was announced before, so
+// wildcards have heard everything after it. The caller holds s.mu.
+func (s *shard) begin(t *topic, last store.Position) {
+	count, forgot := t.space.counts()
 	t.mu.Lock()
-	t.last, t.born = last, last
+	t.last, t.marks = last, newMarks(count, last, forgot)
 	t.mu.Unlock()
 	t.synced = true
-	if t.early {
-		s.miss(t)
-	}
 }
 
 // resync has every kept topic look into the store for what it missed.

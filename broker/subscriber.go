@@ -116,9 +116,8 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 	if !t.pattern.IsZero() {
 		if _, again := l.patterns[t.pattern]; !again {
 			t.fresh = true
-			l.patterns[t.pattern] = s.b.hub.count.Add(1)
 			s.notePattern(channel, s.b.opt.Store.Now().UnixMilli())
-			l.space.tree.Add(t.pattern, l)
+			l.join(t.pattern, time.Now())
 		}
 		return nil
 	}
@@ -151,26 +150,10 @@ func (s *subscriber) takeLive(l *listener, tp *topic, t *target) {
 	}
 	t.fresh = true
 	sm.exact = true
-	now := time.Now()
-
-	// A flow is needed when something before the topic's end is due first. It is
-	// taken before topic.mu, as the lock order wants.
-	s.mu.Lock()
-	f := l.flows[tp]
-	s.mu.Unlock()
-	if f != nil || !sm.Live() && tp.limits.Keeps() && !sm.Done(now) {
-		f = l.flowOf(tp, false)
-		defer f.mu.Unlock()
-	}
-	tp.mu.Lock()
-	from, again := sm.Subscribe(tp.last, now)
-	if f != nil && !again && !f.lags {
-		f.lags, f.cursor = true, from
-	}
-	l.space.tree.Add(tp.name.Pattern(), l)
-	tp.mu.Unlock()
-	if f != nil {
+	if f := l.begin(tp, sm, time.Now()); f != nil {
+		f.mu.Lock()
 		f.give()
+		f.mu.Unlock()
 	}
 }
 
@@ -189,14 +172,10 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 		defer s.b.hub.shardOf(tp.log).release(tp)
 	}
 	since := s.b.opt.Store.Now().Add(-t.catchup)
-	wild := l.wild(tp)
-	f := l.flowOf(tp, sm.exact || wild)
+	f := l.flowOf(tp, sm.Live())
 	defer f.mu.Unlock()
 
 	tp.mu.Lock()
-	if wild {
-		sm.Begin(tp.last)
-	}
 	upTo := sm.Catchup(tp.last)
 	tp.mu.Unlock()
 	sm.channels[channel]++
@@ -253,7 +232,7 @@ func (s *subscriber) quit(p channels.Pattern) {
 			continue
 		}
 		if sub.Wild() {
-			s.quitWild(l, sub)
+			l.leave(sub)
 			continue
 		}
 		name, _ := sub.Name()
@@ -272,22 +251,6 @@ func (s *subscriber) quit(p channels.Pattern) {
 			}
 		}
 	}
-}
-
-// quitWild ends a wildcard. The seams of what it alone heard are closed before it
-// leaves the tree: what comes between is delivered, and at worst comes again.
-func (s *subscriber) quitWild(l *listener, p channels.Pattern) {
-	if _, ok := l.patterns[p]; !ok {
-		return
-	}
-	delete(l.patterns, p)
-	delete(s.patternSince, l.prefix+p.String())
-	for t, sm := range l.seams {
-		if !sm.exact && sm.Live() && !l.wild(t) {
-			s.stopLive(l, t, sm, func() {})
-		}
-	}
-	l.space.tree.Remove(p, l)
 }
 
 func (s *subscriber) quitLive(l *listener, t *topic, sm *seam) {
@@ -330,9 +293,7 @@ func (s *subscriber) listener(t *target) *listener {
 		s.listeners[key] = l
 		s.note(l.oid, 1)
 	}
-	if level := int32(t.hears()); level > l.level.Load() {
-		l.level.Store(level)
-	}
+	l.raise(t.hears())
 	return l
 }
 
@@ -366,6 +327,7 @@ func (s *subscriber) tidy() {
 		l.tidy(now, false)
 		if len(l.seams) == 0 && len(l.patterns) == 0 {
 			delete(s.listeners, key)
+			l.dropNumbers()
 			s.note(l.oid, -1)
 			s.b.hub.releaseSpace(l.space)
 		}
@@ -435,9 +397,7 @@ func (s *subscriber) Close(reason string) {
 		s.erase(ctx)
 	}
 	for _, l := range s.listeners {
-		for p := range l.patterns {
-			l.space.tree.Remove(p, l)
-		}
+		l.quit()
 		for t, sm := range l.seams {
 			if sm.exact {
 				t.mu.Lock()

@@ -10,15 +10,6 @@ import (
 	"github.com/gobelin-broker/gobelin/store"
 )
 
-// space is what one tree routes: an object, or all open channels. Its listeners
-// are found by the name below the root.
-type space struct {
-	feed string
-	tree channels.Tree[*listener]
-	// refs counts its listeners and topics; guarded by hub.mu.
-	refs int
-}
-
 // topic is a channel that somebody on this node listens to, or has lately: how
 // far its log has been handed to the listeners. Only its shard's goroutine moves
 // last; everybody who must see it stand still takes mu.
@@ -28,24 +19,18 @@ type topic struct {
 	space  *space
 	limits store.Limits // zero for a topic that keeps nothing
 	kind   *kind
-	// made is the hub's count when the topic came to be, born the position before
-	// the first entry it saw then: to a wildcard older than made, all from born
-	// on has been delivered.
-	made uint64
-	born store.Position
-
 	// flows counts the flows that read the topic.
 	flows atomic.Int32
 
-	mu   sync.Mutex
-	last store.Position // newest entry handed to the listeners
+	mu    sync.Mutex
+	last  store.Position // newest entry handed to the listeners
+	marks marks          // where it stood when wildcards came; made with synced
 
 	// guarded by shard.mu
 	refs    int   // subscriptions and flows that hold it
 	waiting int   // bytes of it in the shard's queue
 	missed  bool  // entries of it were left out of the queue
 	synced  bool  // last is known
-	early   bool  // entries came before it was
 	touched int64 // unix seconds of the last entry, for the sweep
 }
 
@@ -59,6 +44,8 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 	}
 	var one encoded // the usual case: a single root, no allocation for the list
 	list := one.first[:0]
+	t.space.mu.RLock()
+	count := t.space.count
 	t.space.tree.Match(t.name, func(l *listener, exact bool) {
 		if !exact && !l.hears(t.kind) {
 			return
@@ -76,6 +63,10 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 		}
 		l.offer(t, d)
 	})
+	t.space.mu.RUnlock()
+	if kept {
+		t.marks.note(t.space, b, count, t.last)
+	}
 }
 
 type encodedFor struct {

@@ -1,0 +1,537 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/stretchr/testify/require"
+)
+
+// A catch-up of a channel that an older wildcard hears ends where the wildcard
+// began, also for a channel that was there before, and for one that came later.
+func TestCatchupBesideWildcard(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		other := x.join("")
+		other.subscribe(root + "/chat") // the topic is known before the wildcard
+		x.say("gala", "chat", 1, 2)
+		x.say("gala", "old", 1)
+		p := x.join("")
+		require.True(t, p.subscribe(root+"/**").ok())
+		x.say("gala", "chat", 3, 4)
+		x.say("gala", "old", 2)
+		x.say("gala", "young", 1)
+		require.Equal(t, slices.Concat(on(root+"/chat", 3, 4), on(root+"/old", 2), on(root+"/young", 1)), p.poll())
+		for channel, want := range map[string][]any{"/chat": {1, 2}, "/old": {1}, "/young": nil} {
+			past := root + channel + "/catchup/1h"
+			r := p.subscribe(past)
+			require.Equal(t, len(want), r.Ext.Catchup.Messages, channel)
+			require.Equal(t, on(past, want...), p.poll())
+		}
+		// Several intervals, and by name as well: nothing comes twice.
+		require.Equal(t, 2, p.subscribe(root+"/chat/catchup/30m").Ext.Catchup.Messages)
+		require.True(t, p.subscribe(root+"/chat").ok())
+		x.say("gala", "chat", 5)
+		require.Equal(t, append(on(root+"/chat/catchup/30m", 1, 2), on(root+"/chat", 5)...), p.poll())
+		require.Zero(t, forgotten(x))
+	})
+}
+
+func forgotten(x *bench) int64 { return total(x.b.metrics.forgottenSeams) }
+
+// A wildcard after a catch-up goes on where the catch-up ended, also when that is
+// still to be read.
+func TestWildcardAfterCatchup(t *testing.T) {
+	for _, read := range []bool{true, false} {
+		inBubble(t, func(t *testing.T) {
+			x := newBench(t, func(_ *Options, b *bayeux.Options) { b.Limits.QueueMessages = 8 })
+			root := x.root("gala", channels.ClassView)
+			live, past := root+"/chat", root+"/chat/catchup/1h"
+			x.say("gala", "chat", numbers(1, 50)...)
+			p := x.join("")
+			p.subscribe(past)
+			var got []string
+			if read {
+				got = p.poll()
+			}
+			x.say("gala", "chat", numbers(51, 60)...)
+			p.subscribe(root + "/**")
+			x.say("gala", "chat", numbers(61, 70)...)
+			require.Equal(t, append(on(past, numbers(1, 50)...), on(live, numbers(51, 70)...)...), append(got, p.poll()...))
+			// Another interval, while the first stands, ends where that did.
+			require.Equal(t, 50, p.subscribe(root+"/chat/catchup/2h").Ext.Catchup.Messages)
+			require.Equal(t, on(root+"/chat/catchup/2h", numbers(1, 50)...), p.poll())
+		})
+	}
+}
+
+// Exchanging one wildcard for another is no break where both hear.
+func TestWildcardExchanged(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		x.say("gala", "a/b", 1)
+		x.say("gala", "c", 1)
+		p := x.join("")
+		p.subscribe(root + "/a/*")
+		x.say("gala", "a/b", 2)
+		x.say("gala", "c", 2)
+		p.subscribe(root + "/**")
+		p.unsubscribe(root + "/a/*")
+		x.say("gala", "a/b", 3)
+		x.say("gala", "c", 3)
+		require.Equal(t, append(on(root+"/a/b", 2, 3), root+"/c 3"), p.poll())
+		p.subscribe(root + "/a/b/catchup/1h")
+		p.subscribe(root + "/c/catchup/1h")
+		require.ElementsMatch(t, append(on(root+"/a/b/catchup/1h", 1), on(root+"/c/catchup/1h", 1, 2)...), p.poll())
+		// Dropped and taken again: a channel whose catch-up stands has no gap, one
+		// that was only heard begins anew.
+		x.say("gala", "d", 1)
+		p.unsubscribe(root + "/**")
+		x.say("gala", "c", 4)
+		x.say("gala", "d", 2)
+		p.subscribe(root + "/**")
+		x.say("gala", "d", 3)
+		require.ElementsMatch(t, append(on(root+"/d", 1, 3), root+"/c 4"), p.poll())
+	})
+}
+
+// What a session hears only since a token raised its level has its own beginning.
+func TestWildcardRaised(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		p := x.join("")
+		p.subscribe(root + "/**")
+		x.say("gala", "analytics", 1)
+		x.say("gala", "chat", 1)
+		text, err := SignToken(*x.app, map[string]any{"role": "broadcaster", "channel_id": "gala"}, time.Hour, time.Now())
+		require.NoError(t, err)
+		r := x.post(p, p.message("/meta/subscribe", `,"subscription":"`+root+`/events"`+with(`{"token":"`+text+`"}`)))
+		require.True(t, r[0].ok(), r[0].Error)
+		x.say("gala", "analytics", 2)
+		require.Equal(t, []string{root + "/chat 1", root + "/analytics 2"}, p.poll())
+		past := root + "/analytics/catchup/1h"
+		x.post(p, p.message("/meta/subscribe", `,"subscription":"`+past+`"`+with(`{"token":"`+text+`"}`)))
+		require.Equal(t, on(past, 1), p.poll())
+		require.True(t, p.subscribe(root+"/chat/catchup/1h").ok())
+		require.Empty(t, p.poll())
+	})
+}
+
+// A topic that only wildcards know outlives the sweep while they may ask what they
+// have heard; where the node cannot keep it, a catch-up repeats, and is counted.
+func TestSweepRemembers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		p := x.join("")
+		p.subscribe(root + "/**")
+		x.say("gala", "chat", 1)
+		x.say("gala", "more", 1)
+		p.poll()
+		x.b.hub.sweep(time.Now().Add(time.Hour))
+		require.Equal(t, 0, p.subscribe(root+"/chat/catchup/2h").Ext.Catchup.Messages)
+		require.Zero(t, forgotten(x))
+		// As if there were too many.
+		log := store.LogName{Feed: x.feed("gala"), Path: "/more"}
+		sh := x.b.hub.shardOf(log)
+		sh.mu.Lock()
+		sh.topics[log].space.forget()
+		sh.drop(sh.topics[log])
+		sh.mu.Unlock()
+		x.say("gala", "more", 2)
+		require.Equal(t, 1, p.subscribe(root+"/more/catchup/2h").Ext.Catchup.Messages)
+		require.EqualValues(t, 1, forgotten(x))
+		require.Equal(t, []string{root + "/more 2", root + "/more/catchup/2h 1"}, p.poll())
+		// Past its retention it goes.
+		x.b.hub.sweep(time.Now().Add(25 * time.Hour))
+		require.True(t, x.post(p, p.message("/meta/disconnect", ""))[0].ok())
+		x.b.hub.sweep(time.Now().Add(25 * time.Hour))
+		for _, s := range x.b.hub.shards {
+			require.Empty(t, s.topics)
+		}
+		require.Zero(t, x.b.hub.marks.Load())
+	})
+}
+
+func (x *bench) feed(id string) string {
+	o, err := x.b.objects.ensure(context.Background(), x.app, id)
+	require.NoError(x.t, err)
+	return feedOf(o)
+}
+
+// Subscribing by wildcard between any two messages costs no more than the bound,
+// nothing once nobody asks, and what is kept is exact.
+func TestMarksAreBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		sp := x.b.hub.holdSpace("o/test")
+		defer x.b.hub.releaseSpace(sp)
+		at := func(n int) store.Position { return store.NewPosition(int64(n), 1, uint64(n)) }
+		l := &listener{space: sp}
+		p, err := channels.ParsePattern("/**")
+		require.NoError(t, err)
+		m := newMarks(0, at(0), 0)
+		for n := 1; n <= 3*topicMarks; n++ {
+			number := sp.join(p, l)
+			m.note(sp, x.b, number, at(n))
+			require.LessOrEqual(t, len(m.list), topicMarks)
+			after, exact := m.at(number, at(n+1))
+			require.Equal(t, at(n), after)
+			require.True(t, exact)
+		}
+		require.EqualValues(t, len(m.list)-1, x.b.hub.marks.Load())
+		after, exact := m.at(1, at(3*topicMarks))
+		require.False(t, exact)
+		require.Equal(t, m.list[0].after, after)
+		oldest := m.list[0].count
+		after, exact = m.at(oldest+1, at(0))
+		require.True(t, exact)
+		require.Equal(t, at(int(oldest)+1), after)
+		after, exact = m.at(3*topicMarks+1, at(7))
+		require.True(t, exact)
+		require.Equal(t, at(7), after, "nothing since")
+		for n := range uint64(3 * topicMarks) {
+			sp.drop(n + 1)
+		}
+		m.compact(sp, x.b)
+		require.Len(t, m.list, 1)
+		x.b.hub.marks.Store(0)
+	})
+}
+
+// simulation plays sessions on one object against a model of what each must hear:
+// every message once, on the right name, from the right moment on.
+type simulation struct {
+	t        *testing.T
+	x        *bench
+	r        *rand.Rand
+	roots    []string
+	sessions []*simulated
+	said     map[string][]int64 // ms of each message, by channel
+	serial   int
+	log      []string
+}
+
+type simulated struct {
+	*peer
+	wild   map[string]bool       // root and pattern
+	covers map[string]*cover     // root and channel
+	due    map[string][]expected // by the whole name
+}
+
+type expected struct {
+	n, serial int
+}
+
+// cover is the model of one base channel: numbers of messages instead of positions.
+type cover struct {
+	exact, live      bool
+	known            bool // asked for by name, so that there is a seam
+	catchups         map[string]bool
+	start, end       int
+	covered, resumes bool
+	idle             time.Time
+}
+
+var (
+	simChannels = []string{"chat", "a/b", "a/c", "analytics"}
+	simPatterns = []string{"/**", "/*", "/a/*", "/a/**"}
+	simSpans    = []string{"1h", "2h", "20s"}
+)
+
+func TestSeamSimulation(t *testing.T) {
+	seeds, first := 200, uint64(1)
+	if text := os.Getenv("GOBELIN_SEEDS"); text != "" {
+		n, err := strconv.Atoi(text)
+		require.NoError(t, err)
+		seeds, first = n, uint64(time.Now().UnixNano())
+	}
+	for i := range seeds {
+		seed := first + uint64(i)
+		inBubble(t, func(t *testing.T) {
+			x := newBench(t, func(_ *Options, b *bayeux.Options) { b.Limits.QueueMessages = 8 })
+			m := &simulation{t: t, x: x, r: rand.New(rand.NewPCG(seed, 3)), said: map[string][]int64{}}
+			m.roots = []string{x.root("gala", channels.ClassView), x.root("gala", channels.ClassControl)}
+			defer func() {
+				if t.Failed() {
+					t.Logf("seed %d:\n%s", seed, strings.Join(m.log, "\n"))
+				}
+			}()
+			m.run(60)
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func (m *simulation) run(steps int) {
+	for range 3 {
+		m.sessions = append(m.sessions, &simulated{
+			peer: m.x.join(""), wild: map[string]bool{}, covers: map[string]*cover{},
+			due: map[string][]expected{},
+		})
+	}
+	for range steps {
+		i := m.r.IntN(len(m.sessions))
+		s := m.sessions[i]
+		root, channel := m.roots[m.r.IntN(2)], simChannels[m.r.IntN(len(simChannels))]
+		base, pattern := root+"/"+channel, root+simPatterns[m.r.IntN(len(simPatterns))]
+		step := m.r.IntN(20)
+		m.log = append(m.log, fmt.Sprintf("%d: session %d %s %s", step, i, channel, pattern[41:]))
+		if channel == "analytics" && root == m.roots[0] && step >= 7 && step < 14 {
+			continue // a view root does not open it
+		}
+		switch step {
+		case 0, 1, 2, 3, 4, 5, 6:
+			m.publish(channel, 1+m.r.IntN(4)*m.r.IntN(4))
+		case 7, 8:
+			m.live(s, base)
+		case 9, 10, 11:
+			m.catchup(s, base, simSpans[m.r.IntN(len(simSpans))])
+		case 12:
+			m.read(s)
+			m.stop(s, base)
+		case 13:
+			m.read(s)
+			m.forget(s, base, simSpans[m.r.IntN(len(simSpans))])
+		case 14, 15:
+			m.join(s, root, pattern)
+		case 16:
+			m.read(s)
+			m.leave(s, root, pattern)
+		case 17, 18:
+			m.read(s)
+		case 19:
+			time.Sleep(time.Duration(m.r.IntN(4)) * 10 * time.Second)
+			for _, s := range m.sessions {
+				m.read(s)
+			}
+		}
+	}
+	for _, s := range m.sessions {
+		m.read(s)
+	}
+	require.Zero(m.t, forgotten(m.x))
+}
+
+func (m *simulation) hears(root, channel string) bool {
+	return channel != "analytics" || root == m.roots[1]
+}
+
+func matches(t *testing.T, pattern, name string) bool {
+	p, err := channels.ParsePattern(pattern)
+	require.NoError(t, err)
+	n, err := channels.Parse(name)
+	require.NoError(t, err)
+	return p.Matches(n)
+}
+
+func (s *simulated) cover(base string) *cover {
+	c := s.covers[base]
+	if c == nil {
+		c = &cover{catchups: map[string]bool{}}
+		s.covers[base] = c
+	}
+	return c
+}
+
+// heard reports whether a wildcard of the session hears the channel.
+func (m *simulation) heard(s *simulated, base string) bool {
+	for p := range s.wild {
+		if p[:41] == base[:41] && matches(m.t, p, base) && m.hears(base[:41], base[42:]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *simulation) expect(s *simulated, name string, from, to int) {
+	m.serial++
+	for n := from + 1; n <= to; n++ {
+		s.due[name] = append(s.due[name], expected{n, m.serial})
+	}
+}
+
+func (m *simulation) publish(channel string, n int) {
+	who := &Identity{App: m.x.app, Role: RoleServer}
+	for range n {
+		number := len(m.said[channel]) + 1
+		out := m.x.b.PublishAll(context.Background(), who, []Publication{{ObjectID: "gala", Channel: channel, Data: []byte(strconv.Itoa(number))}})
+		require.NoError(m.t, out[0].Err)
+		m.said[channel] = append(m.said[channel], out[0].Time)
+		for _, s := range m.sessions {
+			for _, root := range m.roots {
+				if base := root + "/" + channel; s.cover(base).live {
+					m.expect(s, base, number-1, number)
+				}
+			}
+		}
+	}
+	m.x.settle()
+}
+
+// begin makes a channel live in the model.
+func (m *simulation) begin(s *simulated, base string) {
+	c := s.cover(base)
+	if c.live {
+		return
+	}
+	last := len(m.said[base[42:]])
+	from := last
+	if c.covered && (c.idle.IsZero() || time.Since(c.idle) <= 30*time.Second) {
+		from = c.end
+		if !c.resumes {
+			c.start = from
+		}
+	} else {
+		c.start = last
+	}
+	c.live, c.covered, c.idle = true, false, time.Time{}
+	m.expect(s, base, from, last)
+}
+
+// end is the opposite, once neither a name nor a wildcard hears it. What was only
+// heard by a wildcard is not remembered.
+func (m *simulation) end(s *simulated, base string, known bool) {
+	c := s.cover(base)
+	if !c.live || c.exact || m.heard(s, base) {
+		return
+	}
+	c.live = false
+	c.covered, c.resumes, c.end = known, true, len(m.said[base[42:]])
+	if len(c.catchups) == 0 {
+		c.idle = time.Now()
+	}
+}
+
+// tidy follows an unsubscribe: what nothing stands for and is too long ago is
+// forgotten.
+func (m *simulation) tidy(s *simulated) {
+	for _, c := range s.covers {
+		if !c.live && len(c.catchups) == 0 && (!c.covered || time.Since(c.idle) > 30*time.Second) {
+			*c = cover{catchups: c.catchups}
+		}
+	}
+}
+
+func (m *simulation) live(s *simulated, base string) {
+	require.True(m.t, s.subscribe(base).ok())
+	c := s.cover(base)
+	m.begin(s, base)
+	c.exact, c.known = true, true
+}
+
+func (m *simulation) stop(s *simulated, base string) {
+	if c := s.cover(base); c.exact {
+		s.unsubscribe(base)
+		c.exact = false
+		m.end(s, base, true)
+		m.tidy(s)
+	}
+}
+
+func (m *simulation) join(s *simulated, root, pattern string) {
+	require.True(m.t, s.subscribe(pattern).ok())
+	s.wild[pattern] = true
+	for _, channel := range simChannels {
+		if base := root + "/" + channel; m.heard(s, base) {
+			m.begin(s, base)
+		}
+	}
+}
+
+func (m *simulation) leave(s *simulated, root, pattern string) {
+	if !s.wild[pattern] {
+		return
+	}
+	s.unsubscribe(pattern)
+	delete(s.wild, pattern)
+	for _, channel := range simChannels {
+		base := root + "/" + channel
+		c := s.cover(base)
+		// A seam is there once the channel was asked for by name, as long as
+		// anything is live or stands; else there is nothing to go on from.
+		m.end(s, base, c.known)
+	}
+	m.tidy(s)
+}
+
+func (m *simulation) catchup(s *simulated, base, span string) {
+	interval, err := time.ParseDuration(span)
+	require.NoError(m.t, err)
+	name := base + "/catchup/" + span
+	before := m.x.store.Now()
+	r := s.subscribe(name)
+	require.True(m.t, r.ok(), r.Error)
+	after := m.x.store.Now()
+	c := s.cover(base)
+	upTo := len(m.said[base[42:]])
+	if c.live {
+		upTo = c.start
+	} else {
+		c.covered, c.resumes, c.end = true, false, upTo
+	}
+	c.catchups[span], c.idle, c.known = true, time.Time{}, true
+	count := func(now time.Time) int {
+		since := now.Add(-interval).UnixMilli()
+		n := 0
+		for _, ms := range m.said[base[42:]][:upTo] {
+			if ms >= since {
+				n++
+			}
+		}
+		return n
+	}
+	got := r.Ext.Catchup.Messages
+	require.LessOrEqual(m.t, got, count(before), name)
+	require.GreaterOrEqual(m.t, got, count(after), name)
+	m.expect(s, name, upTo-got, upTo)
+}
+
+func (m *simulation) forget(s *simulated, base, span string) {
+	c := s.cover(base)
+	if !c.catchups[span] {
+		return
+	}
+	s.unsubscribe(base + "/catchup/" + span)
+	delete(c.catchups, span)
+	if !c.live && len(c.catchups) == 0 {
+		c.idle = time.Now()
+	}
+	m.tidy(s)
+}
+
+// read polls until nothing comes, and compares.
+func (m *simulation) read(s *simulated) {
+	latest := map[string]int{}
+	for _, line := range s.poll() {
+		name, data, _ := strings.Cut(line, " ")
+		due := s.due[name]
+		require.NotEmpty(m.t, due, "%s was not due", line)
+		require.Equal(m.t, strconv.Itoa(due[0].n), data, name)
+		base, _, past := strings.Cut(name, "/catchup/")
+		if past {
+			require.GreaterOrEqual(m.t, due[0].serial, latest[base], "%s follows what was published after it was asked for", line)
+		} else {
+			latest[base] = due[0].serial
+		}
+		if s.due[name] = due[1:]; len(due) == 1 {
+			delete(s.due, name)
+		}
+	}
+	require.Empty(m.t, s.due, "did not come")
+}
