@@ -1,0 +1,188 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// poller is a road over two HTTP connections: one for the connects that are held,
+// one for all else. It writes requests itself: a http.Transport costs more than
+// the server that is measured.
+type poller struct {
+	target *target
+	pieces *sync.Pool
+	head   []byte // of each request, up to the length
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	holding line
+	others  line
+}
+
+// line is one connection; it is dialled when it is needed.
+type line struct {
+	mu sync.Mutex
+	// guarded by mu, held while a request is under way
+	conn net.Conn
+	stop func() bool // of closing conn with the poller
+	in   *bufio.Reader
+	body []byte // the request's, reused
+}
+
+func (t *target) openPoller() road {
+	p := &poller{target: t, pieces: pool(t.anchor)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: ", t.url.RequestURI(), t.url.Host)
+	return p
+}
+
+func (p *poller) close() { p.cancel() }
+
+var errStatus = errors.New("bench: the server refuses")
+
+// request posts messages and gives the answer to read. A connection that the server
+// has closed meanwhile is replaced once, before anything came back.
+func (p *poller) request(l *line, patience time.Duration, messages [][]byte, read func(io.Reader) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	used := l.conn != nil
+	answer, err := p.post(l, patience, messages)
+	if err != nil && used && p.ctx.Err() == nil {
+		answer, err = p.post(l, patience, messages)
+	}
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		l.drop()
+		return fmt.Errorf("%w: %s", errStatus, answer.Status)
+	}
+	err = read(answer.Body)
+	if err != nil || answer.Close {
+		l.drop()
+	}
+	return err
+}
+
+// post writes one request and reads the head of its answer. The caller holds mu.
+func (p *poller) post(l *line, patience time.Duration, messages [][]byte) (_ *http.Response, err error) {
+	if l.conn == nil {
+		ctx, cancel := context.WithTimeout(p.ctx, dialTime)
+		defer cancel()
+		if l.conn, err = p.target.dial(ctx); err != nil {
+			l.conn = nil
+			return nil, err
+		}
+		conn := l.conn
+		l.stop = context.AfterFunc(p.ctx, func() { _ = conn.Close() })
+		l.in = bufio.NewReaderSize(conn, 1024)
+	}
+	_ = l.conn.SetDeadline(time.Now().Add(patience))
+	size := len(messages) + 1
+	for _, m := range messages {
+		size += len(m)
+	}
+	l.body = append(l.body[:0], p.head...)
+	l.body = strconv.AppendInt(l.body, int64(size), 10)
+	l.body = append(l.body, "\r\n\r\n["...)
+	for i, m := range messages {
+		if i > 0 {
+			l.body = append(l.body, ',')
+		}
+		l.body = append(l.body, m...)
+	}
+	l.body = append(l.body, ']')
+	var answer *http.Response
+	if _, err = l.conn.Write(l.body); err == nil {
+		answer, err = http.ReadResponse(l.in, nil)
+	}
+	if err != nil {
+		l.drop()
+	}
+	return answer, err
+}
+
+func (l *line) drop() {
+	if l.conn != nil {
+		l.stop()
+		_ = l.conn.Close()
+	}
+	l.conn, l.in = nil, nil
+}
+
+func (p *poller) exchange(ctx context.Context, id string, message []byte) (a *reply, err error) {
+	defer context.AfterFunc(ctx, p.close)()
+	err = p.request(&p.others, answered, [][]byte{message}, func(r io.Reader) error {
+		var body bytes.Buffer
+		if _, err := body.ReadFrom(io.LimitReader(r, maxSetup)); err != nil {
+			return err
+		}
+		if a, err = answers(body.Bytes(), id); a == nil && err == nil {
+			err = fmt.Errorf("bench: the server does not answer: %.80q", body.Bytes())
+		}
+		return err
+	})
+	return a, err
+}
+
+func (p *poller) listen(clientID string, sink sink) error {
+	defer p.hangUp(&p.holding)
+	for n := 1; ; n++ {
+		refused := false
+		message := [][]byte{connectMessage(clientID, LongPolling, "c"+strconv.Itoa(n))}
+		err := p.request(&p.holding, holdTime, message, func(r io.Reader) error {
+			return p.scan(r, func(s *seen) {
+				refused = refused || s.refused
+				sink(s)
+			})
+		})
+		if err != nil {
+			return err
+		}
+		if refused {
+			return errRefused // connecting again at once would be a storm
+		}
+	}
+}
+
+var errRefused = errors.New("bench: the server refuses to connect")
+
+func (p *poller) send(messages [][]byte, sink sink) error {
+	return p.request(&p.others, answered, messages, func(r io.Reader) error { return p.scan(r, sink) })
+}
+
+// hangUp closes a line whose user is done.
+func (p *poller) hangUp(l *line) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop()
+}
+
+// scan reads a body piece by piece.
+func (p *poller) scan(r io.Reader, sink sink) error {
+	scan := p.pieces.Get().(*scanner)
+	defer p.pieces.Put(scan)
+	scan.begin()
+	for {
+		n, err := r.Read(scan.room())
+		if n > 0 {
+			sink(scan.scan(n))
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

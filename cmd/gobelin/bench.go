@@ -1,0 +1,168 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux/bench"
+	"github.com/spf13/cobra"
+)
+
+// benchFlags are what all scenarios take.
+type benchFlags struct {
+	to     connection
+	o      bench.Options
+	asJSON bool
+}
+
+func newBenchCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "bench SCENARIO",
+		Short: "Measure a Bayeux server: rates, latency, memory, and what gets lost",
+		Long: `Loads a server with many clients and counts what arrives. Any Bayeux server will
+do: Gobelin, Faye, CometD. With --pid, on the server's machine, it also says what
+CPU and memory the server's process tree took. CPU seconds per million and ratios
+are the figures that hold; rates and latencies depend on the machine and on what
+else it does. Pin both sides to cores of their own:
+
+  taskset -c 0 gobelin dev --memory --no-demo &
+  taskset -c 1 gobelin bench fanout --pid $!
+
+Latency is counted from when a message was to be sent (coordinated omission). The
+exit code is 1 if anything was lost, came twice, out of order, or was refused.`,
+		Example: `  gobelin bench fanout --subs 1000 --window 8
+  gobelin bench idle --subs 10000 --pid 4711
+  gobelin bench publish --conns 50 --inflight 32 --url http://127.0.0.1:8001/bayeux --json`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("which scenario? fanout, idle, publish or catchup")
+		},
+	}
+	c.AddCommand(newBenchFanout(), newBenchIdle(), newBenchPublish(), newBenchCatchUp())
+	return c
+}
+
+// scenario makes a verb of one scenario; flags adds what is its own.
+func scenario(name, short, long, example string, flags func(*cobra.Command, *bench.Options)) *cobra.Command {
+	f := &benchFlags{o: bench.Options{Scenario: name}}
+	c := &cobra.Command{
+		Use: name, Short: short, Long: long, Example: example, Args: cobra.NoArgs,
+		RunE: work(func(c *cobra.Command, _ []string) error { return f.run(c) }),
+	}
+	f.to.flags(c)
+	c.Flags().IntVar(&f.o.PID, "pid", 0, "the server's process: its CPU and memory, with its descendants'")
+	c.Flags().BoolVar(&f.asJSON, "json", false, "the report as JSON")
+	c.Flags().StringVar(&f.o.Channel, "channel", "/bench", "what the names of the channels begin with")
+	flags(c, &f.o)
+	return c
+}
+
+func durationFlags(c *cobra.Command, o *bench.Options) {
+	c.Flags().DurationVar(&o.Duration, "duration", 10*time.Second, "how long to measure")
+	c.Flags().DurationVar(&o.WarmUp, "warm-up", time.Second, "how long to run before that")
+}
+
+func sizeFlag(c *cobra.Command, o *bench.Options) {
+	c.Flags().IntVar(&o.Size, "size", 128, fmt.Sprintf("bytes of JSON in each message, at least %d", bench.MinSize))
+}
+
+func newBenchFanout() *cobra.Command {
+	return scenario(bench.Fanout, "One publishes, all receive",
+		`One session publishes to a channel that all others are subscribed to. --window
+messages are under way at once, the next follows when one has reached everybody
+(closed loop); or --rate messages a second, whatever comes of them (open loop).`,
+		`  gobelin bench fanout --subs 1000 --window 1
+  gobelin bench fanout --subs 1000 --rate 50 --transport long-polling`,
+		func(c *cobra.Command, o *bench.Options) {
+			c.Flags().IntVar(&o.Subs, "subs", 1000, "subscribers")
+			c.Flags().IntVar(&o.Window, "window", 8, "messages under way at once")
+			c.Flags().Float64Var(&o.Rate, "rate", 0, "messages per second, instead of a window")
+			c.MarkFlagsMutuallyExclusive("window", "rate")
+			sizeFlag(c, o)
+			durationFlags(c, o)
+		})
+}
+
+func newBenchIdle() *cobra.Command {
+	return scenario(bench.Idle, "Many sessions, nothing happens: what they cost",
+		`Sets up sessions with one subscription each and waits. With --pid: the memory
+of each.`,
+		`  gobelin bench idle --subs 10000 --pid $(pgrep -f 'gobelin dev')`,
+		func(c *cobra.Command, o *bench.Options) {
+			c.Flags().IntVar(&o.Subs, "subs", 1000, "sessions")
+			c.Flags().DurationVar(&o.Duration, "duration", 10*time.Second, "how long to wait")
+		})
+}
+
+func newBenchPublish() *cobra.Command {
+	return scenario(bench.Publish, "Many publish, nobody receives: acknowledgements",
+		`Each session publishes to a channel of its own and keeps --inflight messages
+waiting for their acknowledgement; over long-polling they are one request. What
+an acknowledgement means is the server's affair: in memory, or on disk.`,
+		`  gobelin bench publish --conns 50 --inflight 32
+  gobelin bench publish --conns 50 --inflight 1 --transport long-polling`,
+		func(c *cobra.Command, o *bench.Options) {
+			c.Flags().IntVar(&o.Conns, "conns", 50, "sessions that publish")
+			c.Flags().IntVar(&o.InFlight, "inflight", 32, "messages of one session that wait for an answer")
+			sizeFlag(c, o)
+			durationFlags(c, o)
+		})
+}
+
+func newBenchCatchUp() *cobra.Command {
+	return scenario(bench.CatchUp, "Many read the same past at once",
+		`Publishes messages, then lets all clients subscribe to CHANNEL/catchup/SINCE in
+the same moment, and measures until everybody has everything. A server without
+catch-up is told from one with it, and is an error.`,
+		`  gobelin bench catchup --clients 50 --messages 100000 --pid 4711`,
+		func(c *cobra.Command, o *bench.Options) {
+			c.Flags().IntVar(&o.Conns, "clients", 50, "sessions that catch up")
+			c.Flags().IntVar(&o.Messages, "messages", 10000, "messages of the past")
+			c.Flags().StringVar(&o.Since, "since", "1h", "interval to catch up")
+			sizeFlag(c, o)
+		})
+}
+
+// run measures and prints.
+func (f *benchFlags) run(c *cobra.Command) error {
+	o := f.o
+	token, err := f.to.secret()
+	if err != nil {
+		return err
+	}
+	o.URL, o.Transport, o.Token = f.to.url, f.to.transport, token
+	if o.Rate > 0 {
+		o.Window = 0
+	}
+	if !f.asJSON && isTerminal(c.ErrOrStderr()) {
+		o.Progress = func(p bench.Progress) { showProgress(c.ErrOrStderr(), p) }
+		defer clearLine(c.ErrOrStderr())
+	}
+	// What the generator collects, the server cannot have: both often share a machine.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	ctx, stop := signals(c.Context())
+	defer stop()
+	report, err := bench.Run(ctx, o)
+	switch {
+	case errors.Is(err, bench.ErrOptions):
+		return usage{err}
+	case err != nil:
+		return err
+	}
+	if o.Progress != nil {
+		clearLine(c.ErrOrStderr())
+	}
+	if err := printReport(c.OutOrStdout(), report, f.asJSON); err != nil {
+		return err
+	}
+	return report.Err()
+}
+
+func showProgress(w io.Writer, p bench.Progress) {
+	fmt.Fprintf(w, "\r\x1b[K%s  %v  %d sessions  %d messages  %.0f/s", p.Phase, p.Elapsed.Round(time.Second), p.Sessions, p.Count, p.PerSecond)
+}
+
+func clearLine(w io.Writer) { fmt.Fprint(w, "\r\x1b[K") }
