@@ -351,7 +351,9 @@ func (s *Session) recover(a arrival) {
 	// Faye repeats a connect whose poll broke on the socket it goes to, too.
 	repeated := s.connected && len(a.m.ID) > 0 &&
 		bytes.Equal(a.m.ID, s.lastID) && bytes.Equal(a.m.rawAdvice, s.lastAdvice)
-	failed := a.socket == 0 && a.alone && a.m.AdviceTimeout == 0
+	// Who goes to a socket after a poll broke says so too; Faye never puts the
+	// timeout there.
+	failed := (a.socket != 0 || a.alone) && a.m.AdviceTimeout == 0
 	s.lastID, s.lastAdvice = nil, nil
 	if a.socket == 0 {
 		s.lastID, s.lastAdvice = a.m.ID, a.m.rawAdvice

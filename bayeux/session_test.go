@@ -69,7 +69,7 @@ func TestASessionClosedDuringItsHandshake(t *testing.T) {
 			a< closed 0
 			a> {"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"],"ext":{"do":"fail"}}
 			a< {"error":"500::Internal server error"}
-		`+hello("a")) // the one place of the address is free again
+		` + hello("a")) // the one place of the address is free again
 		require.Equal(t, []string{ReasonKicked}, w.reasons())
 		require.Equal(t, 1, w.server.Sessions())
 		require.Equal(t, int64(1), w.server.Stats().Panics)
