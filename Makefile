@@ -9,6 +9,8 @@ TIMEOUT ?= 5m
 BENCH   ?= .
 COUNT   ?= 1
 FUZZTIME ?= 10s
+SECONDS ?= 300
+SEED    ?=
 
 # Tools are pinned here and run through the go command: go.mod is for the product.
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
@@ -21,7 +23,7 @@ GOFILES = $$(find . -name node_modules -prune -o -name '*.go' -print)
 WITHIN  = $$(command -v timeout >/dev/null && echo timeout -k 10 $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build deps go test units format lint conformance e2e bench fuzz clean
+.PHONY: help run build deps go test units format lint conformance e2e bench fuzz torture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +115,13 @@ fuzz: go ## each fuzz target for FUZZTIME=10s
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
 		done; \
 	done
+
+# Without SEED each run has its own, which it prints; KILLS, JOINERS and RATE
+# (publish requests a second) are as in broker/brokertest/torture_test.go.
+torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SEED=1 KILLS=20)
+	TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
+		TORTURE_JOINERS=$(or $(JOINERS),200) TORTURE_RATE=$(or $(RATE),120) \
+		$(GO) test -count 1 -v -run '^TestTorture$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest
 
 clean: ## removes what was built; npm packages and dev's .gobelin stay
 	rm -rf gobelin dist

@@ -47,6 +47,7 @@ type joiner struct {
 	asks     chan polled
 	newest   map[string]store.Position
 	heardAt  time.Time
+	alive    time.Time // when the last connect that was answered was sent
 	pauseTo  time.Time
 	stepAt   time.Time
 	changeAt time.Time
@@ -70,6 +71,7 @@ func (w want) name() string {
 type request struct {
 	id    string
 	body  []byte
+	sent  time.Time
 	until time.Time // when it counts as lost
 	takes []int     // indexes in s.Takes
 	ids   int       // how many answers are due
@@ -149,7 +151,7 @@ func (j *joiner) handshake(ctx context.Context) bool {
 	// Room for what a session leaves behind when it ends.
 	j.polls, j.asks = make(chan polled, 1), make(chan polled, 64)
 	j.newest = map[string]store.Position{}
-	j.heardAt, j.stepAt = now, now
+	j.heardAt, j.stepAt, j.alive = now, now, now
 	j.later(now)
 	j.leaveAt = now.Add(24 * time.Hour)
 	if !j.stays {
@@ -259,7 +261,8 @@ func (j *joiner) ask(ctx context.Context) {
 	j.fails = false
 	j.connect.body = fmt.Appendf(nil, `[{"channel":"/meta/connect","clientId":%q,"connectionType":%q,"id":%q%s}]`, j.clientID, transport, j.connect.id, advice)
 	patience := j.run.hold + holdSlack
-	j.connect.until = time.Now().Add(patience)
+	j.connect.sent = time.Now()
+	j.connect.until = j.connect.sent.Add(patience)
 	if j.link < 0 {
 		j.link = len(j.s.Links)
 		j.s.Links = append(j.s.Links, Link{Transport: transport, From: j.run.now()})
@@ -437,13 +440,18 @@ func (j *joiner) take(ms []message) fate {
 		case m.Successful == nil:
 			j.receive(m, at)
 		case m.unknown():
+			if since := time.Since(j.alive); j.run.Durable && since < 2*j.run.hold {
+				j.run.trouble("%s: %s, %v after its last connect, at %v", j.s.Name, m.Error[:4], since, at)
+			}
 			return sessionLost
 		case m.Channel == "/meta/connect":
 			if j.connect != nil && m.ID == j.connect.id {
-				j.connect, j.fails = nil, false
 				if m.failed() {
 					j.pauseTo = time.Now().Add(retryPause)
+				} else {
+					j.alive = j.connect.sent
 				}
+				j.connect, j.fails = nil, false
 			}
 		case m.Channel == "/meta/subscribe":
 			j.subscribed(m, at)

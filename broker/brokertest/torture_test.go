@@ -50,8 +50,8 @@ func TestTorture(t *testing.T) {
 		Rate:         number(t, "TORTURE_RATE", 120),
 		Joiners:      number(t, "TORTURE_JOINERS", 40),
 		Faults:       number(t, "TORTURE_FAULTS", 1) == 1,
-		RetryPublish: number(t, "TORTURE_RETRY", 0) == 1,
-		Durable:      number(t, "TORTURE_DURABLE", 0) == 1,
+		RetryPublish: number(t, "TORTURE_RETRY", 1) == 1,
+		Durable:      number(t, "TORTURE_DURABLE", 1) == 1,
 	}
 	if testing.Verbose() {
 		config.Log = t.Logf

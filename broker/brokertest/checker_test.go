@@ -1,0 +1,244 @@
+package brokertest_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/broker/brokertest"
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	sound  = "/a"
+	apart  = 100 * time.Millisecond // between two publications
+	travel = 10 * time.Millisecond
+	hour   = time.Hour
+)
+
+// plant makes a history in which all rules hold: 40 messages of two publishers on
+// one channel; "both" has caught up and then listened, "live" came in the middle,
+// "first" was live before it caught up, over a link that broke.
+func plant() *brokertest.History {
+	h := &brokertest.History{Start: time.UnixMilli(1_800_000_000_000), Kept: map[string][]brokertest.Kept{}}
+	for i := range 40 {
+		sent := time.Duration(i+1) * apart
+		p := brokertest.Publication{
+			Publisher: i % 2, K: i / 2, Channel: sound, Sum: uint64(1000 + i), Sent: sent, Answered: sent + travel, Outcome: brokertest.OK,
+			ID: store.NewPosition(h.Start.Add(sent).UnixMilli(), 1, uint64(i+1)),
+		}
+		h.Publications = append(h.Publications, p)
+		h.Kept[sound] = append(h.Kept[sound], brokertest.Kept{ID: p.ID, Publisher: p.Publisher, K: p.K, Sum: p.Sum})
+	}
+	asked := 20*apart + apart/2 // 20 messages are there
+	both := session("both", asked, hour, 0)
+	both.Takes[0].Announced = 20
+	live := session("live", asked, 0)
+	first := session("first", asked, 0, hour)
+	first.Takes[1].Asked = asked + 5*apart // 25 are there, of which 5 came live
+	first.Takes[1].Answered = asked + 5*apart + travel
+	first.Takes[1].Announced = 20
+	first.Links = []brokertest.Link{
+		{Transport: "long-polling", From: asked, To: 30*apart + apart/2, Broken: true},
+		{Transport: "websocket", From: 31 * apart, To: 100 * apart},
+	}
+	for i := range 40 {
+		receive(h, both, i, 0)
+		receive(h, live, i, 0)
+		receive(h, first, i, 0)
+	}
+	// In the order in which they came: five live, the past, the rest.
+	r := first.Receipts
+	first.Receipts = slices.Concat(r[20:25], r[:20], r[25:])
+	// 29 was under way when the link broke, and came again.
+	again := first.Receipts[29]
+	again.Link, again.At = 1, 31*apart
+	first.Receipts = slices.Insert(first.Receipts, 31, again)
+	h.Sessions = []*brokertest.Session{both, live, first}
+	return h
+}
+
+func session(name string, asked time.Duration, intervals ...time.Duration) *brokertest.Session {
+	s := &brokertest.Session{Name: name, Drained: true, Links: []brokertest.Link{{Transport: "websocket", From: asked, To: 100 * apart}}}
+	for i, d := range intervals {
+		s.Takes = append(s.Takes, brokertest.Take{
+			Channel: sound, Interval: d, Asked: asked + time.Duration(i), Answered: asked + travel, Tries: 1, Announced: -1,
+		})
+	}
+	return s
+}
+
+// receive lets a session have message i, by catch-up if it is from before, where
+// it asked for that.
+func receive(h *brokertest.History, s *brokertest.Session, i, link int) {
+	k := h.Kept[sound][i]
+	r := brokertest.Receipt{Channel: sound, ID: k.ID, Publisher: k.Publisher, K: k.K, Sum: k.Sum, At: time.Duration(i+1)*apart + travel, Link: link}
+	if i < 20 {
+		if len(s.Takes) == 1 {
+			return
+		}
+		r.Interval, r.Replay = hour, true
+	}
+	if i >= 30 && len(s.Links) > 1 {
+		r.Link = 1
+	}
+	s.Receipts = append(s.Receipts, r)
+}
+
+var strict = brokertest.Rules{Settle: 5 * time.Second, Window: 5 * time.Second, Clock: travel}
+
+func TestCheckSound(t *testing.T) {
+	r := brokertest.Check(plant(), strict)
+	require.True(t, r.Clean(), r.String())
+	require.Equal(t, 40, r.OK)
+	require.Equal(t, 1, r.Repeats)
+	require.Equal(t, 1, r.Breaks)
+	require.Equal(t, 3, r.Drained)
+}
+
+// TestCheckFinds plants one fault at a time: the rule it breaks finds it.
+func TestCheckFinds(t *testing.T) {
+	const both, live, first = 0, 1, 2
+	drop := func(s *brokertest.Session, i int) { s.Receipts = slices.Delete(s.Receipts, i, i+1) }
+	swap := func(s *brokertest.Session, i, j int) {
+		s.Receipts[i], s.Receipts[j] = s.Receipts[j], s.Receipts[i]
+	}
+	f := func(name string, rule int, spoil func(h *brokertest.History)) {
+		t.Helper()
+		t.Run(fmt.Sprintf("%d %s", rule, name), func(t *testing.T) {
+			h := plant()
+			spoil(h)
+			r := brokertest.Check(h, strict)
+			require.NotZero(t, r.Breaches[rule], "not found: %s", r)
+		})
+	}
+	f("acknowledged and lost", 1, func(h *brokertest.History) { h.Kept[sound] = slices.Delete(h.Kept[sound], 7, 8) })
+	f("stored twice", 1, func(h *brokertest.History) {
+		again := h.Kept[sound][39]
+		again.ID = store.NewPosition(again.ID.MS()+1, 1, 41)
+		h.Kept[sound] = append(h.Kept[sound], again)
+	})
+	f("one id twice", 1, func(h *brokertest.History) { h.Kept[sound] = append(h.Kept[sound], h.Kept[sound][39]) })
+	f("acknowledged with another's id", 1, func(h *brokertest.History) { h.Publications[3].ID = h.Publications[4].ID })
+	f("published twice", 1, func(h *brokertest.History) { h.Publications = append(h.Publications, h.Publications[0]) })
+	f("refused and stored", 2, func(h *brokertest.History) { h.Publications[9].Outcome = brokertest.Refused })
+	f("unknown and stored twice", 2, func(h *brokertest.History) {
+		h.Publications[9].Outcome, h.Publications[9].ID = brokertest.Unknown, store.Position{}
+		again := h.Kept[sound][9]
+		again.ID = store.NewPosition(h.Kept[sound][39].ID.MS()+1, 1, 41)
+		h.Kept[sound] = append(h.Kept[sound], again)
+	})
+	f("one publisher's out of order", 3, func(h *brokertest.History) { exchange(h, 10, 12) })
+	f("received out of order", 4, func(h *brokertest.History) { swap(h.Sessions[live], 3, 4) })
+	f("replayed out of order", 4, func(h *brokertest.History) { swap(h.Sessions[both], 3, 4) })
+	f("live before the past", 4, func(h *brokertest.History) { swap(h.Sessions[both], 19, 20) })
+	f("live in the midst of the past", 4, func(h *brokertest.History) { swap(h.Sessions[first], 24, 25) })
+	f("twice", 4, func(h *brokertest.History) {
+		s := h.Sessions[live]
+		s.Receipts = append(s.Receipts, s.Receipts[19])
+	})
+	f("twice after a link that did not break", 4, func(h *brokertest.History) { h.Sessions[first].Links[0].Broken = false })
+	f("twice long after", 4, func(h *brokertest.History) { h.Sessions[first].Links[0].To += 10 * time.Second })
+	f("live and by catch-up", 4, func(h *brokertest.History) {
+		s := h.Sessions[both]
+		again := s.Receipts[19]
+		again.Interval, again.Replay = 0, false
+		s.Receipts = slices.Insert(s.Receipts, 20, again)
+	})
+	f("history not in order of ids", 4, func(h *brokertest.History) {
+		k := h.Kept[sound]
+		k[10], k[11] = k[11], k[10]
+	})
+	f("dropped", 5, func(h *brokertest.History) { drop(h.Sessions[live], 5) })
+	f("dropped at the end", 5, func(h *brokertest.History) { drop(h.Sessions[live], 19) })
+	f("dropped at the beginning", 5, func(h *brokertest.History) { drop(h.Sessions[live], 0) })
+	f("dropped at the seam", 5, func(h *brokertest.History) { drop(h.Sessions[both], 20) })
+	f("dropped in a session cut short", 5, func(h *brokertest.History) {
+		h.Sessions[live].Drained = false
+		drop(h.Sessions[live], 5)
+	})
+	f("late in a session cut short", 5, func(h *brokertest.History) {
+		s := h.Sessions[live]
+		s.Drained = false
+		s.Receipts = s.Receipts[:10]
+	})
+	f("past dropped", 6, func(h *brokertest.History) { drop(h.Sessions[both], 0) })
+	f("other data", 6, func(h *brokertest.History) { h.Sessions[live].Receipts[2].Sum++ })
+	f("data changed in history", 6, func(h *brokertest.History) { h.Kept[sound][2].Sum++ })
+	f("older than the interval", 6, func(h *brokertest.History) { narrow(h.Sessions[both], time.Second) })
+	f("other number than announced", 6, func(h *brokertest.History) { h.Sessions[both].Takes[0].Announced++ })
+	f("stale", 6, func(h *brokertest.History) {
+		s := h.Sessions[live]
+		old := s.Receipts[0]
+		k := h.Kept[sound][19]
+		old.ID, old.Publisher, old.K, old.Sum = k.ID, k.Publisher, k.K, k.Sum
+		s.Receipts = slices.Insert(s.Receipts, 0, old)
+	})
+	f("over the wrong name", 6, func(h *brokertest.History) { h.Sessions[live].Receipts[0].Replay = true })
+	f("invented", 7, func(h *brokertest.History) {
+		h.Sessions[live].Receipts[3].ID = store.NewPosition(1, 2, 3)
+	})
+	f("not subscribed", 7, func(h *brokertest.History) { h.Sessions[live].Receipts[3].Channel = "/b" })
+	f("invented in history", 7, func(h *brokertest.History) { h.Kept[sound][39].K = 77 })
+	f("answered before the other was sent, and after it", 8, func(h *brokertest.History) { exchange(h, 10, 11) })
+}
+
+// exchange lets two messages change places in history, ids and all.
+func exchange(h *brokertest.History, i, j int) {
+	k := h.Kept[sound]
+	k[i].ID, k[j].ID = k[j].ID, k[i].ID
+	k[i], k[j] = k[j], k[i]
+	h.Publications[i].ID, h.Publications[j].ID = h.Publications[j].ID, h.Publications[i].ID
+}
+
+// narrow lets a session have asked for a shorter past.
+func narrow(s *brokertest.Session, d time.Duration) {
+	s.Takes[0].Interval = d
+	for i := range s.Receipts {
+		if s.Receipts[i].Interval > 0 {
+			s.Receipts[i].Interval = d
+		}
+	}
+}
+
+// TestCheckAllows: what the promises do not exclude is no fault.
+func TestCheckAllows(t *testing.T) {
+	f := func(name string, change func(h *brokertest.History)) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			h := plant()
+			change(h)
+			r := brokertest.Check(h, strict)
+			require.True(t, r.Clean(), r.String())
+		})
+	}
+	f("unknown and stored", func(h *brokertest.History) {
+		h.Publications[9].Outcome, h.Publications[9].ID, h.Publications[9].Answered = brokertest.Unknown, store.Position{}, 0
+	})
+	f("unknown and not stored", func(h *brokertest.History) {
+		h.Publications = append(h.Publications, brokertest.Publication{Publisher: 0, K: 20, Channel: sound, Sent: apart})
+	})
+	f("refused and not stored", func(h *brokertest.History) {
+		h.Publications = append(h.Publications, brokertest.Publication{Publisher: 0, K: 20, Channel: sound, Sent: apart, Answered: 2 * apart, Outcome: brokertest.Refused})
+	})
+	f("cut short in the past", func(h *brokertest.History) {
+		s := h.Sessions[0]
+		s.Drained, s.Links[0].To, s.Receipts = false, 23*apart, s.Receipts[:10]
+	})
+	f("a subscription that was never answered", func(h *brokertest.History) {
+		s := h.Sessions[1]
+		s.Takes[0].Answered, s.Receipts = 0, nil
+	})
+}
+
+func BenchmarkCheck(b *testing.B) {
+	h := plant()
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := brokertest.Check(h, strict); !r.Clean() {
+			b.Fatal(r)
+		}
+	}
+}
