@@ -359,8 +359,10 @@ func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, 
 		buf.Grow(int(min(r.ContentLength, frameSlack)) + bytes.MinRead)
 	}
 	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	if cutting() {
-		_ = control.SetReadDeadline(time.Time{}) // a held poll waits longer
+	if cutting() && err == nil {
+		// A held poll waits longer. After an error it stays: net/http would wait for
+		// the rest of the body before it answers.
+		_ = control.SetReadDeadline(time.Time{})
 	}
 	var large *http.MaxBytesError
 	switch {
@@ -369,6 +371,7 @@ func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, 
 		return nil, http.StatusRequestEntityTooLarge
 	case err != nil:
 		v.stats.refuse(refuseMalformed)
+		w.Header().Set("Connection", "close")
 		return nil, http.StatusBadRequest
 	}
 	return buf.Bytes(), 0

@@ -85,6 +85,9 @@ func (s *Session) wanting(l link) bool {
 // blocks on the store and is called without locks. It reports whether l should
 // look at the queue again.
 func (s *Session) pull(ctx context.Context, l link) bool {
+	if ctx.Err() != nil {
+		return false
+	}
 	s.mu.Lock()
 	limit, room := s.out.room(&s.server.options.Limits)
 	if s.ended || s.link != l || s.replays.pulling || !room {

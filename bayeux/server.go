@@ -96,6 +96,11 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer v.guard("request", func() { panic(http.ErrAbortHandler) })
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
+	if r.ContentLength != 0 && !websocket.IsWebSocketUpgrade(r) {
+		// Of a refused request net/http reads the body before it answers, and would
+		// wait for it as long as the peer likes. readBody gives a longer time.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyRead))
+	}
 	path := r.URL.Path
 	if sc, is := v.script(path); is {
 		v.serveScript(w, r, sc)

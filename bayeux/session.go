@@ -445,7 +445,7 @@ func (s *Session) detach(l link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.out.sentBy == l {
-		s.out.putBack()
+		s.server.stats.resent.Add(int64(s.out.putBack()))
 	}
 	if s.held != nil && s.held.link == l {
 		s.held = nil

@@ -30,6 +30,7 @@ type socket struct {
 	mu       sync.Mutex
 	room     *sync.Cond // signalled when the reader may go on
 	writing  bool       // the writer runs
+	gathers  bool       // the reader is about to add to what the writer takes
 	ended    bool
 	replies  [][]byte
 	connects [][]byte // they go last
@@ -261,7 +262,7 @@ func (c *socket) enqueue(change func()) {
 
 // start runs the writer unless it runs. The caller holds mu.
 func (c *socket) start() {
-	if c.writing || c.ended {
+	if c.writing || c.ended || c.gathers {
 		return
 	}
 	c.writing = true
@@ -323,11 +324,24 @@ func (c *socket) connect(s *Session, m *Message) {
 	if v.draining.Load() {
 		a.hold, advice = 0, v.again("retry")
 	}
+	// What waited for the session and the answer to the connect go in one frame.
+	c.gather(true)
+	defer c.gather(false)
 	switch now, ok := s.attach(a); {
 	case !ok:
 		v.unknown(c, m)
 	case now:
 		c.release(s, m, advice)
+	}
+}
+
+// gather keeps the writer from starting for a moment.
+func (c *socket) gather(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gathers = on
+	if len(c.ready)+len(c.replies)+len(c.connects) > 0 {
+		c.start()
 	}
 }
 

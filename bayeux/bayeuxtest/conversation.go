@@ -61,6 +61,8 @@ func New(t testing.TB, h http.Handler) *Conversation {
 		}
 		_ = server.Close()
 		<-served
+		// net/http lets go of a refused request's connection only half a second later.
+		time.Sleep(time.Second)
 	})
 	return c
 }
