@@ -23,8 +23,9 @@ type exchange interface {
 	refuseConnect(encoded []byte)
 	// connect binds the session of a connect that was admitted.
 	connect(s *Session, m *Message)
-	// disconnected: the session has said goodbye here.
-	disconnected(s *Session)
+	// leaving: a session says goodbye. What that leads to goes back together, when
+	// the result is called; gone: it has ended.
+	leaving() func(gone bool)
 }
 
 // dispatch carries out one message; its answer goes to x, now or later. peer is
@@ -290,13 +291,16 @@ func (v *Server) disconnect(x exchange, s *Session, m *Message) {
 		v.refuse(x, m, errMissing("clientId"), refuseMessage)
 		return
 	}
+	gone := false
+	together := x.leaving()
+	defer func() { together(gone) }()
 	if s == nil || !s.end(ReasonDisconnect, v.never()) {
 		v.unknown(x, m)
 		return
 	}
 	s.settle()
 	x.reply(reply{m: m, clientID: s.id}.encode())
-	x.disconnected(s)
+	gone = true
 }
 
 // publish hands a message to the application, in order, and lets the reply

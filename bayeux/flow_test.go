@@ -68,13 +68,11 @@ func TestTwoSessionsOnOneSocket(t *testing.T) {
 			a< {"channel":"/y","data":2}
 			# the first one's goodbye leaves the socket to the other
 			a> {"channel":"/meta/disconnect","clientId":"${a}","id":"3"}
-			a< {"id":"3","successful":true}
-			a< {"id":"1","successful":true,"advice":{"reconnect":"none"}}
+			a< [{"id":"3","successful":true},{"id":"1","successful":true,"advice":{"reconnect":"none"}}]
 			deliver /y 3
 			a< {"channel":"/y","data":3}
 			a> {"channel":"/meta/disconnect","clientId":"${b}","id":"4"}
-			a< {"id":"4","successful":true}
-			a< {"id":"2","advice":{"reconnect":"none"}}
+			a< [{"id":"4","successful":true},{"id":"2","advice":{"reconnect":"none"}}]
 			a< closed 1000
 		`)
 	})

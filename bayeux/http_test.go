@@ -233,7 +233,7 @@ func TestTransportsThatAreNotOffered(t *testing.T) {
 			open a
 			a> {"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["websocket"]}
 			a< {"error":"301:websocket:Connection types not supported","supportedConnectionTypes":["long-polling"]}
-			`+hello("a")+`
+			` + hello("a") + `
 			a> {"channel":"/meta/connect","clientId":"${a}","connectionType":"websocket"}
 			a< {"error":"301:websocket:Connection types not supported"}
 			open e eventsource ${a}

@@ -85,7 +85,7 @@ func (x *request) refuseConnect(encoded []byte) {
 	x.connects = append(x.connects, encoded)
 }
 
-func (x *request) disconnected(*Session) {}
+func (x *request) leaving() func(bool) { return func(bool) {} }
 
 func (x *request) connect(s *Session, m *Message) {
 	a := arrival{m: m, peer: x.peer, transport: x.peer.Transport, alone: x.alone}

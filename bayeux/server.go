@@ -71,7 +71,7 @@ func NewServer(h Handler, o Options) *Server {
 		v.origins[origin] = true
 	}
 	v.upgrader = websocket.Upgrader{
-		ReadBufferSize:  1 << 10, // held by each socket as long as it lives
+		ReadBufferSize:  512, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,
 		WriteBufferPool: &sync.Pool{},
 		CheckOrigin:     func(r *http.Request) bool { return v.originAllowed(r) },
@@ -157,11 +157,18 @@ func (v *Server) guard(where string, then func()) {
 	if p == nil {
 		return
 	}
-	if p != http.ErrAbortHandler {
-		v.stats.panics.Add(1)
-		v.log.Error("bayeux: panic", zap.String("where", where), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-	}
+	v.panicked(where, p)
 	then()
+}
+
+// panicked counts and logs a panic that was recovered; net/http's own way to end a
+// request is none.
+func (v *Server) panicked(where string, p any) {
+	if p == http.ErrAbortHandler {
+		return
+	}
+	v.stats.panics.Add(1)
+	v.log.Error("bayeux: panic", zap.String("where", where), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 }
 
 // enter counts a goroutine in, unless the server has stopped.

@@ -150,7 +150,14 @@ func TestFramesAreBounded(t *testing.T) {
 			w.Begin(`a> [{"channel":"/meta/subscribe","clientId":"${id}","subscription":"/x"},{"channel":"/meta/connect","clientId":"${id}","connectionType":"websocket"}]`)
 			w.Take("a")
 		}
+		w.server.mu.Lock()
+		var c *socket
+		for c = range w.server.sockets {
+		}
+		w.server.mu.Unlock()
+		c.gather(true) // all eight are ready when the writer begins
 		w.app.deliver("/x", `"`+strings.Repeat("x", 50<<10)+`"`)
+		c.gather(false)
 		for range 4 {
 			w.Begin(`a< [{"channel":"/x"},{"channel":"/x"}]`)
 		}
