@@ -292,7 +292,9 @@ func (r *run) sum(before usage) {
 	p.Seconds = (w.ended - w.began).Seconds()
 	p.Count, p.Published = w.count1-w.count0, r.sent.Load()
 	if p.Seconds > 0 {
-		p.PerSecond = float64(p.Count) / p.Seconds
+		if p.Scenario != Idle {
+			p.PerSecond = float64(p.Count) / p.Seconds
+		}
 		p.Generator.Cores = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 		p.Generator.CPUSeconds = (w.own1 - w.own0).Seconds()
 		p.Generator.Share = p.Generator.CPUSeconds / p.Seconds / float64(p.Generator.Cores)
@@ -304,7 +306,7 @@ func (r *run) sum(before usage) {
 		r.note("the first refusal or break says: %q", r.why)
 	}
 	r.mu.Unlock()
-	if p.Generator.Share > limitShare {
+	if p.Generator.Share > limitShare && p.Generator.CPUSeconds > limitSeconds {
 		r.note("the generator used %.0f %% of its cores: it is the limit, not the server; rates and latencies are the generator's", 100*p.Generator.Share)
 	}
 	if r.process == nil {
@@ -314,7 +316,7 @@ func (r *run) sum(before usage) {
 		CPUSeconds: (w.server1.cpu - w.server0.cpu).Seconds(),
 		RSSBefore:  before.rss, RSSAfter: w.server1.rss, RSSPeak: r.process.peak.Load(),
 	}
-	if p.Count > 0 {
+	if p.Count > 0 && p.Scenario != Idle {
 		s.PerMillion = s.CPUSeconds / float64(p.Count) * 1e6
 	}
 	switch n := r.joined.Load(); {
@@ -326,5 +328,9 @@ func (r *run) sum(before usage) {
 	p.Server = s
 }
 
-// limitShare is the share of its cores above which the generator limits.
-const limitShare = 0.9
+// The generator limits when it used limitShare of its cores for longer than
+// limitSeconds.
+const (
+	limitShare   = 0.9
+	limitSeconds = 0.1
+)
