@@ -18,19 +18,22 @@
 //
 // What was handed to a connection is kept until it is known to have arrived: over
 // long-polling the next connect tells, over WebSocket the pong to a ping that went
-// with the deliveries (decided.md 4).
+// after the deliveries (decided.md 4). A ping asks only for what was written whole
+// before it. An EventSource has no way to tell: what was written counts as arrived.
 //
 // # Goroutines
 //
 // A WebSocket has one that reads, and one that writes only while there is something
 // to write. A poll and a stream use their request's own. A session has none, and one
-// timer. Shutdown waits for all of them.
+// timer, as has a WebSocket. Shutdown waits for all of them; when its time is up it
+// cuts whatever reads or writes.
 //
 // # Locks, in the order in which they are taken
 //
 //	Session.turn → (the application's) → Session.mu → socket.mu → Server.mu
 //
-// Session.mu and socket.mu are held for moments, without callbacks or I/O inside;
+// Session.mu and socket.mu are held for moments, without callbacks or I/O inside
+// (join and leave of a link, which take socket.mu, are called with Session.mu held);
 // Session.turn serialises the calls on one SessionHandler. Deliver and Replay take
 // Session.mu only and may be called with the application's locks held.
 package bayeux

@@ -3,12 +3,14 @@ package bayeux
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 )
 
@@ -96,6 +98,53 @@ func TestAReaderThatWaitsIsNotDead(t *testing.T) {
 		require.Len(t, w.app.late, 1)
 		w.Begin("late all")
 		require.Len(t, w.Take("a"), 1)
+	})
+}
+
+// dial opens a bare WebSocket, for what a well-behaved client does not do.
+func (w *world) dial(t *testing.T) *websocket.Conn {
+	d := websocket.Dialer{NetDialContext: func(context.Context, string, string) (net.Conn, error) { return w.Dial(), nil }}
+	conn, answer, err := d.Dial("ws://server/faye", nil)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// A frame in pieces, with pongs between them, holds its buffer for a bounded time.
+func TestAFrameThatDoesNotEnd(t *testing.T) {
+	in(t, Options{}, func(t *testing.T, w *world) {
+		conn := w.dial(t)
+		start := time.Now()
+		piece, err := conn.NextWriter(websocket.TextMessage)
+		require.NoError(t, err)
+		_, err = piece.Write(make([]byte, 8<<10))
+		require.NoError(t, err)
+		_, _, err = conn.ReadMessage() // and answers pings
+		require.Error(t, err)
+		require.Equal(t, bodyRead+34*time.Second, time.Since(start))
+	})
+}
+
+// A pong acknowledges what a ping asked for and nothing else.
+func TestForgedPongs(t *testing.T) {
+	in(t, Options{}, func(t *testing.T, w *world) {
+		w.Run("open a long-polling\n" + hello("a") + listen("a", "/x"))
+		conn := w.dial(t)
+		conn.SetPingHandler(func(string) error { return nil })
+		require.NoError(t, conn.WriteMessage(websocket.TextMessage, []byte(`{"channel":"/meta/connect","clientId":"`+w.Value("a")+`","connectionType":"websocket"}`)))
+		synctest.Wait()
+		w.app.deliver("/x", "1")
+		_, frame, err := conn.ReadMessage()
+		require.NoError(t, err)
+		require.Contains(t, string(frame), `"data":1`)
+		for _, payload := range []string{"", "x", "0", "-1", "1000000", "4294967295", "99999999999"} {
+			require.NoError(t, conn.WriteControl(websocket.PongMessage, []byte(payload), time.Time{}))
+		}
+		synctest.Wait()
+		require.NoError(t, conn.Close())
+		w.Run(connects("a", "2") + `a< [{"data":1},{"id":"2"}]`)
+		require.Equal(t, int64(1), w.server.Stats().Resent)
 	})
 }
 

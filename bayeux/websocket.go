@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -47,19 +46,6 @@ type socket struct {
 	sending  time.Time // since when the writer is in a write; zero: it is not
 	timer    *time.Timer
 	writers  sync.WaitGroup
-}
-
-// pings are the batches of decided.md 4. What the writer takes at once is a batch;
-// a ping carries the number of the last one that was written whole, so that its
-// pong says of all up to it, and of nothing more, that they have arrived.
-type pings struct {
-	batch   uint32    // in the writer's hand, or the last that was
-	written uint32    // the last that was written
-	pinged  uint32    // the last that a ping asked for
-	ponged  uint32    // the last that a pong has answered
-	last    time.Time // of the last ping that asked for a batch
-	heard   time.Time // when anything came from the peer
-	probe   time.Time // when a silent peer was pinged; zero: it was not
 }
 
 func (v *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
@@ -575,121 +561,4 @@ func (c *socket) inWrite(since time.Time) {
 // say sends a close frame.
 func (c *socket) say(code int, text string) {
 	_ = c.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, text), time.Now().Add(time.Second))
-}
-
-// ping follows deliveries with a ping that asks for their batch, at most one in
-// AckPing, or at once when half of what may be under way is (decided.md 4).
-func (c *socket) ping(written uint32, half bool) error {
-	o := &c.server.options
-	now := time.Now()
-	c.mu.Lock()
-	p := &c.pings
-	p.written = written
-	if wait := o.AckPing - now.Sub(p.last); wait > 0 && !(half && p.ponged == p.pinged) {
-		c.timer.Reset(wait)
-		c.mu.Unlock()
-		return nil
-	}
-	payload := p.ask(now)
-	c.mu.Unlock()
-	return c.conn.WriteControl(websocket.PingMessage, payload, now.Add(o.Limits.Stall))
-}
-
-// ask returns the payload of a ping for all that was written. The caller holds the
-// socket's mu.
-func (p *pings) ask(now time.Time) []byte {
-	p.pinged, p.last = p.written, now
-	return strconv.AppendUint(nil, uint64(p.pinged), 10)
-}
-
-// pong: the peer has all up to the ping it answers.
-func (c *socket) pong(payload string) {
-	n, err := strconv.ParseUint(payload, 10, 32)
-	c.mu.Lock()
-	p := &c.pings
-	p.heard, p.probe = time.Now(), time.Time{}
-	// One that was not asked for, or is told again, tells nothing.
-	if err != nil || int32(p.pinged-uint32(n)) < 0 || int32(uint32(n)-p.ponged) <= 0 {
-		c.mu.Unlock()
-		return
-	}
-	p.ponged = uint32(n)
-	bound := make([]*Session, 0, len(c.bound))
-	for s := range c.bound {
-		bound = append(bound, s)
-	}
-	c.mu.Unlock()
-	for _, s := range bound {
-		s.arrived(c, uint32(n))
-	}
-}
-
-// heard gives a peer that spoke its time anew; busy: the reader turns away.
-func (c *socket) heard(busy bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.busy = busy
-	c.pings.heard, c.pings.probe = time.Now(), time.Time{}
-}
-
-// tick is the socket's timer: it pings what was delivered and not yet asked for, and
-// a peer that has been silent, and cuts one that stays silent. Who is being read
-// from or written to is not judged: that has its own deadlines.
-func (c *socket) tick() {
-	o := &c.server.options
-	now := time.Now()
-	c.mu.Lock()
-	p := &c.pings
-	silent := now.Sub(p.heard) >= o.Ping && !c.busy
-	asks := p.pinged != p.written && now.Sub(p.last) >= o.AckPing
-	dead := silent && !p.probe.IsZero() && now.Sub(p.probe) >= o.PongWait
-	switch {
-	case c.ended:
-		c.mu.Unlock()
-		return
-	case !c.sending.IsZero():
-		// A ping would wait for the write.
-		if !p.probe.IsZero() {
-			p.probe = now
-		}
-		c.timer.Reset(time.Second)
-		c.mu.Unlock()
-		return
-	case dead:
-		c.mu.Unlock()
-		c.server.log.Debug("bayeux: connection is silent")
-		c.abort()
-		return
-	case !asks && (!silent || !p.probe.IsZero()):
-		c.timer.Reset(c.nextTick(now))
-		c.mu.Unlock()
-		return
-	}
-	payload := p.ask(now)
-	if silent && p.probe.IsZero() {
-		p.probe = now
-	}
-	c.timer.Reset(c.nextTick(now))
-	c.mu.Unlock()
-	// A write that came first has its own deadline; the next tick asks again.
-	_ = c.conn.WriteControl(websocket.PingMessage, payload, now.Add(time.Second))
-}
-
-// nextTick is when there is something to ping or to judge. The caller holds mu.
-func (c *socket) nextTick(now time.Time) time.Duration {
-	o := &c.server.options
-	p := &c.pings
-	next := p.heard.Add(o.Ping)
-	if !p.probe.IsZero() {
-		next = p.probe.Add(o.PongWait)
-	}
-	if c.busy {
-		next = now.Add(o.Ping)
-	}
-	if p.pinged != p.written {
-		if due := p.last.Add(o.AckPing); due.Before(next) {
-			next = due
-		}
-	}
-	return max(time.Millisecond, next.Sub(now))
 }
