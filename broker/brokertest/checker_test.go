@@ -141,6 +141,11 @@ func TestCheckFinds(t *testing.T) {
 	})
 	f("twice after a link that did not break", 4, func(h *brokertest.History) { h.Sessions[first].Links[0].Broken = false })
 	f("twice long after", 4, func(h *brokertest.History) { h.Sessions[first].Links[0].To += 10 * time.Second })
+	f("three times, as the broker died once", 4, func(h *brokertest.History) {
+		h.Losses = []time.Duration{39 * apart}
+		s := h.Sessions[live]
+		s.Receipts = append(s.Receipts, s.Receipts[19], s.Receipts[19])
+	})
 	f("live and by catch-up", 4, func(h *brokertest.History) {
 		s := h.Sessions[both]
 		again := s.Receipts[19]
@@ -222,6 +227,16 @@ func TestCheckAllows(t *testing.T) {
 	})
 	f("refused and not stored", func(h *brokertest.History) {
 		h.Publications = append(h.Publications, brokertest.Publication{Publisher: 0, K: 20, Channel: sound, Sent: apart, Answered: 2 * apart, Outcome: brokertest.Refused})
+	})
+	f("replayed again, as it was asked for again", func(h *brokertest.History) {
+		s := h.Sessions[0]
+		s.Takes[0].Tries = 2
+		s.Receipts = slices.Insert(s.Receipts, 20, s.Receipts[:20]...)
+	})
+	f("twice, as the broker died", func(h *brokertest.History) {
+		h.Losses = []time.Duration{39 * apart}
+		s := h.Sessions[1]
+		s.Receipts = append(s.Receipts, s.Receipts[15:]...)
 	})
 	f("cut short in the past", func(h *brokertest.History) {
 		s := h.Sessions[0]

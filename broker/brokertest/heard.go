@@ -52,15 +52,16 @@ func (c *checker) session(s *Session) {
 // whether it may come again (4).
 func (c *checker) receipts(s *Session, all map[string]*heard) {
 	type arrival struct {
-		link int
-		at   time.Duration
+		link  int
+		at    time.Duration
+		extra int // repeats without a broken link of their own
 	}
 	type key struct {
 		channel  string
 		interval time.Duration
 		index    int
 	}
-	first := map[key]arrival{}
+	last := map[key]arrival{}
 	for _, r := range s.Receipts {
 		c.report.Receipts++
 		h := all[r.Channel]
@@ -80,17 +81,21 @@ func (c *checker) receipts(s *Session, all map[string]*heard) {
 			c.report.fault(6, "%s: %s: %v came over the wrong name", s.Name, r.Channel, r.ID)
 		}
 		k := key{r.Channel, r.Interval, i}
-		if before, again := first[k]; again {
-			if c.mayRepeat(s, before.link, r.Link, before.at) {
+		if before, again := last[k]; again {
+			broken := c.mayRepeat(s, before.link, r.Link, before.at)
+			if !broken {
+				before.extra++
+			}
+			if broken || before.extra <= s.retried(r.Channel, r.Interval)+c.losses(before.at, r.At) {
 				c.report.Repeats++
 			} else {
-				c.report.fault(4, "%s: %s: %v came twice, %v after the first time, without a broken link between (links %d and %d)",
+				c.report.fault(4, "%s: %s: %v came twice, %v after the last time, without a broken link between (links %d and %d)",
 					s.Name, r.Channel, r.ID, r.At-before.at, before.link, r.Link)
 			}
-			first[k] = arrival{r.Link, r.At}
+			last[k] = arrival{r.Link, r.At, before.extra}
 			continue
 		}
-		first[k] = arrival{r.Link, r.At}
+		last[k] = arrival{r.Link, r.At, 0}
 		h.add(i, r.Interval)
 	}
 }
@@ -104,6 +109,33 @@ func (c *checker) mayRepeat(s *Session, first, again int, at time.Duration) bool
 		}
 	}
 	return false
+}
+
+// losses is how often the broker died while a message that came at first could be
+// under way, or after that, until it came again.
+func (c *checker) losses(first, again time.Duration) int {
+	n := 0
+	for _, at := range c.h.Losses {
+		if at >= first-c.rules.Settle && at <= again {
+			n++
+		}
+	}
+	return n
+}
+
+// retried is how often a catch-up was asked for again, since its answer was lost:
+// each time it may be replayed again (decided.md 6).
+func (s *Session) retried(channel string, interval time.Duration) int {
+	if interval == 0 {
+		return 0
+	}
+	n := 0
+	for i := range s.Takes {
+		if t := &s.Takes[i]; t.Channel == channel && t.Interval == interval {
+			n += max(0, t.Tries-1)
+		}
+	}
+	return n
 }
 
 func (h *heard) add(i int, interval time.Duration) {

@@ -90,4 +90,7 @@ type History struct {
 	Publications []Publication
 	Kept         map[string][]Kept // by channel, in order
 	Sessions     []*Session
+	// Losses are when the broker died: what it had sent may still have been under
+	// way, on links that never broke, and come again from the next one.
+	Losses []time.Duration
 }

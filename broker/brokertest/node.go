@@ -140,7 +140,7 @@ func (n *Node) Troubles() ([]string, error) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		text := lines.Text()
-		for _, sign := range []string{"panic", "DATA RACE", "fatal error", `"error"`, "ERROR", "\tERROR\t", `"level":"error"`} {
+		for _, sign := range [...]string{"panic", "DATA RACE", "fatal error", `"level":"error"`} {
 			if strings.Contains(text, sign) {
 				all = append(all, text)
 				break

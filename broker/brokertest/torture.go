@@ -62,6 +62,7 @@ type run struct {
 	hold     time.Duration
 	tasks    sync.WaitGroup
 	end      atomic.Pointer[ending] // once nothing more is published
+	losses   []time.Duration        // owned by nemesis
 
 	mu       sync.Mutex
 	troubles []string
@@ -158,7 +159,7 @@ func (r *run) torture(ctx context.Context) (*Result, error) {
 	r.proxy.Heal()
 	senders.Wait()
 	r.Log("publishers done after %v", r.now().Round(time.Millisecond))
-	h := &History{Start: r.start}
+	h := &History{Start: r.start, Losses: r.losses}
 	if err == nil {
 		h.Kept, err = r.readAll(everything)
 	}
@@ -248,6 +249,7 @@ func (r *run) nemesis(ctx, all context.Context) error {
 func (r *run) kill(ctx context.Context, rng *rand.Rand) error {
 	at := time.Now()
 	r.node.Kill()
+	r.losses = append(r.losses, r.now())
 	r.proxy.Aim("")
 	rest(ctx, time.Duration(rng.Int64N(int64(300*time.Millisecond))))
 	if err := r.startNode(ctx); err != nil {
