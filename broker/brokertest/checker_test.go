@@ -234,7 +234,7 @@ func TestCheckAllows(t *testing.T) {
 		s.Receipts = slices.Insert(s.Receipts, 20, s.Receipts[:20]...)
 	})
 	f("twice, as the broker died", func(h *brokertest.History) {
-		h.Losses = []time.Duration{39 * apart}
+		h.Losses = []time.Duration{35 * apart}
 		s := h.Sessions[1]
 		s.Receipts = append(s.Receipts, s.Receipts[15:]...)
 	})
