@@ -84,10 +84,19 @@ func (r *run) ask(s *session, past string, to *receiver) {
 	}
 }
 
+// silence is how long nothing may come before it is told: it is no matter of speed.
+const silence = time.Second
+
 // await waits until all have all, while something comes.
 func (r *run) await(ctx context.Context, all <-chan struct{}) {
 	beat := time.NewTicker(100 * time.Millisecond)
 	defer beat.Stop()
+	var most time.Duration
+	defer func() {
+		if most >= silence {
+			r.note("for %v nothing came, to anybody", most.Round(100*time.Millisecond))
+		}
+	}()
 	for {
 		select {
 		case <-all:
@@ -96,6 +105,7 @@ func (r *run) await(ctx context.Context, all <-chan struct{}) {
 			return
 		case <-beat.C:
 			quiet := r.clock.now() - max(time.Duration(r.clock.last.Load()), r.window.began)
+			most = max(most, quiet)
 			if quiet > stalled || !r.healthy() {
 				return
 			}
