@@ -71,7 +71,7 @@ func NewServer(h Handler, o Options) *Server {
 		v.origins[origin] = true
 	}
 	v.upgrader = websocket.Upgrader{
-		ReadBufferSize:  512, // held by each socket as long as it lives
+		ReadBufferSize:  256, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,
 		WriteBufferPool: &sync.Pool{},
 		CheckOrigin:     func(r *http.Request) bool { return v.originAllowed(r) },

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
-	"github.com/gobelin-broker/gobelin/channels"
 	"go.uber.org/zap"
 )
 
@@ -27,7 +26,7 @@ func (b *Broker) Handshake(ctx context.Context, s *bayeux.Session, m *bayeux.Mes
 }
 
 func (b *Broker) newSubscriber(s *bayeux.Session, identity *Identity) *subscriber {
-	sub := &subscriber{b: b, session: s, identity: identity, listeners: map[listenerKey]*listener{}, oids: map[channels.OID]int{}}
+	sub := &subscriber{b: b, session: s, identity: identity}
 	sub.memory.record.Identity = recordOf(identity)
 	sub.memory.safe = b.opt.Store.Now().UnixMilli()
 	return sub

@@ -72,6 +72,9 @@ func (l *listener) offer(t *topic, d *bayeux.Delivery) {
 func (l *listener) addFlow(f *flow) {
 	l.sub.mu.Lock()
 	defer l.sub.mu.Unlock()
+	if l.flows == nil {
+		l.flows = make(map[*topic]*flow)
+	}
 	l.flows[f.topic] = f
 	l.flowing.Store(int32(len(l.flows)))
 	l.sub.flows++
@@ -142,7 +145,10 @@ func (l *listener) seamOf(t *topic) (s *seam, taken bool) {
 	s = l.seams[t]
 	if s == nil {
 		taken = true
-		s = &seam{channels: map[string]int{}}
+		s = &seam{}
+		if l.seams == nil {
+			l.seams = make(map[*topic]*seam)
+		}
 		l.seams[t] = s
 		if start, wild := l.heardFrom(t); wild {
 			s.Begin(start)

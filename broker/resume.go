@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -174,8 +175,8 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, since time
 		s.b.hub.shardOf(tp.log).release(tp)
 	}
 	sm.Restore(r.Seam, time.Now())
-	for name, n := range r.Catchups {
-		sm.channels[name] = n
+	if len(r.Catchups) > 0 {
+		sm.channels = maps.Clone(r.Catchups)
 	}
 	if !r.Exact {
 		return nil
@@ -215,12 +216,12 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord) error {
 	if err != nil || !is {
 		return errNotAsBefore
 	}
-	key, sub := listenerKey{feed: openFeed}, base
+	prefix, sub := "", base
 	if channels.IsRoot(base.First()) {
-		key.prefix, sub = "/"+base.First(), base.Tail()
+		prefix, sub = "/"+base.First(), base.Tail()
 	}
-	for k, l := range s.listeners {
-		if k.prefix != key.prefix {
+	for _, l := range s.listeners {
+		if l.prefix != prefix {
 			continue
 		}
 		for tp, sm := range l.seams {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -20,21 +21,19 @@ type subscriber struct {
 	identity *Identity // from the handshake; nil without a token
 
 	// owned by the handler calls
-	listeners map[listenerKey]*listener
+	listeners []*listener // one for each space and root
 	// patternSince is when each wildcard was taken, by the store's clock, in ms.
 	patternSince map[string]int64
 
 	// mu guards oids, and the flows of all its listeners.
 	mu        sync.Mutex
-	oids      map[channels.OID]int // roots in use, for withdrawals
-	flows     int                  // how many there are, over all listeners
+	oids      []channels.OID // roots in use, one for each listener that has one
+	flows     int            // how many there are, over all listeners
 	closed    bool
 	memory    remembered
 	repeats   repeats
 	resumedAt time.Time // immutable; zero for a session that was handshaken here
 }
-
-type listenerKey struct{ feed, prefix string }
 
 var _ bayeux.SessionHandler = (*subscriber)(nil)
 
@@ -178,6 +177,9 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	tp.mu.Lock()
 	upTo := sm.Catchup(tp.last)
 	tp.mu.Unlock()
+	if sm.channels == nil {
+		sm.channels = make(map[string]int)
+	}
 	sm.channels[channel]++
 	t.fresh = true
 
@@ -221,14 +223,12 @@ func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, pattern
 // quit ends a subscription by the name it was made under, whether or not the root
 // is still good.
 func (s *subscriber) quit(p channels.Pattern) {
-	key, sub := listenerKey{feed: openFeed}, p
-	rooted := channels.IsRoot(p.First())
-	if rooted {
-		key.prefix = "/" + p.First()
-		sub = p.Tail()
+	prefix, sub := "", p
+	if channels.IsRoot(p.First()) {
+		prefix, sub = "/"+p.First(), p.Tail()
 	}
-	for k, l := range s.listeners {
-		if k.prefix != key.prefix || !rooted && k.feed != openFeed {
+	for _, l := range s.listeners {
+		if l.prefix != prefix {
 			continue
 		}
 		if sub.Wild() {
@@ -283,15 +283,17 @@ func (s *subscriber) stopLive(l *listener, t *topic, sm *seam, remove func()) {
 
 // listener returns the session's listener for a target, made if there is none.
 func (s *subscriber) listener(t *target) *listener {
-	key := listenerKey{feed: t.feed, prefix: t.prefix}
-	l := s.listeners[key]
-	if l == nil {
-		l = &listener{
-			sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid,
-			flows: map[*topic]*flow{}, seams: map[*topic]*seam{}, patterns: map[channels.Pattern]uint64{},
+	var l *listener
+	for _, old := range s.listeners {
+		if old.prefix == t.prefix && old.space.feed == t.feed {
+			l = old
+			break
 		}
-		s.listeners[key] = l
-		s.note(l.oid, 1)
+	}
+	if l == nil {
+		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid}
+		s.listeners = append(s.listeners, l)
+		s.noteRoots()
 	}
 	l.raise(t.hears())
 	return l
@@ -323,23 +325,27 @@ func (s *subscriber) count() int {
 // tidy drops what nothing depends on.
 func (s *subscriber) tidy() {
 	now := time.Now()
-	for key, l := range s.listeners {
+	s.listeners = slices.DeleteFunc(s.listeners, func(l *listener) bool {
 		l.tidy(now, false)
-		if len(l.seams) == 0 && len(l.patterns) == 0 {
-			delete(s.listeners, key)
+		idle := len(l.seams) == 0 && len(l.patterns) == 0
+		if idle {
 			l.dropNumbers()
-			s.note(l.oid, -1)
 			s.b.hub.releaseSpace(l.space)
 		}
-	}
+		return idle
+	})
+	s.noteRoots()
 }
 
-// note counts the listeners of a root.
-func (s *subscriber) note(oid channels.OID, n int) {
+// noteRoots writes down the roots in use.
+func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.oids[oid] += n; s.oids[oid] <= 0 {
-		delete(s.oids, oid)
+	s.oids = s.oids[:0]
+	for _, l := range s.listeners {
+		if l.oid != (channels.OID{}) {
+			s.oids = append(s.oids, l.oid)
+		}
 	}
 }
 
@@ -348,7 +354,7 @@ func (s *subscriber) note(oid channels.OID, n int) {
 func (s *subscriber) uses(oid channels.OID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.oids[oid] > 0
+	return slices.Contains(s.oids, oid)
 }
 
 // Publish is part of bayeux.SessionHandler.

@@ -86,7 +86,7 @@ func (l *listener) join(p channels.Pattern, now time.Time) {
 		flows = append(flows, l.begin(t, s, now))
 		named = append(named, t)
 	}
-	l.patterns[p] = l.space.join(p, l)
+	l.number(p)
 	for _, t := range named {
 		l.space.tree.Remove(t.name.Pattern(), l)
 	}
@@ -99,11 +99,19 @@ func (l *listener) join(p channels.Pattern, now time.Time) {
 	}
 }
 
+// number adds a wildcard under its number.
+func (l *listener) number(p channels.Pattern) {
+	if l.patterns == nil {
+		l.patterns = make(map[channels.Pattern]uint64)
+	}
+	l.patterns[p] = l.space.join(p, l)
+}
+
 // rejoin subscribes a listener of a session that was resumed by a wildcard that it
 // has had since a time of the store's clock, in ms. From the next ms on everything
 // has been heard by it, or comes again now.
 func (l *listener) rejoin(p channels.Pattern, since int64) {
-	l.patterns[p] = l.space.join(p, l)
+	l.number(p)
 	if l.resumed == nil {
 		l.resumed = make(map[channels.Pattern]store.Position)
 	}

@@ -48,6 +48,7 @@ type joiner struct {
 	newest   map[string]store.Position
 	heardAt  time.Time
 	alive    time.Time // when the last connect that was answered was sent
+	wild     bool      // by a pattern: it need not outlive the broker (what it missed may not be known)
 	pauseTo  time.Time
 	stepAt   time.Time
 	changeAt time.Time
@@ -58,7 +59,11 @@ type joiner struct {
 type want struct {
 	channel  string
 	interval string // "": live
+	drop     bool   // unsubscribe
 }
+
+// everyChannel is the pattern of all channels of a run.
+const everyChannel = "/torture/*"
 
 func (w want) name() string {
 	if w.interval == "" {
@@ -73,8 +78,9 @@ type request struct {
 	body  []byte
 	sent  time.Time
 	until time.Time // when it counts as lost
-	takes []int     // indexes in s.Takes
-	ids   int       // how many answers are due
+	takes []int     // of a step: indexes in s.Takes
+	// due holds the messages of a step that are not answered, with their takes.
+	due map[string][]int
 }
 
 // polled is what became of an HTTP exchange.
@@ -99,8 +105,8 @@ func (j *joiner) plan() [][]want {
 	intervals := []string{"1h", "1h", "3s"}
 	for _, c := range j.rng.Perm(len(j.run.channels))[:1+j.rng.IntN(min(2, len(j.run.channels)))] {
 		live := want{channel: j.run.channels[c]}
-		past := want{live.channel, intervals[j.rng.IntN(len(intervals))]}
-		switch j.rng.IntN(7) {
+		past := want{channel: live.channel, interval: intervals[j.rng.IntN(len(intervals))]}
+		switch j.rng.IntN(9) {
 		case 0: // live first
 			steps = append(steps, []want{live}, []want{past})
 		case 1: // catch-up first
@@ -115,6 +121,13 @@ func (j *joiner) plan() [][]want {
 			steps = append(steps, pair)
 		case 5:
 			steps = append(steps, []want{live})
+		case 6: // dropped, and taken again: what was said meanwhile comes, too
+			drop := live
+			drop.drop = true
+			steps = append(steps, []want{live}, []want{past}, []want{drop}, []want{live})
+		case 7: // all of them, by one pattern
+			j.wild = true
+			return [][]want{{{channel: everyChannel}}}
 		default:
 			steps = append(steps, []want{past})
 		}
@@ -146,6 +159,7 @@ func (j *joiner) handshake(ctx context.Context) bool {
 	now := time.Now()
 	j.s = &Session{Name: fmt.Sprintf("joiner %d session %d", j.n, len(j.sessions)+1)}
 	j.sessions = append(j.sessions, j.s)
+	j.wild = false
 	j.link, j.next, j.step, j.steps = -1, 0, 0, j.plan()
 	j.pending, j.connect, j.fails, j.polling = nil, nil, false, false
 	// Room for what a session leaves behind when it ends.
@@ -286,35 +300,55 @@ func (j *joiner) subscribe() {
 	wants := j.steps[j.step]
 	list := len(wants) == 3 // the empty third marks one message for both
 	wants = wants[:min(2, len(wants))]
-	r := &request{id: fmt.Sprintf("s%d", j.step)}
-	var groups [][]want
-	if list {
-		groups = [][]want{wants}
-	} else {
-		for _, w := range wants {
-			groups = append(groups, []want{w})
-		}
+	r := &request{id: fmt.Sprintf("s%d", j.step), due: map[string][]int{}}
+	groups := [][]want{wants}
+	if !list {
+		groups = slices.Collect(slices.Chunk(wants, 1))
 	}
 	b := []byte{'['}
 	asked := j.run.now()
 	for g, group := range groups {
+		id, verb := fmt.Sprintf("%s.%d", r.id, g), "subscribe"
 		var names []string
+		var takes []int
 		for _, w := range group {
-			t := Take{Channel: w.channel, Announced: -1, Asked: asked + time.Duration(g)}
-			if w.interval != "" {
-				t.Interval, _ = time.ParseDuration(w.interval)
-			}
-			r.takes = append(r.takes, len(j.s.Takes))
-			j.s.Takes = append(j.s.Takes, t)
 			names = append(names, strconv.Quote(w.name()))
+			if w.drop {
+				verb = "unsubscribe"
+				continue
+			}
+			takes = append(takes, j.takesOf(w, asked+time.Duration(g))...)
 		}
+		r.due[id], r.takes = takes, append(r.takes, takes...)
 		if g > 0 {
 			b = append(b, ',')
 		}
-		b = fmt.Appendf(b, `{"channel":"/meta/subscribe","clientId":%q,"subscription":[%s],"id":"%s.%d"}`, j.clientID, strings.Join(names, ","), r.id, g)
+		b = fmt.Appendf(b, `{"channel":"/meta/%s","clientId":%q,"subscription":[%s],"id":%q}`, verb, j.clientID, strings.Join(names, ","), id)
 	}
-	r.body, r.ids = append(b, ']'), len(groups)
+	r.body = append(b, ']')
 	j.pending = r
+}
+
+// takesOf notes that something is asked for, and returns where: the same place if
+// it was asked for before.
+func (j *joiner) takesOf(w want, asked time.Duration) []int {
+	if w.channel == everyChannel {
+		var all []int
+		for _, name := range j.run.channels {
+			all = append(all, j.takesOf(want{channel: name}, asked)...)
+		}
+		return all
+	}
+	t := Take{Channel: w.channel, Announced: -1, Asked: asked}
+	if w.interval != "" {
+		t.Interval, _ = time.ParseDuration(w.interval) // of a plan
+	}
+	i := slices.IndexFunc(j.s.Takes, func(o Take) bool { return o.Channel == t.Channel && o.Interval == t.Interval })
+	if i < 0 {
+		i = len(j.s.Takes)
+		j.s.Takes = append(j.s.Takes, t)
+	}
+	return []int{i}
 }
 
 func (j *joiner) sendStep(ctx context.Context) {
@@ -440,7 +474,7 @@ func (j *joiner) take(ms []message) fate {
 		case m.Successful == nil:
 			j.receive(m, at)
 		case m.unknown():
-			if since := time.Since(j.alive); j.run.Durable && since < 2*j.run.hold {
+			if since := time.Since(j.alive); j.run.Durable && !j.wild && since < 2*j.run.hold {
 				j.run.trouble("%s: %s, %v after its last connect, at %v", j.s.Name, m.Error[:4], since, at)
 			}
 			return sessionLost
@@ -453,7 +487,7 @@ func (j *joiner) take(ms []message) fate {
 				}
 				j.connect, j.fails = nil, false
 			}
-		case m.Channel == "/meta/subscribe":
+		case m.Channel == "/meta/subscribe", m.Channel == "/meta/unsubscribe":
 			j.subscribed(m, at)
 		}
 	}
@@ -484,31 +518,32 @@ func (j *joiner) receive(m *message, at time.Duration) {
 // subscribed notes the answer to one message of the step.
 func (j *joiner) subscribed(m *message, at time.Duration) {
 	r := j.pending
-	id, part, _ := strings.Cut(m.ID, ".")
-	if r == nil || id != r.id {
+	if r == nil {
+		return
+	}
+	takes, due := r.due[m.ID]
+	if !due {
 		return
 	}
 	if m.failed() {
 		if !strings.HasPrefix(m.Error, "50") {
-			j.run.trouble("%s: subscribe: %s", j.s.Name, m.Error)
+			j.run.trouble("%s: %s: %s", j.s.Name, m.Channel, m.Error)
 		}
 		r.until = time.Time{}
 		j.pauseTo = time.Now().Add(retryPause)
 		return
 	}
-	takes := r.takes
-	if r.ids == 2 {
-		g, _ := strconv.Atoi(part)
-		takes = takes[g : g+1]
-	}
+	delete(r.due, m.ID)
 	for _, i := range takes {
 		t := &j.s.Takes[i]
-		t.Answered = at
+		if t.Answered == 0 {
+			t.Answered = at
+		}
 		if t.Interval > 0 && m.Ext.Catchup != nil {
 			t.Announced = m.Ext.Catchup.Messages
 		}
 	}
-	if !slices.ContainsFunc(r.takes, func(i int) bool { return j.s.Takes[i].Answered == 0 }) {
+	if len(r.due) == 0 {
 		j.pending = nil
 		j.step++
 		j.stepAt = time.Now().Add(time.Duration(j.rng.Int64N(int64(500 * time.Millisecond))))

@@ -28,7 +28,7 @@ func number(t *testing.T, name string, otherwise int) int {
 
 // TestTorture runs the real broker under publishers, joiners, a broken network and
 // kill -9, and checks the history. TORTURE_SECONDS, TORTURE_SEED, TORTURE_KILLS,
-// TORTURE_JOINERS and TORTURE_RATE make the long form.
+// TORTURE_JOINERS and TORTURE_RATE make the long form, TORTURE_RACE=1 has the broker's races found.
 func TestTorture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
@@ -85,7 +85,11 @@ func build(t *testing.T) string {
 		return ready
 	}
 	binary := filepath.Join(t.TempDir(), "gobelin")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, "../../cmd/gobelin").CombinedOutput()
+	args := []string{"build", "-buildvcs=false", "-o", binary}
+	if number(t, "TORTURE_RACE", 0) == 1 {
+		args = append(args, "-race")
+	}
+	out, err := exec.CommandContext(t.Context(), "go", append(args, "../../cmd/gobelin")...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	return binary
 }
