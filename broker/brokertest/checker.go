@@ -20,6 +20,9 @@ type Rules struct {
 	// Window bounds how long before a break a message may have come that comes
 	// again after it; 0: no bound.
 	Window time.Duration
+	// Lag is how long after its acknowledgement a message may still count as live
+	// for a subscription that was asked for meanwhile.
+	Lag time.Duration
 	// Clock is how far the store's clock and ours may lie apart.
 	Clock time.Duration
 }

@@ -283,7 +283,7 @@ func (c *checker) live(h *heard, t *Take, earliest time.Duration) {
 		}
 	}
 	for _, i := range h.live {
-		if p := h.channel.pubs[i]; p != nil && p.Outcome == OK && p.Answered < earliest {
+		if p := h.channel.pubs[i]; p != nil && p.Outcome == OK && p.Answered+c.rules.Lag < earliest {
 			c.report.fault(6, "%s: %s: %v is older than the subscription and came live", s.Name, h.channel.name, p.ID)
 		}
 	}

@@ -63,6 +63,7 @@ func TestTorture(t *testing.T) {
 	require.NoError(t, err)
 	rules := brokertest.Rules{
 		Settle: 15 * time.Second, // a frozen link is connected, for all its client knows
+		Lag:    time.Second,
 		Clock:  50 * time.Millisecond,
 	}
 	if config.Kills > 0 {
