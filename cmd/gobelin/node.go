@@ -169,6 +169,7 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	}
 	while, endExtra := context.WithCancel(ctx)
 	defer endExtra()
+	serving.Go(func() { giveBack(while) })
 	if extra != nil {
 		serving.Go(func() { extra(while) })
 	}
