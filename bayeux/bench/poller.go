@@ -35,7 +35,8 @@ type line struct {
 	conn net.Conn
 	stop func() bool // of closing conn with the poller
 	in   *bufio.Reader
-	body []byte // the request's, reused
+	used time.Time // when the last request ended
+	body []byte    // the request's, reused
 }
 
 func (t *target) openPoller() road {
@@ -49,14 +50,23 @@ func (p *poller) close() { p.cancel() }
 
 var errStatus = errors.New("bench: the server refuses")
 
-// request posts messages and gives the answer to read. A connection that the server
-// has closed meanwhile is replaced once, before anything came back.
-func (p *poller) request(l *line, patience time.Duration, messages [][]byte, read func(io.Reader) error) error {
+// idleLine is how long a connection may have been idle to be used again: servers
+// close them, Node's after 5 s.
+const idleLine = 2 * time.Second
+
+// request posts messages and gives the answer to read. With again they are posted
+// once more on a new connection when nothing comes back on a used one: not publishes,
+// which the server may have had.
+func (p *poller) request(l *line, patience time.Duration, again bool, messages [][]byte, read func(io.Reader) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	used := l.conn != nil
+	if time.Since(l.used) > idleLine {
+		l.drop()
+	}
+	defer func() { l.used = time.Now() }()
+	again = again && l.conn != nil
 	answer, err := p.post(l, patience, messages)
-	if err != nil && used && p.ctx.Err() == nil {
+	if err != nil && again && p.ctx.Err() == nil {
 		answer, err = p.post(l, patience, messages)
 	}
 	if err != nil {
@@ -122,7 +132,7 @@ func (l *line) drop() {
 
 func (p *poller) exchange(ctx context.Context, id string, message []byte) (a *reply, err error) {
 	defer context.AfterFunc(ctx, p.close)()
-	err = p.request(&p.others, answered, [][]byte{message}, func(r io.Reader) error {
+	err = p.request(&p.others, answered, true, [][]byte{message}, func(r io.Reader) error {
 		var body bytes.Buffer
 		if _, err := body.ReadFrom(io.LimitReader(r, maxSetup)); err != nil {
 			return err
@@ -140,7 +150,7 @@ func (p *poller) listen(clientID string, sink sink) error {
 	for n := 1; ; n++ {
 		refused := false
 		message := [][]byte{connectMessage(clientID, LongPolling, "c"+strconv.Itoa(n))}
-		err := p.request(&p.holding, holdTime, message, func(r io.Reader) error {
+		err := p.request(&p.holding, holdTime, true, message, func(r io.Reader) error {
 			return p.scan(r, func(s *seen) {
 				refused = refused || s.refused
 				sink(s)
@@ -158,7 +168,7 @@ func (p *poller) listen(clientID string, sink sink) error {
 var errRefused = errors.New("bench: the server refuses to connect")
 
 func (p *poller) send(messages [][]byte, sink sink) error {
-	return p.request(&p.others, answered, messages, func(r io.Reader) error { return p.scan(r, sink) })
+	return p.request(&p.others, answered, false, messages, func(r io.Reader) error { return p.scan(r, sink) })
 }
 
 // hangUp closes a line whose user is done.
