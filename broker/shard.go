@@ -255,7 +255,7 @@ func (s *shard) apply(ctx context.Context, e *store.Tail) {
 	}
 	t.mu.Lock()
 	t.deliver(s.hub.b, e.Entry, e.Kept)
-	t.last = e.Position
+	t.advance(e.Position)
 	t.mu.Unlock()
 }
 
@@ -275,7 +275,7 @@ func (s *shard) repair(ctx context.Context, t *topic, upTo store.Position) bool 
 		for _, e := range page.Entries {
 			t.mu.Lock()
 			t.deliver(s.hub.b, e, true)
-			t.last = e.Position
+			t.advance(e.Position)
 			t.mu.Unlock()
 		}
 		if !page.More {

@@ -125,6 +125,10 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 		return err
 	}
 	if t.catchup > 0 {
+		if err := tp.level(ctx, s.b.opt.Store); err != nil {
+			s.b.hub.shardOf(tp.log).release(tp)
+			return err
+		}
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
 	s.takeLive(l, tp, t)

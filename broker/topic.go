@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -22,9 +24,11 @@ type topic struct {
 	// flows counts the flows that read the topic.
 	flows atomic.Int32
 
-	mu    sync.Mutex
-	last  store.Position // newest entry handed to the listeners
-	marks marks          // where it stood when wildcards came; made with synced
+	mu   sync.Mutex
+	last store.Position // newest entry handed to the listeners
+	// moved is closed when last moves, and made by who waits for that.
+	moved chan struct{}
+	marks marks // where it stood when wildcards came; made with synced
 
 	// guarded by shard.mu
 	refs    int   // subscriptions and flows that hold it
@@ -66,6 +70,50 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 	t.space.mu.RUnlock()
 	if kept {
 		t.marks.note(t.space, b, count, t.last)
+	}
+}
+
+// advance notes that everything up to p was handed to the listeners. The caller
+// holds t.mu and is the shard's goroutine.
+func (t *topic) advance(p store.Position) {
+	t.last = p
+	if t.moved != nil {
+		close(t.moved)
+		t.moved = nil
+	}
+}
+
+// patience is how long a catch-up waits for the fan-out.
+const patience = 10 * time.Second
+
+// level returns when all that is in the log now was handed to the listeners: a
+// catch-up ends there, and must not miss what was acknowledged before it was asked
+// for (security.md §5.3, rule 6). The caller holds no lock.
+func (t *topic) level(ctx context.Context, log store.Log) error {
+	head, err := log.Head(ctx, t.log, t.limits)
+	if err != nil {
+		return err
+	}
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		t.mu.Lock()
+		if !t.last.Before(head.Last) {
+			t.mu.Unlock()
+			return nil
+		}
+		if t.moved == nil {
+			t.moved = make(chan struct{})
+		}
+		moved := t.moved
+		t.mu.Unlock()
+		select {
+		case <-moved:
+		case <-late.C:
+			return errUnavailable()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
