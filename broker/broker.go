@@ -32,6 +32,7 @@ type Broker struct {
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
 	unwatch func()
+	reads   slots // of histories (historyReads)
 	// before is how far the node had come when it last ran, started when it began
 	// this time, both by the store's clock. Immutable after New.
 	before  watermark
@@ -51,7 +52,7 @@ func New(o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, subscribers: map[string]*subscriber{}}
+	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), subscribers: map[string]*subscriber{}}
 	var err error
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History); err != nil {
 		return nil, err

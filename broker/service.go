@@ -25,6 +25,16 @@ func (s Service) Publish(ctx context.Context, who *Identity, pubs []Publication)
 	return s.b.PublishAll(ctx, who, pubs)
 }
 
+// History is Broker.History.
+func (s Service) History(ctx context.Context, who *Identity, q HistoryQuery) (HistoryPage, error) {
+	return s.b.History(ctx, who, q)
+}
+
+// WalkHistory is Broker.WalkHistory.
+func (s Service) WalkHistory(ctx context.Context, who *Identity, q HistoryQuery, yield func(HistoryPage) error) error {
+	return s.b.WalkHistory(ctx, who, q, yield)
+}
+
 // Comment is Broker.Comment.
 func (s Service) Comment(ctx context.Context, who *Identity, objectID string, draft CommentDraft) (*Comment, error) {
 	return s.b.Comment(ctx, who, objectID, draft)

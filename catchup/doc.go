@@ -11,6 +11,9 @@
 // page by page and holds neither a goroutine nor entries, so that 100,000
 // messages cost one page of memory and a slow reader costs nothing.
 //
+// A history asked for over HTTP is the same walk (Replay), or its newest end (Newest);
+// a message id is its cursor, and CheckCursor says what it is worth.
+//
 // A Seam decides, for one session and one channel, which positions come by replay
 // and which live: one position divides them, so nothing is lost or comes twice
 // whatever the order of the subscriptions (store.md §5.3). It is pure bookkeeping:

@@ -89,7 +89,7 @@ type route struct {
 }
 
 // routes are all that is served here.
-var routes = slices.Concat(objectRoutes, publishRoutes, commentRoutes, listRoutes)
+var routes = slices.Concat(objectRoutes, publishRoutes, commentRoutes, historyRoutes, listRoutes)
 
 // New returns a handler for the paths below /v1/ and /api/.
 func New(b Service, o Options) http.Handler {

@@ -42,6 +42,9 @@ func TestRights(t *testing.T) {
 		{"POST", "/v1/publish", `{"messages":[{"channel":"/open","data":1}]}`, [8]int{200, 401, 200, 200, 200, 200, 200, 200}},
 		{"POST", "/v1/objects/own/comments", `{"content":"x"}`, [8]int{401, 401, 201, 201, 201, 403, 201, 201}},
 		{"POST", "/v1/objects/else/comments", `{"content":"x"}`, [8]int{401, 401, 403, 403, 403, 403, 201, 201}},
+		{"GET", "/v1/objects/own/history?channel=chat", "", [8]int{401, 401, 200, 200, 200, 403, 200, 200}},
+		{"GET", "/v1/objects/else/history?channel=chat", "", [8]int{401, 401, 403, 403, 403, 403, 200, 200}},
+		{"GET", "/v1/history?channel=/open", "", [8]int{200, 401, 200, 200, 200, 200, 200, 200}},
 		{"GET", "/api/live/list?app=demo", "", [8]int{200, 401, 200, 200, 200, 200, 200, 200}},
 		{"GET", "/api/photo/list?app=demo", "", [8]int{200, 401, 200, 200, 200, 200, 200, 200}},
 	}

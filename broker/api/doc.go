@@ -8,7 +8,9 @@
 //
 // A surface takes a request apart, checks that the caller may act on the object
 // at all, calls the Service and returns what to answer; it never writes to the
-// connection itself. Bodies are read exactly: names are case-sensitive,
+// connection itself. An answer may be lines that are read while they are written, at
+// the peer's speed (lines.go): what is long is never in memory whole, and one that
+// could not be finished is cut off, not ended. Bodies are read exactly: names are case-sensitive,
 // duplicates and unknown fields are refused, data stays the bytes that were sent.
 //
 // Rights: what belongs to an object needs a level on it (broker.Identity.LevelFor);

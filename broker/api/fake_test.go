@@ -41,7 +41,9 @@ type fake struct {
 	published []broker.Publication      // guarded by mu
 	grace     time.Duration             // guarded by mu
 	bodies    map[string][32]byte       // guarded by mu
-	fail      error                     // what every call returns
+	pages     []broker.HistoryPage      // of every channel
+	asked     []broker.HistoryQuery
+	fail      error // what every call returns
 	panics    bool
 	slow      time.Duration // that Publish and Object take, unless the request ends
 	each      func(broker.Publication) error
@@ -93,6 +95,34 @@ func (f *fake) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// History answers with what the fake holds for the channel; "events" has none.
+func (f *fake) History(ctx context.Context, _ *broker.Identity, q broker.HistoryQuery) (broker.HistoryPage, error) {
+	var page broker.HistoryPage
+	err := f.WalkHistory(ctx, nil, q, func(p broker.HistoryPage) error {
+		page.Messages = append(page.Messages, p.Messages...)
+		page.Truncated = p.Truncated
+		return nil
+	})
+	if n := len(page.Messages); n > q.Limit {
+		page.Messages = page.Messages[n-q.Limit:]
+		page.Next = page.Messages[0].ID
+	}
+	return page, err
+}
+
+func (f *fake) WalkHistory(_ context.Context, _ *broker.Identity, q broker.HistoryQuery, yield func(broker.HistoryPage) error) error {
+	f.asked = append(f.asked, q)
+	if q.Channel == "events" {
+		return &broker.Error{Result: 4004, Text: "this channel has no history"}
+	}
+	for i := range f.pages {
+		if err := yield(f.pages[i]); err != nil {
+			return err
+		}
+	}
+	return f.fail
 }
 
 func (f *fake) Publish(ctx context.Context, _ *broker.Identity, pubs []broker.Publication) []broker.Published {

@@ -49,29 +49,67 @@ type writer struct {
 	status int // 0 until answered
 }
 
+// encoded is a value that is JSON already.
+type encoded []byte
+
 // send answers with a reply.
 func (w *writer) send(answer reply) {
-	var body bytes.Buffer
-	e := json.NewEncoder(&body)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(answer.value); err != nil {
-		w.log.Error("answer could not be encoded", zap.String("route", w.route), zap.Error(err))
-		w.refuse(&broker.Error{Result: 5000, Text: "internal server error"})
+	if lines, ok := answer.value.(lines); ok {
+		w.stream(lines)
 		return
+	}
+	body, ready := answer.value.(encoded)
+	if !ready {
+		var buffer bytes.Buffer
+		e := json.NewEncoder(&buffer)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(answer.value); err != nil {
+			w.log.Error("answer could not be encoded", zap.String("route", w.route), zap.Error(err))
+			w.refuse(&broker.Error{Result: 5000, Text: "internal server error"})
+			return
+		}
+		body = buffer.Bytes()
 	}
 	if w.status != 0 {
 		return
 	}
-	w.status = answer.status
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.begin(answer.status, "application/json; charset=utf-8")
+	// The peer may be gone; there is nobody else to tell.
+	_ = w.put(body)
+}
+
+// begin writes the head of an answer.
+func (w *writer) begin(status int, contentType string) {
+	w.status = status
 	h := w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Content-Type", contentType)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	w.WriteHeader(answer.status)
-	// The peer may be gone; there is nobody else to tell.
-	_, _ = w.Write(body.Bytes())
+	w.WriteHeader(status)
+}
+
+// A write may take writeStall and the time its bytes take at writeRate bytes a
+// second (decided.md 14): who reads slower, or not at all, is cut off and holds no
+// page of an answer for ever.
+const (
+	writeStall = 30 * time.Second
+	writeRate  = 32 << 10
+)
+
+// put writes a part of an answer. Recorders of tests have no deadline.
+func (w *writer) put(b []byte) error {
+	to := http.NewResponseController(w.ResponseWriter)
+	_ = to.SetWriteDeadline(time.Now().Add(writeStall + time.Duration(len(b))*time.Second/writeRate))
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	if err := to.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	_ = to.SetWriteDeadline(time.Time{})
+	return nil
 }
 
 // refuse answers with an error; what no peer may see is logged and shown as 500.

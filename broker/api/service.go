@@ -22,6 +22,12 @@ type Service interface {
 	// Publish appends each publication that who may make, in order, and returns
 	// one outcome for each. It checks the rights of every one itself.
 	Publish(ctx context.Context, who *broker.Identity, pubs []broker.Publication) []broker.Published
+	// History reads one page of a channel's history, which who may read as it may
+	// catch up on it. It checks the rights itself.
+	History(ctx context.Context, who *broker.Identity, q broker.HistoryQuery) (broker.HistoryPage, error)
+	// WalkHistory reads all of what q names, in order, and calls yield with one page
+	// after the other, at least one; an error of yield ends it and is returned.
+	WalkHistory(ctx context.Context, who *broker.Identity, q broker.HistoryQuery, yield func(broker.HistoryPage) error) error
 	// Comment publishes a comment to an object and returns it (product.md §5.3);
 	// who acts on the object at least as a viewer, which was checked.
 	Comment(ctx context.Context, who *broker.Identity, objectID string, draft broker.CommentDraft) (*broker.Comment, error)

@@ -70,6 +70,47 @@ test('data stays as it was sent, large numbers too', async () => {
   assert.ok(raw.includes('{"id":12345678901234567890,"f":1.10}'), raw)
 })
 
+test('history: what a catch-up brings, by pages and by lines, with its rights (decided.md 25)', async (t) => {
+  const { broker } = its
+  const { view } = await broker.object('told')
+  const N = 2500
+  for (let n = 0; n < N; n += 100) {
+    const messages = range(100).map((i) => ({ object_id: 'told', channel: 'score', data: { n: n + i } }))
+    assert.equal((await broker.call('POST', '/v1/publish', { auth: basic(), json: { messages } })).status, 200)
+  }
+  const past = []
+  const c = broker.client(t)
+  const sub = c.subscribe(view + '/score/catchup/1h', () => {})
+  c.addExtension({ incoming (m, pass) { if (m.channel === view + '/score/catchup/1h') past.push([m.id, m.data]); pass(m) } })
+  await settled(sub, 'the catch-up')
+  await until(() => past.length === N, 'the past')
+  const auth = 'Bearer ' + jwt({ role: 'viewer', channel_id: 'told' })
+  const get = (query, options = { auth }) => broker.call('GET', '/v1/objects/told/history?channel=score' + query, options)
+
+  const walk = async (query, param) => {
+    const pages = []
+    for (let next = ''; next !== null;) {
+      const r = await get(next ? `&${param}=${next}&limit=999` : query + '&limit=999')
+      assert.equal(r.status, 200, r.text)
+      assert.equal(r.json.truncated, false)
+      pages.push(r.json.messages.map((m) => [m.id, m.data]))
+      next = r.json.next
+    }
+    return pages
+  }
+  assert.deepEqual((await walk('&since=1h', 'after')).flat(), past)
+  assert.deepEqual((await walk('', 'before')).reverse().flat(), past)
+  const lines = await get('', { auth, headers: { Accept: 'application/x-ndjson' } })
+  assert.equal(lines.headers.get('content-type'), 'application/x-ndjson; charset=utf-8')
+  assert.deepEqual(lines.text.trim().split('\n').map((l) => JSON.parse(l)).map((m) => [m.id, m.data]), past)
+
+  assert.equal((await get('', {})).status, 401)
+  assert.equal((await get('', { auth: 'Bearer ' + jwt({ role: 'viewer', channel_id: 'other' }) })).status, 403)
+  assert.equal((await get('&after=' + '0'.repeat(26).replace(/^0/, '7'))).status, 400)
+  const events = await broker.call('GET', '/v1/objects/told/history?channel=events', { auth: basic() })
+  assert.deepEqual([events.status, events.json.result], [404, 4004])
+})
+
 test('comments fill all_json; listing, late joiner, refusals (product.md §5.3)', async (t) => {
   const { broker } = its
   const id = '4580158'

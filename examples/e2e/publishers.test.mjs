@@ -24,6 +24,10 @@ for (const [name, program, args, probe] of [
     const past = await collect(broker.client(t), [view + '/score/catchup/1h', view + '/ticker/catchup/1h'])
     await until(() => past.length >= 3, 'the history')
     for (const box of [got, past]) assert.deepEqual(box.map(([, d]) => JSON.stringify(d)).sort(), ['"Second goal"', '{"home":1,"away":0}', '{"home":2,"away":0}'])
+    if (name === 'curl') {
+      const { stdout: lines } = await run('sh', ['curl/history.sh', 'show-7', 'score', '1h'], { cwd, env: { ...process.env, BROKER: broker.base, APP: APP.name, KEY: APP.key } })
+      assert.deepEqual(lines.trim().split('\n').map((l) => JSON.parse(l).data), [{ home: 1, away: 0 }, { home: 2, away: 0 }])
+    }
     assert.equal(new Set(stdout.match(/[0-9A-HJKMNP-TV-Z]{26}/g)).size, 3, stdout)
   })
 }
