@@ -146,6 +146,11 @@ func TestCheckFinds(t *testing.T) {
 		s := h.Sessions[live]
 		s.Receipts = append(s.Receipts, s.Receipts[19], s.Receipts[19])
 	})
+	f("older, by a pattern", 4, func(h *brokertest.History) { early(h, true) })
+	f("older, as the broker died", 4, func(h *brokertest.History) {
+		early(h, false)
+		h.Losses = []time.Duration{39 * apart}
+	})
 	f("live and by catch-up", 4, func(h *brokertest.History) {
 		s := h.Sessions[both]
 		again := s.Receipts[19]
@@ -198,6 +203,17 @@ func exchange(h *brokertest.History, i, j int) {
 	h.Publications[i].ID, h.Publications[j].ID = h.Publications[j].ID, h.Publications[i].ID
 }
 
+// early lets the message before the first one of the live session come last.
+func early(h *brokertest.History, pattern bool) {
+	s := h.Sessions[1]
+	s.Takes[0].Pattern = pattern
+	s.Takes[0].Asked = 20*apart + 5*time.Millisecond
+	r := s.Receipts[19]
+	k := h.Kept[sound][19]
+	r.ID, r.Publisher, r.K, r.Sum = k.ID, k.Publisher, k.K, k.Sum
+	s.Receipts = append(s.Receipts, r)
+}
+
 // narrow lets a session have asked for a shorter past.
 func narrow(s *brokertest.Session, d time.Duration) {
 	s.Takes[0].Interval = d
@@ -237,6 +253,10 @@ func TestCheckAllows(t *testing.T) {
 		h.Losses = []time.Duration{35 * apart}
 		s := h.Sessions[1]
 		s.Receipts = append(s.Receipts, s.Receipts[15:]...)
+	})
+	f("a moment older, by a pattern, as the broker died", func(h *brokertest.History) {
+		early(h, true)
+		h.Losses = []time.Duration{39 * apart}
 	})
 	f("cut short in the past", func(h *brokertest.History) {
 		s := h.Sessions[0]

@@ -96,6 +96,10 @@ func (c *checker) receipts(s *Session, all map[string]*heard) {
 			continue
 		}
 		last[k] = arrival{r.Link, r.At, 0}
+		if c.early(h, i, r.At) {
+			c.report.Repeats++
+			continue
+		}
 		h.add(i, r.Interval)
 	}
 }
@@ -109,6 +113,17 @@ func (c *checker) mayRepeat(s *Session, first, again int, at time.Duration) bool
 		}
 	}
 	return false
+}
+
+// early reports whether a message came late by a pattern that the broker took up
+// again: older than the first that came, within what the clocks may differ.
+func (c *checker) early(h *heard, i int, at time.Duration) bool {
+	t := slices.IndexFunc(h.session.Takes, func(t Take) bool { return t.Channel == h.channel.name && t.Pattern })
+	if t < 0 || len(h.live) == 0 || i >= h.live[0] || c.losses(at, at) == 0 {
+		return false
+	}
+	asked := c.h.Start.Add(h.session.Takes[t].Asked).UnixMilli()
+	return h.channel.kept[i].ID.MS() >= asked-c.rules.Clock.Milliseconds()
 }
 
 // losses is how often the broker died while a message that came at first could be

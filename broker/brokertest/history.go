@@ -49,6 +49,10 @@ type Take struct {
 	// expected of it.
 	Answered time.Duration
 	Tries    int
+	// Pattern: it came by a wildcard, which after a loss of the broker is taken up
+	// by the store's clock, not by a position: a message may come late that was
+	// published a moment before it was asked for.
+	Pattern bool
 	// Announced is ext.catchup.messages of the only answer; -1: not known.
 	Announced int
 }

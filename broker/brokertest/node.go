@@ -27,6 +27,21 @@ type Node struct {
 	address     string
 }
 
+// Build makes the real binary from the sources around this package, in dir; race
+// has it find its data races. It returns the binary's path.
+func Build(ctx context.Context, dir string, race bool) (string, error) {
+	binary := filepath.Join(dir, "gobelin")
+	args := []string{"build", "-buildvcs=false", "-o", binary}
+	if race {
+		args = append(args, "-race")
+	}
+	out, err := exec.CommandContext(ctx, "go", append(args, "github.com/gobelin-broker/gobelin/cmd/gobelin")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("brokertest: build: %w: %s", err, out)
+	}
+	return binary, nil
+}
+
 // NewNode prepares a broker: binary is the program, dir a folder of its own for
 // data and log, env what is added to the environment.
 func NewNode(binary, dir string, env ...string) (*Node, error) {

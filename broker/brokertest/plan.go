@@ -103,7 +103,9 @@ func (j *joiner) takesOf(w want, asked time.Duration) []int {
 	if w.channel == everyChannel {
 		var all []int
 		for _, name := range j.run.channels {
-			all = append(all, j.takesOf(want{channel: name}, asked)...)
+			i := j.takesOf(want{channel: name}, asked)[0]
+			j.s.Takes[i].Pattern = true
+			all = append(all, i)
 		}
 		return all
 	}

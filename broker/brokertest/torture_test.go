@@ -4,8 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -85,12 +83,7 @@ func build(t *testing.T) string {
 	if ready := os.Getenv("GOBELIN"); ready != "" {
 		return ready
 	}
-	binary := filepath.Join(t.TempDir(), "gobelin")
-	args := []string{"build", "-buildvcs=false", "-o", binary}
-	if number(t, "TORTURE_RACE", 0) == 1 {
-		args = append(args, "-race")
-	}
-	out, err := exec.CommandContext(t.Context(), "go", append(args, "../../cmd/gobelin")...).CombinedOutput()
-	require.NoError(t, err, string(out))
+	binary, err := brokertest.Build(t.Context(), t.TempDir(), number(t, "TORTURE_RACE", 0) == 1)
+	require.NoError(t, err)
 	return binary
 }
