@@ -33,6 +33,7 @@ type Broker struct {
 	entropy io.Reader
 	unwatch func()
 	reads   slots // of histories (historyReads)
+	pages   *pages
 	// before is how far the node had come when it last ran, started when it began
 	// this time, both by the store's clock. Immutable after New.
 	before  watermark
@@ -78,6 +79,7 @@ func New(o Options) (*Broker, error) {
 		return nil, err
 	}
 	b.hub = newHub(b)
+	b.pages = newPages()
 	if b.unwatch, err = o.Store.Watch(store.AllFeeds, b.hub); err != nil {
 		return nil, fmt.Errorf("broker: watch: %w", err)
 	}
@@ -126,6 +128,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			select {
 			case <-tick.C:
 				b.rememberSessions(ctx)
+				b.pages.sweep()
 			case <-ctx.Done():
 			}
 		}

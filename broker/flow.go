@@ -81,13 +81,35 @@ func (f *flow) Pull(ctx context.Context, limit int) ([]*bayeux.Delivery, error) 
 // pullReplay reads the next page of the first catch-up, or takes it away at its end.
 func (f *flow) pullReplay(ctx context.Context, limit int) ([]*bayeux.Delivery, error) {
 	r := f.replays[0]
-	entries, err := r.replay.Next(ctx, limit)
+	b := f.listener.sub.b
+	from := r.replay.Position()
+	limit = min(limit, roundUp(from))
+	load := func() ([]*bayeux.Delivery, store.Position, bool, error) {
+		entries, err := r.replay.Next(ctx, limit)
+		if err != nil {
+			return nil, store.Position{}, false, err
+		}
+		return f.encode(r.channel, entries, true), r.replay.Position(), !r.replay.Ended(), nil
+	}
+	var ds []*bayeux.Delivery
+	var err error
+	if limit < roundUp(from) {
+		ds, _, _, err = load() // less room than a page has
+	} else {
+		var last store.Position
+		var whole bool
+		ds, last, whole, err = b.pages.get(ctx, pageKey{log: f.topic.log, channel: r.channel, after: from}, load)
+		if whole && !r.replay.Advance(last) {
+			ds, _, _, err = load() // it ends within that page
+		}
+	}
 	if errors.Is(err, io.EOF) {
 		f.listener.sub.replayed(r.unread)
 		f.replays = f.replays[1:]
 		return nil, nil
 	}
-	return f.encode(r.channel, entries, true), err
+	b.metrics.replayed.Add(float64(len(ds)))
+	return ds, err
 }
 
 // pullLive reads what the lagging live subscription has not had. level is true
@@ -112,7 +134,9 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	if !read.More {
 		f.cursor = last // what is not there any more has expired or was redacted
 	}
-	return f.encode(f.listener.prefix+t.name.String(), read.Entries, false), false, nil
+	page = f.encode(f.listener.prefix+t.name.String(), read.Entries, false)
+	f.listener.sub.b.metrics.mended.Add(float64(len(page)))
+	return page, false, nil
 }
 
 func (f *flow) encode(channel string, entries []store.Entry, replay bool) []*bayeux.Delivery {
@@ -125,11 +149,6 @@ func (f *flow) encode(channel string, entries []store.Entry, replay bool) []*bay
 			continue
 		}
 		page = append(page, newDelivery(channel, m, replay, true))
-	}
-	if replay {
-		b.metrics.replayed.Add(float64(len(page)))
-	} else {
-		b.metrics.mended.Add(float64(len(page)))
 	}
 	return page
 }

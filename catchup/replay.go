@@ -82,6 +82,27 @@ func (r *Replay) Next(ctx context.Context, limit int) ([]store.Entry, error) {
 	return page.Entries, nil
 }
 
+// Position returns the last position that was returned, or one before the first.
+func (r *Replay) Position() store.Position { return r.after }
+
+// Ended reports whether Next would return nothing more.
+func (r *Replay) Ended() bool { return r.ended }
+
+// Advance moves the walk on to last, whose records up to there the caller has from
+// elsewhere; false, and nothing is moved, if the walk ends before.
+func (r *Replay) Advance(last store.Position) bool {
+	if r.ended && r.after == last {
+		return true // it was this walk that read them
+	}
+	if r.ended || r.upTo.Before(last) {
+		return false
+	}
+	if r.after.Before(last) {
+		r.after = last
+	}
+	return true
+}
+
 // predecessor returns the greatest position before p, so that a half-open range
 // can begin at p itself.
 func predecessor(p store.Position) store.Position {
