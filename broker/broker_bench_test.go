@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -53,16 +54,16 @@ func BenchmarkPull(b *testing.B) {
 	require.NoError(b, err)
 	target, err := x.b.subscription(context.Background(), pattern, asker{now: x.b.opt.Now()})
 	require.NoError(b, err)
+	l := sub.listener(&target)
+	tp, err := x.b.hub.holdTopic(context.Background(), target)
+	require.NoError(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
-		var ext extent
-		require.NoError(b, sub.take(context.Background(), pattern.String(), &target, &ext))
-		require.EqualValues(b, 10_000, ext.Messages)
-		var f *flow
-		for _, l := range sub.listeners {
-			for _, f = range l.flows {
-			}
-		}
+		replay, extent, err := catchup.NewReplay(context.Background(), x.store, tp.log, tp.limits, time.Now().Add(-time.Hour), tp.last)
+		require.NoError(b, err)
+		require.EqualValues(b, 10_000, extent.Messages)
+		x.b.pages = newPages() // so that every walk reads for itself
+		f := &flow{listener: l, topic: tp, given: true, replays: []replaying{{channel: pattern.String(), replay: replay, unread: new(unread)}}}
 		got := 0
 		for {
 			page, err := f.Pull(context.Background(), 1000)
