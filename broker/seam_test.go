@@ -535,3 +535,57 @@ func (m *simulation) read(s *simulated) {
 	}
 	require.Empty(m.t, s.due, "did not come")
 }
+
+// Wildcards and catch-ups taken while publishers do not pause: whatever falls on the
+// moment of either, each message comes exactly once.
+func TestWildcardJoinersUnderLoad(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const messages, joiners = 2000, 40
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		who := &Identity{App: x.app, Role: RoleServer}
+		ended := make(chan error, 2)
+		for _, channel := range []string{"chat", "late"} {
+			go func() {
+				for n := range messages {
+					out := x.b.PublishAll(context.Background(), who, []Publication{{ObjectID: "gala", Channel: channel, Data: []byte(strconv.Itoa(n))}})
+					if out[0].Err != nil {
+						ended <- out[0].Err
+						return
+					}
+				}
+				ended <- nil
+			}()
+		}
+		all := make([]*peer, joiners)
+		for i := range all {
+			all[i] = x.join("")
+			require.True(t, all[i].subscribe(root+"/**").ok())
+			if i%3 > 0 {
+				require.True(t, all[i].subscribe(root+"/chat/catchup/1h", root+"/late/catchup/1h").ok())
+			}
+		}
+		require.NoError(t, <-ended)
+		require.NoError(t, <-ended)
+		x.settle()
+		for i, p := range all {
+			if i%3 == 0 {
+				require.True(t, p.subscribe(root+"/chat/catchup/1h", root+"/late/catchup/1h").ok())
+			}
+			seen := map[string]int{}
+			for _, line := range p.poll() {
+				name, n, _ := strings.Cut(line, " ")
+				base, _, _ := strings.Cut(name, "/catchup/")
+				seen[base+" "+n]++
+			}
+			for _, channel := range []string{"/chat", "/late"} {
+				for n := range messages {
+					if times := seen[root+channel+" "+strconv.Itoa(n)]; times != 1 {
+						t.Fatalf("joiner %d: %s %d came %d times", i, channel, n, times)
+					}
+				}
+			}
+		}
+		require.Zero(t, forgotten(x))
+	})
+}
