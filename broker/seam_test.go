@@ -589,3 +589,26 @@ func TestWildcardJoinersUnderLoad(t *testing.T) {
 		require.Zero(t, forgotten(x))
 	})
 }
+
+// A restart does not make a session forget where its wildcards began: a catch-up
+// after it brings what was before them, and nothing they have brought.
+func TestCatchupBesideResumedWildcard(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		x.say("gala", "chat", 1, 2)
+		time.Sleep(time.Second)
+		p := x.join("")
+		require.True(t, p.subscribe(root+"/**").ok())
+		time.Sleep(time.Second)
+		x.say("gala", "chat", 3, 4)
+		require.Equal(t, on(root+"/chat", 3, 4), p.poll())
+		time.Sleep(15 * time.Second)
+		x.restart(true)
+		x.say("gala", "chat", 5)
+		require.Equal(t, on(root+"/chat", 5), p.poll())
+		past := root + "/chat/catchup/1h"
+		require.Equal(t, 2, p.subscribe(past).Ext.Catchup.Messages)
+		require.Equal(t, on(past, 1, 2), p.poll())
+	})
+}
