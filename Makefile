@@ -117,10 +117,11 @@ fuzz: go ## each fuzz target for FUZZTIME=10s
 	done
 
 # Without SEED each run has its own, which it prints; KILLS, JOINERS and RATE
-# (publish requests a second) are as in broker/brokertest/torture_test.go.
+# (publish requests a second) are as in broker/brokertest/torture_test.go. A channel
+# keeps 100,000 messages, which is what bounds SECONDS times RATE.
 torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SEED=1 KILLS=20)
 	TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
-		TORTURE_JOINERS=$(or $(JOINERS),200) TORTURE_RATE=$(or $(RATE),120) \
+		TORTURE_JOINERS=$(or $(JOINERS),200) TORTURE_RATE=$(or $(RATE),120) TORTURE_RACE=$(RACE) \
 		$(GO) test -count 1 -v -run '^TestTorture$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest
 
 clean: ## removes what was built; npm packages and dev's .gobelin stay
