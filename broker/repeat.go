@@ -25,7 +25,8 @@ const (
 // repeats are a session's publishes of late. Guarded by the subscriber's mu.
 type repeats struct {
 	byTag map[uint64]*repeat
-	order []*repeat // oldest first
+	order []*repeat // oldest first, from first on
+	first int
 }
 
 type repeat struct {
@@ -93,18 +94,20 @@ func (s *subscriber) repeated(tag uint64, done func(bayeux.Ack, error)) (again b
 
 // trim forgets what is too old or too many.
 func (r *repeats) trim(now time.Time) {
-	n := 0
-	for n < len(r.order) && (len(r.order)-n >= maxRepeats || now.Sub(r.order[n].at) > repeatAge) {
-		if old := r.order[n]; r.byTag[old.tag] == old {
+	for r.first < len(r.order) && (len(r.order)-r.first >= maxRepeats || now.Sub(r.order[r.first].at) > repeatAge) {
+		old := r.order[r.first]
+		if r.byTag[old.tag] == old {
 			delete(r.byTag, old.tag)
 		}
-		n++
+		r.order[r.first] = nil
+		r.first++
 	}
-	if n > 0 {
-		r.order = append(r.order[:0:0], r.order[n:]...)
-	}
-	if len(r.order) == 0 {
-		r.byTag = nil
+	switch {
+	case r.first == len(r.order):
+		r.byTag, r.order, r.first = nil, nil, 0 // an idle session holds nothing for it
+	case r.first >= maxRepeats: // moved once in maxRepeats publishes
+		r.order = r.order[:copy(r.order, r.order[r.first:])]
+		r.first = 0
 	}
 }
 
