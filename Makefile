@@ -123,6 +123,8 @@ torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SE
 	TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
 		TORTURE_JOINERS=$(or $(JOINERS),200) TORTURE_RATE=$(or $(RATE),120) TORTURE_RACE=$(RACE) \
 		$(GO) test -count 1 -v -run '^TestTorture$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest
+	GOBELIN_SEEDS=$(or $(SEEDS),5000) $(GO) test -count 1 -run Simulation -timeout 30m ./broker
+	STORE_ROUNDS=$(or $(ROUNDS),50) $(GO) test -count 1 -run 'Kill|PowerLoss' -timeout 30m ./store/disk
 
 clean: ## removes what was built; npm packages and dev's .gobelin stay
 	rm -rf gobelin dist

@@ -74,7 +74,7 @@ func (b *Broker) History(ctx context.Context, who *Identity, q HistoryQuery) (Hi
 		return HistoryPage{}, err
 	}
 	page.Messages = w.messages(entries)
-	if n := len(entries); n > 0 && w.replay.More() {
+	if n := len(entries); n > 0 && !w.replay.Ended() {
 		page.Next = entries[n-1].Position.String()
 	}
 	return page, nil

@@ -73,7 +73,8 @@ func (s *subscriber) restore(ctx context.Context, r *sessionRecord) error {
 		from = s.b.before.At - keepsUp.Milliseconds()
 	}
 	s.memory.safe = from
-	if len(r.Patterns) > 0 && (s.b.before.Many || r.Behind != 0 || s.b.before.At == 0) {
+	behind := r.Behind != 0 && r.Behind < s.b.before.At-keepsUp.Milliseconds() // then Recent is too young
+	if len(r.Patterns) > 0 && (s.b.before.Many || behind || s.b.before.At == 0) {
 		return fmt.Errorf("%w: what its wildcards missed is not known", errNotAsBefore)
 	}
 	since := time.UnixMilli(from)

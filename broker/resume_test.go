@@ -137,6 +137,11 @@ func TestResumeBehind(t *testing.T) {
 }
 
 func TestResumeWildcard(t *testing.T) {
+	t.Run("crash", func(t *testing.T) { resumeWildcard(t, true) })
+	t.Run("orderly", func(t *testing.T) { resumeWildcard(t, false) })
+}
+
+func resumeWildcard(t *testing.T, crash bool) {
 	inBubble(t, func(t *testing.T) {
 		x := newBench(t, nil)
 		root := x.root("gala", channels.ClassView)
@@ -146,7 +151,7 @@ func TestResumeWildcard(t *testing.T) {
 		before := p.poll()
 		x.say("gala", "b", 2)
 		time.Sleep(2100 * time.Millisecond)
-		x.restart(true)
+		x.restart(crash)
 		x.say("gala", "c", 3)
 		got := p.poll()
 		slices.Sort(got) // order is by channel

@@ -22,9 +22,6 @@ func (r *Replay) Skip(p store.Position) {
 	}
 }
 
-// More reports whether Next may return anything.
-func (r *Replay) More() bool { return !r.ended }
-
 // CheckCursor looks at a message id that a reader of a history gave as its place.
 // trimmed says that there may have been messages beside it that are not kept any
 // more: it is older than since or than the length limit reaches back, or it is of an

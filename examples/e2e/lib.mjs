@@ -91,7 +91,7 @@ export class Broker {
       `listen: 127.0.0.1:${port}`,
       `admin: {listen: 127.0.0.1:${admin}}`,
       `store: ${path.join(dir, 'data')}`,
-      'disk: {floor: 1MiB}',
+      'disk: {floor: 64MiB}',
       'accounts:',
       '  - apps:',
       `      - {id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}`,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -81,10 +82,22 @@ func childAppend(dir string) {
 	wg.Wait()
 }
 
+// long is how many rounds a crash test takes: STORE_ROUNDS in its long form.
+func long(t *testing.T, short int) int {
+	t.Helper()
+	text := os.Getenv("STORE_ROUNDS")
+	if text == "" {
+		return short
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err, "STORE_ROUNDS")
+	return n
+}
+
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[string][]string{}
-	rounds := 6
+	rounds := long(t, 6)
 	if testing.Short() {
 		rounds = 2
 	}
@@ -158,7 +171,7 @@ func TestPowerLoss(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	fs := vfs.NewCrashableMem()
 	var newest store.Position // told to anybody, on any of the logs below
-	for round := range 12 {
+	for round := range long(t, 12) {
 		s, err := Open(ctx, "db", Options{FS: fs, Floor: -1, Small: true})
 		require.NoError(t, err)
 		var mu sync.Mutex
