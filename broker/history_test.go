@@ -134,8 +134,12 @@ func TestHistoryRights(t *testing.T) {
 		x.say("else", "chat", 1)
 		stranger := &Identity{App: &Application{ID: 99, Name: "other"}, Role: RoleServer}
 		who := []*Identity{
-			nil, {App: x.app, Role: RoleViewer, ChannelID: "gala"}, {App: x.app, Role: RoleModerator, ChannelID: "gala"},
-			{App: x.app, Role: RoleBroadcaster, ChannelID: "gala"}, {App: x.app, Role: RoleAdmin}, x.backend(), stranger,
+			nil,
+			{App: x.app, Role: RoleViewer, ChannelID: "gala"},
+			{App: x.app, Role: RoleModerator, ChannelID: "gala"},
+			{App: x.app, Role: RoleBroadcaster, ChannelID: "gala"},
+			{App: x.app, Role: RoleAdmin},
+			x.backend(), stranger,
 		}
 		for _, row := range []struct {
 			object, channel string

@@ -230,8 +230,14 @@ func TestRegistryCreate(t *testing.T) {
 func TestRegistryRefusesSpecs(t *testing.T) {
 	r := newNode(t, newShelf(), 10)
 	for _, spec := range []ObjectSpec{
-		{ID: strings.Repeat("x", 201)}, {ID: "a\nb"}, {ID: "\xff"}, {ID: ".."}, {ID: "a", Type: "radio"},
-		{ID: "a", Name: strings.Repeat("x", 1025)}, {ID: "a", URL: "a\x7f"}, {ID: "a", OwnerRef: "\x00"},
+		{ID: strings.Repeat("x", 201)},
+		{ID: "a\nb"},
+		{ID: "\xff"},
+		{ID: ".."},
+		{ID: "a", Type: "radio"},
+		{ID: "a", Name: strings.Repeat("x", 1025)},
+		{ID: "a", URL: "a\x7f"},
+		{ID: "a", OwnerRef: "\x00"},
 	} {
 		_, _, err := r.create(t.Context(), &demoApp, spec)
 		require.Equal(t, 4000, AsError(err).Result, "%q", spec)

@@ -194,7 +194,7 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 	if fanned {
 		b.saveWatermark(ctx, at, all)
 	}
-	var room = make(chan struct{}, rememberAtOnce)
+	room := make(chan struct{}, rememberAtOnce)
 	var wg sync.WaitGroup
 	now := b.opt.Store.Now()
 	for _, s := range all {

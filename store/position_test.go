@@ -26,8 +26,11 @@ func TestPosition(t *testing.T) {
 }
 
 func TestPositionOrder(t *testing.T) {
-	rising := []Position{{}, NewPosition(0, 0, 1), NewPosition(1, 0, 0), NewPosition(1, 2, 1<<48-1),
-		NewPosition(1, 3, 0), NewPosition(2, 0, 0), NewPosition(1<<48-1, 1<<32-1, 1<<48-1)}
+	rising := []Position{
+		{},
+		NewPosition(0, 0, 1), NewPosition(1, 0, 0), NewPosition(1, 2, 1<<48-1),
+		NewPosition(1, 3, 0), NewPosition(2, 0, 0), NewPosition(1<<48-1, 1<<32-1, 1<<48-1),
+	}
 	for i, p := range rising {
 		for j, q := range rising {
 			require.Equal(t, i < j, p.Before(q))

@@ -148,8 +148,10 @@ func (a *appending) announce(w *work, h *head) {
 		}
 		h.live = p
 		a.out.Positions[i] = p
-		w.tails = append(w.tails, store.Tail{Log: a.log, Prev: before,
-			Entry: store.Entry{Position: p, Data: a.records[i].Data}})
+		w.tails = append(w.tails, store.Tail{
+			Log: a.log, Prev: before,
+			Entry: store.Entry{Position: p, Data: a.records[i].Data},
+		})
 	}
 }
 
@@ -190,8 +192,10 @@ func (w *work) add(name store.LogName, h *head, limits store.Limits, r *store.Re
 		w.nonces[k] = p
 		w.set(k[:], p[:])
 	}
-	w.tails = append(w.tails, store.Tail{Log: name, Prev: before, Kept: true,
-		Entry: store.Entry{Position: p, Data: r.Data}})
+	w.tails = append(w.tails, store.Tail{
+		Log: name, Prev: before, Kept: true,
+		Entry: store.Entry{Position: p, Data: r.Data},
+	})
 	return p
 }
 

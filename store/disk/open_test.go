@@ -24,8 +24,10 @@ import (
 func TestLayout(t *testing.T) {
 	write := func(key, value []byte) *vfs.MemFS {
 		fs := vfs.NewMem()
-		db, err := pebble.Open("db", &pebble.Options{FS: fs, FormatMajorVersion: pebble.FormatTableFormatV6,
-			Logger: &engineLog{log: zap.NewNop()}})
+		db, err := pebble.Open("db", &pebble.Options{
+			FS: fs, FormatMajorVersion: pebble.FormatTableFormatV6,
+			Logger: &engineLog{log: zap.NewNop()},
+		})
 		require.NoError(t, err)
 		require.NoError(t, db.Set(key, value, pebble.Sync))
 		require.NoError(t, db.Close())

@@ -93,8 +93,10 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, lockError(dir, err)
 	}
-	s := &Store{dir: dir, fs: o.FS, floor: o.Floor, log: o.Log, lock: lock,
-		queue: queue.New[op](maxQueued, maxQueuedBytes), feeds: feeds.New()}
+	s := &Store{
+		dir: dir, fs: o.FS, floor: o.Floor, log: o.Log, lock: lock,
+		queue: queue.New[op](maxQueued, maxQueuedBytes), feeds: feeds.New(),
+	}
 	s.heads = newHeads(100_000)
 	if o.Small {
 		s.heads = newHeads(10_000)

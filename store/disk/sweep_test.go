@@ -29,8 +29,12 @@ func TestSweepLeavesNothing(t *testing.T) {
 	c := storetest.NewClock()
 	s := openDir(t, t.TempDir(), Options{Now: c.Now, Floor: -1, Small: true})
 	all := []store.Limits{
-		{Age: time.Minute}, {Age: time.Hour, Length: 3}, {Age: 20 * time.Hour}, {Age: 40 * 24 * time.Hour},
-		{Age: store.Forever, Idle: 24 * time.Hour}, {Age: time.Hour, Idle: 2 * time.Hour},
+		{Age: time.Minute},
+		{Age: time.Hour, Length: 3},
+		{Age: 20 * time.Hour},
+		{Age: 40 * 24 * time.Hour},
+		{Age: store.Forever, Idle: 24 * time.Hour},
+		{Age: time.Hour, Idle: 2 * time.Hour},
 	}
 	for round := range 3 {
 		for i := range 300 {

@@ -56,10 +56,10 @@ func (w *work) discard(h *head) {
 		return // unreachable from now on; buckets are swept all the same
 	}
 	var keys [][]byte
-	p, ok := r.From(h.start, 0)
+	_, ok := r.From(h.start, 0)
 	for ok && len(keys) <= fewRecords {
 		keys = append(keys, append([]byte(nil), r.it.Key()...))
-		p, ok = r.next()
+		_, ok = r.next()
 	}
 	if !ok {
 		for _, k := range keys {
@@ -69,7 +69,7 @@ func (w *work) discard(h *head) {
 		_ = r.close()
 		return
 	}
-	for p, ok = r.From(h.start, 0); ok; {
+	for p, ok := r.From(h.start, 0); ok; {
 		at := r.last
 		for _, tab := range []byte{tabRecord, tabRedact} {
 			var from, to [recordKeyLen]byte

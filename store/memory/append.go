@@ -158,8 +158,10 @@ func (s *Store) placeLive(u *submit, tails *[]store.Tail) {
 		}
 		v.last = p
 		u.out.Positions[i] = p
-		*tails = append(*tails, store.Tail{Log: u.log, Prev: before,
-			Entry: store.Entry{Position: p, Data: u.records[i].Data}})
+		*tails = append(*tails, store.Tail{
+			Log: u.log, Prev: before,
+			Entry: store.Entry{Position: p, Data: u.records[i].Data},
+		})
 	}
 }
 

@@ -20,8 +20,13 @@ func (u *suite) roundTrip() {
 		binary[i] = byte(i)
 	}
 	var want []store.Entry
-	for _, d := range [][]byte{{}, {'x'}, {0}, binary, []byte("\xff\xfe\x00ü\U0001F600"),
-		bytes.Repeat([]byte("k"), 64<<10), bytes.Repeat(binary, 4<<10)} {
+	for _, d := range [][]byte{
+		{},
+		{'x'},
+		{0},
+		binary, []byte("\xff\xfe\x00ü\U0001F600"),
+		bytes.Repeat([]byte("k"), 64<<10), bytes.Repeat(binary, 4<<10),
+	} {
 		want = append(want, u.add(log, keep, string(d)))
 	}
 	got := u.page(log, store.Range{Limits: keep})
@@ -196,10 +201,21 @@ func (u *suite) tooLarge() {
 func (u *suite) lookAlikes() {
 	long := strings.Repeat("n", store.MaxName)
 	names := []store.LogName{
-		{Feed: "a", Path: "b"}, {Feed: "a", Path: "b/c"}, {Feed: "a/b", Path: "c"}, {Feed: "ab", Path: ""},
-		{Feed: "", Path: "ab"}, {Feed: "a", Path: ""}, {Feed: "{a}", Path: "b"}, {Feed: "a b", Path: " "},
-		{Feed: "a\x00", Path: "b"}, {Feed: "a", Path: "\x00b"}, {Feed: "a", Path: "B"}, {Feed: "a", Path: "b\xff"},
-		{Feed: long, Path: long}, {Feed: long, Path: long[1:]}, {Feed: long[1:], Path: long},
+		{Feed: "a", Path: "b"},
+		{Feed: "a", Path: "b/c"},
+		{Feed: "a/b", Path: "c"},
+		{Feed: "ab", Path: ""},
+		{Feed: "", Path: "ab"},
+		{Feed: "a", Path: ""},
+		{Feed: "{a}", Path: "b"},
+		{Feed: "a b", Path: " "},
+		{Feed: "a\x00", Path: "b"},
+		{Feed: "a", Path: "\x00b"},
+		{Feed: "a", Path: "B"},
+		{Feed: "a", Path: "b\xff"},
+		{Feed: long, Path: long},
+		{Feed: long, Path: long[1:]},
+		{Feed: long[1:], Path: long},
 	}
 	for round := range 3 {
 		for i, n := range names {
