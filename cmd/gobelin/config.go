@@ -89,6 +89,11 @@ type rootKey struct {
 
 // accountConfig is a tenant (product.md §3).
 type accountConfig struct {
+	CDN         int
+	APIKey      string
+	APISecret   broker.Secret
+	StreamToken broker.Secret
+
 	Apps []appConfig
 	at   place
 }

@@ -154,7 +154,7 @@ func (c *config) keyring() (*channels.Keyring, error) {
 func (c *config) accounts() []broker.Account {
 	var all []broker.Account
 	for _, a := range c.Accounts {
-		account := broker.Account{}
+		account := broker.Account{CDN: a.CDN, APIKey: a.APIKey, APISecret: a.APISecret, StreamToken: a.StreamToken}
 		for _, app := range a.Apps {
 			account.Apps = append(account.Apps, app.application())
 		}

@@ -220,19 +220,28 @@ func (r *reader) rootKey(n *yaml.Node, key string) rootKey {
 
 func (r *reader) account(n *yaml.Node, key string) accountConfig {
 	a := accountConfig{at: r.place(n)}
-	r.fields(n, key, map[string]func(*yaml.Node){"apps": func(v *yaml.Node) {
-		r.list(v, key+".apps", func(item *yaml.Node, key string) {
-			app := appConfig{ID: -1, at: r.place(item)}
-			r.fields(item, key, map[string]func(*yaml.Node){
-				"id":           r.into(&app.ID, key+".id"),
-				"name":         r.into(&app.Name, key+".name"),
-				"app_key":      r.into(&app.AppKey, key+".app_key"),
-				"token_secret": r.into(&app.TokenSecret, key+".token_secret"),
-			})
-			a.Apps = append(a.Apps, app)
-		})
-	}})
+	r.fields(n, key, map[string]func(*yaml.Node){
+		"cdn":          r.into(&a.CDN, key+".cdn"),
+		"api_key":      r.into(&a.APIKey, key+".api_key"),
+		"api_secret":   r.into(&a.APISecret, key+".api_secret"),
+		"stream_token": r.into(&a.StreamToken, key+".stream_token"),
+		"apps":         func(v *yaml.Node) { a.Apps = r.apps(v, key+".apps") },
+	})
 	return a
+}
+
+func (r *reader) apps(v *yaml.Node, key string) (all []appConfig) {
+	r.list(v, key, func(item *yaml.Node, key string) {
+		app := appConfig{ID: -1, at: r.place(item)}
+		r.fields(item, key, map[string]func(*yaml.Node){
+			"id":           r.into(&app.ID, key+".id"),
+			"name":         r.into(&app.Name, key+".name"),
+			"app_key":      r.into(&app.AppKey, key+".app_key"),
+			"token_secret": r.into(&app.TokenSecret, key+".token_secret"),
+		})
+		all = append(all, app)
+	})
+	return all
 }
 
 func (r *reader) ages(n *yaml.Node, key string, ages map[string]kindAge) {

@@ -145,9 +145,17 @@ func showValue(target any) string {
 	case *[]rootKey:
 		return showList(*p, func(k rootKey) string { return fmt.Sprintf("{kid: %d, secret: %v, sign: %t}", k.KID, k.Secret, k.Sign) })
 	case *[]accountConfig:
-		return showList(*p, func(a accountConfig) string { return "{apps: " + showList(a.Apps, showApp) + "}" })
+		return showList(*p, func(a accountConfig) string { return "{" + showAccount(a) + "apps: " + showList(a.Apps, showApp) + "}" })
 	}
 	return ""
+}
+
+// showAccount writes what of an account is there, beside its applications.
+func showAccount(a accountConfig) string {
+	if a.CDN == 0 && a.APIKey == "" {
+		return ""
+	}
+	return fmt.Sprintf("cdn: %d, api_key: %s, api_secret: %v, stream_token: %v, ", a.CDN, a.APIKey, a.APISecret, a.StreamToken)
 }
 
 func showApp(a appConfig) string {
