@@ -86,3 +86,30 @@ test('a graceful stop and start: the history of a signed channel and its root su
   await until(() => past.length === 5, 'the past')
   assert.deepEqual(past.map(([, d]) => d.content_text), range(5).map(String))
 })
+
+// Live only, without any extension: the session itself outlives the process.
+for (const transport of ['websocket', 'long-polling']) {
+  test(`kill -9 under a live ${transport} subscriber: no handshake, nothing lost, repeats in order`, async (t) => {
+    const broker = await Broker.dev(t)
+    const say = async (n) => {
+      const r = await fetch(broker.url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify([{ channel: '/on/x', data: n }]) })
+      assert.equal((await r.json())[0].successful, true)
+    }
+    const c = broker.client(t, transport)
+    let handshakes = 0
+    c.addExtension({ outgoing (m, done) { if (m.channel === '/meta/handshake') handshakes++; done(m) } })
+    const got = await collect(c, '/on/x')
+    for (const n of range(10)) await say(n)
+    await until(() => got.length === 10, 'live')
+    await broker.kill()
+    await broker.start()
+    for (const n of range(10)) await say(n + 10)
+    await until(() => got.some(([, n]) => n === 19), 'what was said after the restart', 30000)
+    assert.equal(handshakes, 1, 'the session went on')
+    const first = []
+    for (const [, n] of got) if (!first.includes(n)) first.push(n)
+    assert.deepEqual(first, range(20), 'all of it, in order')
+    const again = got.slice(10).map(([, n]) => n)
+    assert.deepEqual(again, range(20).slice(20 - again.length), 'what comes twice comes before what is new')
+  })
+}
