@@ -269,10 +269,17 @@ func (b *Broker) openTarget(n channels.Name) (target, error) {
 		}
 		return target{
 			feed: openFeed, name: n, open: &o.OpenPrefix, class: openClass, kind: o.kind,
-			log: store.LogName{Feed: openFeed + n.First(), Path: n.String()},
+			log: store.LogName{Feed: openFeedOf(n), Path: n.String()},
 		}, nil
 	}
 	return target{}, bayeux.ErrForbidden(n.String())
+}
+
+// openFeedOf names the feed of an open channel by its first segment, cut so that the
+// longest channel still is a name to the store; the path tells channels apart.
+func openFeedOf(n channels.Name) string {
+	first := n.First()
+	return openFeed + first[:min(len(first), 128)]
 }
 
 // covers reports whether every name that q matches is matched by p.

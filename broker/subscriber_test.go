@@ -511,3 +511,23 @@ func TestJoinersUnderLoad(t *testing.T) {
 		}
 	})
 }
+
+// The longest name that the limits allow works like any other.
+func TestLongestChannel(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, func(o *Options, _ *bayeux.Options) {
+			all, err := channels.ParsePattern("/**")
+			require.NoError(t, err)
+			o.Open = []OpenPrefix{{Pattern: all, Publish: "anyone", History: time.Hour}}
+		})
+		for _, name := range []string{"/" + strings.Repeat("x", 254), "/" + strings.Repeat("x", 253), "/" + strings.Repeat("y", 250) + "/a/b"} {
+			p, late := x.join(""), x.join("")
+			require.True(t, p.subscribe(name).ok())
+			require.True(t, p.publish(name, "1", "").ok())
+			require.Equal(t, on(name, 1), p.poll())
+			if past := name + "/catchup/1h"; len(past) <= 255 {
+				require.True(t, late.subscribe(past).ok())
+			}
+		}
+	})
+}

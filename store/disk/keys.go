@@ -94,7 +94,7 @@ func parseName(b []byte) (store.LogName, bool) {
 	if len(b) == 0 || len(b) < 1+int(b[0]) {
 		return store.LogName{}, false
 	}
-	return store.LogName{Feed: string(b[1 : 1+b[0]]), Path: string(b[1+int(b[0]):])}, true
+	return store.LogName{Feed: string(b[1 : 1+int(b[0])]), Path: string(b[1+int(b[0]):])}, true
 }
 
 func channelKey(n store.LogName) []byte { return appendName([]byte{tabChannel}, n) }

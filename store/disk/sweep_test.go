@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +40,9 @@ func TestSweepLeavesNothing(t *testing.T) {
 	for round := range 3 {
 		for i := range 300 {
 			log := store.LogName{Feed: "f", Path: fmt.Sprint(i)}
+			if i%9 == 0 {
+				log.Feed = strings.Repeat("\xff", store.MaxName)
+			}
 			limits := all[(i+round)%len(all)] // limits change, and classes with them
 			a, err := storetest.Append(s, log, limits, store.Record{Data: []byte("x"), Nonce: store.Nonce{byte(round), 1}},
 				store.Record{Data: []byte("y")})
