@@ -60,7 +60,7 @@ func printExposure(w io.Writer, c *config) {
 	if c.AdminListen == "" {
 		row("admin", "none: no metrics, no health")
 	} else {
-		row("admin", "%s: metrics and health, to whoever can reach it", c.AdminListen)
+		row("admin", "%s: metrics, health and, with the token, the console, to whoever can reach it", c.AdminListen)
 	}
 	if c.Store == "memory:" {
 		row("store", "memory: everything is gone at the end")
