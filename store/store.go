@@ -45,9 +45,12 @@ const Forever = time.Duration(1<<63 - 1)
 func (l Limits) Keeps() bool { return l.Age > 0 }
 
 // Nonce marks a record so that appending it again is harmless; the zero value
-// marks nothing. It is compared within one log only and remembered for 24 hours
-// (decided.md 19), across restarts.
+// marks nothing. It is compared within one log only and remembered across restarts
+// (decided.md 19).
 type Nonce [16]byte
+
+// NonceLife is how long a nonce is remembered where Record.Remember is 0.
+const NonceLife = 24 * time.Hour
 
 // Record is what a caller appends.
 type Record struct {
@@ -57,6 +60,9 @@ type Record struct {
 	// Nonce: a record with the Nonce of an earlier one of the same log is not
 	// written; the caller gets the earlier position.
 	Nonce Nonce
+	// Remember is the least time for which Nonce is remembered, 0: NonceLife. A
+	// store for which remembering costs memory forgets it then.
+	Remember time.Duration
 }
 
 // MaxRecord bounds Record.Data; what is above is refused with ErrTooLarge.
@@ -136,6 +142,16 @@ type Log interface {
 	Submit(log LogName, limits Limits, records []Record, done func(Appended, error))
 	// Head returns where the log begins and ends under these limits.
 	Head(ctx context.Context, log LogName, limits Limits) (Head, error)
+	// Heads returns the newest position of each log, in the order of logs, whatever
+	// has expired since; zero for a log of which nothing is known. It is for many
+	// logs at once: what changed since one last looked is then read. For logs that
+	// keep nothing it may be zero, too.
+	Heads(ctx context.Context, logs []LogName) ([]Position, error)
+	// Spoke returns the logs of a feed, as in Watch, that had an append at since or
+	// later, by the store's clock, in any order; some may not have had one. At most
+	// limit are returned, more says that there are others. It looks back SpokeFor at
+	// most. Logs that keep nothing may be missing.
+	Spoke(ctx context.Context, feed string, since time.Time, limit int) (logs []LogName, more bool, err error)
 	// Read returns at most limit records (at least 1) and about maxBytes bytes
 	// (at least one record) of the range.
 	Read(ctx context.Context, log LogName, r Range, limit, maxBytes int) (Page, error)
@@ -149,6 +165,10 @@ type Log interface {
 	Delete(ctx context.Context, log LogName) error
 }
 
+// SpokeFor is how far back Spoke remembers: longer than a session's record lives
+// after the session was last heard of.
+const SpokeFor = time.Hour
+
 // Watcher hears what is appended. The store calls it in commit order for each
 // log, from one goroutine at a time for each Watch, and must not be blocked.
 type Watcher interface {
@@ -156,7 +176,9 @@ type Watcher interface {
 	// is called first, and again after each Broken; what was committed between
 	// was not announced and must be read.
 	Ready()
-	// Entries announces committed entries. Repeats are allowed, gaps show in Prev.
+	// Entries announces committed entries, in order within a log. Repeats and
+	// entries from before Ready are allowed; gaps show in Prev. One that nothing
+	// follows shows within 20 s, by Broken or another Ready.
 	Entries([]Tail)
 	// Broken: announcements have stopped until the next Ready.
 	Broken(error)
@@ -164,13 +186,20 @@ type Watcher interface {
 
 // Feed is the live half of the contract.
 type Feed interface {
-	// Watch announces every append to the logs of a feed to w; AllFeeds is
-	// every log of the store. stop ends it: after it has returned, w is not
+	// Watch announces every append to the logs of a feed to w. A feed that ends in
+	// "/" stands for all that begin with it, AllFeeds for every one. Ready may come
+	// before Watch returns or later. stop ends it: after it has returned, w is not
 	// called any more.
 	Watch(feed string, w Watcher) (stop func(), err error)
+	// Announced returns a time of the store's clock: of every feed that is watched,
+	// what was committed up to it either was announced or has been declared missed
+	// by Broken or another Ready. It does not go back; while the store cannot be
+	// heard it stands still.
+	Announced() time.Time
 }
 
-// AllFeeds as the feed of a Watch is every log of the store.
+// AllFeeds as the feed of a Watch is every log of the store. A log whose own feed
+// ends in "/" is heard only by what stands for many.
 const AllFeeds = ""
 
 // Value is a record of a table. Version rises with each change of its key and
@@ -220,6 +249,8 @@ type Store interface {
 	Feed
 	// Now is the store's clock, in which ages and intervals are measured.
 	Now() time.Time
+	// Shared reports whether other processes may use the store at the same time.
+	Shared() bool
 	// Health returns nil when appends and reads can be expected to work, or
 	// what is wrong in words for an operator.
 	Health(ctx context.Context) error
