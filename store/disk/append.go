@@ -182,6 +182,7 @@ func (w *work) add(name store.LogName, h *head, limits store.Limits, r *store.Re
 		w.set(markKey(c, b, h.id), appendName(nil, name))
 		h.marked = b
 	}
+	w.spoke(name, h)
 	d := w.batch.SetDeferred(recordKeyLen, 1+len(r.Data))
 	putRecordKey(d.Key, tabRecord, c, b, h.id, p.MS(), p.N())
 	d.Value[0] = 0

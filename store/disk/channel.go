@@ -77,7 +77,9 @@ type head struct {
 	oldest store.Position // a lower bound of the oldest record there is
 	// marked is the bucket of the class for which tabMark names the log.
 	marked uint32
-	live   store.Position
+	// indexed is the minute for which tabSpoke names the log.
+	indexed uint32
+	live    store.Position
 }
 
 // stored reports whether nothing is lost when the head is forgotten.

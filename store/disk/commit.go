@@ -68,6 +68,7 @@ func (s *Store) commitLoop() {
 				w.commit(ops[begun:i])
 				begun = i
 			}
+			s.clock.Begin()
 			o.apply(w)
 			if o.alone() || w.batch.Len() > maxBatch {
 				w.commit(ops[begun : i+1])
@@ -98,6 +99,7 @@ func (w *work) commit(ops []op) {
 		}
 		s.clock.Forget(s.heads.publish(w.names, now))
 		s.feeds.Announce(w.tails)
+		s.clock.Settle()
 	}
 	for _, o := range ops {
 		o.settle(err)

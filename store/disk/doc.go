@@ -21,7 +21,9 @@
 // expires goes with one range delete for each bucket; reads clip to the exact age
 // and length. A record's class follows from the age limit it was appended with; a
 // log whose limits change class has several spans. A mark names each log once per
-// bucket: so the sweep finds the channels whose last bucket went without a scan.
+// bucket: so the sweep finds the channels whose last bucket went without a scan. In
+// the same way an index names each log once per minute in which it was appended to,
+// for the last hour: it is what Spoke reads.
 //
 // Caveats. Logs that keep nothing touch the disk once a second at most, for the
 // mark; their nonces are not remembered, and after a restart, or when their head

@@ -121,6 +121,17 @@ func (t *heads) publish(names []store.LogName, now []head) (forgot int64) {
 	return forgot
 }
 
+// last returns the newest committed position of a log if its head is here. It
+// does not count as use.
+func (t *heads) last(name store.LogName) (store.Position, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byName[name]; e != nil {
+		return e.Value.(*held).head.last, true
+	}
+	return store.Position{}, false
+}
+
 // len returns how many heads are held.
 func (t *heads) len() int {
 	t.mu.Lock()

@@ -22,6 +22,7 @@ const (
 	tabNonce   = 0x06 // day(4) hash of the name(16) nonce(16) → position(16)
 	tabRow     = 0x07 // len(1) table key                    → version(8) expires(8) due(4) data
 	tabDue     = 0x08 // minute(4) len(1) table key          → nothing: when to look whether a row expired
+	tabSpoke   = 0x09 // minute(4) len(1) feed path          → nothing: who appended in a minute
 )
 
 const (

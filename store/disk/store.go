@@ -229,6 +229,13 @@ func (s *Store) value(key []byte) ([]byte, error) {
 // Now returns the store's clock; see store.Store.
 func (s *Store) Now() time.Time { return s.clock.Now() }
 
+// Announced returns a time up to which every watcher has heard; see store.Feed. It
+// stands still for good when the disk failed.
+func (s *Store) Announced() time.Time { return s.clock.Settled() }
+
+// Shared returns false: the folder is locked.
+func (s *Store) Shared() bool { return false }
+
 // Watch announces the appends of a feed; see store.Feed. stop waits for a call of
 // w under way, so it must not be called by w.
 func (s *Store) Watch(feed string, w store.Watcher) (stop func(), err error) {

@@ -3,6 +3,7 @@ package memory
 import (
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/store"
 	"github.com/gobelin-broker/gobelin/store/internal/window"
@@ -50,6 +51,7 @@ func (s *Store) commit() {
 			return
 		}
 		tails = nil // watchers may keep them
+		s.clock.Begin()
 		s.mu.Lock()
 		for _, u := range subs {
 			if u.err = s.place(u, &tails); u.err != nil {
@@ -58,6 +60,7 @@ func (s *Store) commit() {
 		}
 		s.mu.Unlock()
 		s.feeds.Announce(tails)
+		s.clock.Settle()
 		for i, u := range subs {
 			u.done(u.out, u.err)
 			subs[i] = nil
@@ -100,7 +103,7 @@ func (s *Store) place(u *submit, tails *[]store.Tail) error {
 		e := store.Entry{Position: p, Data: r.Data}
 		l.entries = append(l.entries, entry{Entry: e})
 		s.grow(l, entryOverhead+int64(len(r.Data)))
-		s.remember(u.log, r.Nonce, p)
+		s.remember(u.log, r, p)
 		u.out.Positions[i] = p
 		*tails = append(*tails, store.Tail{Log: u.log, Prev: before, Kept: true, Entry: e})
 	}
@@ -121,6 +124,10 @@ func (s *Store) begin(name store.LogName, prev store.Position) (*log, store.Posi
 	ms := s.clock.Epoch(prev)
 	l := &log{start: store.NewPosition(ms, rand.Uint32(), uint64(ms))}
 	s.logs[name] = l
+	if s.paths[name.Feed] == nil {
+		s.paths[name.Feed] = make(map[string]*log)
+	}
+	s.paths[name.Feed][name.Path] = l
 	s.grow(l, logOverhead+int64(len(name.Feed)+len(name.Path)))
 	return l, l.start
 }
@@ -183,28 +190,41 @@ func (s *Store) newLive(name store.LogName) *live {
 	return v
 }
 
+// marked is the record that a nonce marked, and for how long that is remembered.
+type marked struct {
+	at   store.Position
+	life time.Duration
+}
+
+func (m marked) forgotten(now time.Time) bool { return now.Sub(m.at.Time()) > m.life }
+
 // seen returns the position of the record that a nonce marked; mu is held.
 func (s *Store) seen(name store.LogName, n store.Nonce) (store.Position, bool) {
 	if n == (store.Nonce{}) {
 		return store.Position{}, false
 	}
-	p, ok := s.nonces[name][n]
-	return p, ok && s.clock.Now().Sub(p.Time()) <= nonceAge
+	m, ok := s.nonces[name][n]
+	return m.at, ok && !m.forgotten(s.clock.Now())
 }
 
-func (s *Store) remember(name store.LogName, n store.Nonce, p store.Position) {
-	if n == (store.Nonce{}) {
+// remember notes that r lies at p; mu is held.
+func (s *Store) remember(name store.LogName, r *store.Record, p store.Position) {
+	if r.Nonce == (store.Nonce{}) {
 		return
 	}
 	m := s.nonces[name]
 	if m == nil {
-		m = make(map[store.Nonce]store.Position)
+		m = make(map[store.Nonce]marked)
 		s.nonces[name] = m
 	}
-	if _, again := m[n]; !again {
+	if _, again := m[r.Nonce]; !again {
 		s.bytes += nonceOverhead
 	}
-	m[n] = p
+	life := r.Remember
+	if life <= 0 {
+		life = store.NonceLife
+	}
+	m[r.Nonce] = marked{p, life}
 }
 
 func (s *Store) grow(l *log, n int64) {
@@ -217,6 +237,10 @@ func (s *Store) drop(name store.LogName, l *log) {
 	s.clock.Forget(l.last().MS())
 	s.bytes -= l.bytes
 	delete(s.logs, name)
+	delete(s.paths[name.Feed], name.Path)
+	if len(s.paths[name.Feed]) == 0 {
+		delete(s.paths, name.Feed)
+	}
 }
 
 func cost(records []store.Record) int64 {

@@ -3,8 +3,11 @@ package memory
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/internal/feeds"
 	"github.com/gobelin-broker/gobelin/store/internal/window"
 )
 
@@ -36,6 +39,54 @@ func (s *Store) Head(ctx context.Context, name store.LogName, limits store.Limit
 		}
 	}
 	return h, nil
+}
+
+// Heads returns the newest position of each log; see store.Log.
+func (s *Store) Heads(ctx context.Context, names []store.LogName) ([]store.Position, error) {
+	if err := s.lock(ctx, "heads"); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	heads := make([]store.Position, len(names))
+	for i, name := range names {
+		if l := s.logs[name]; l != nil {
+			heads[i] = l.last()
+		}
+	}
+	return heads, nil
+}
+
+// Spoke returns the logs of a feed that were appended to since a time; see
+// store.Log. It names no log in vain, and none that is gone whole.
+func (s *Store) Spoke(ctx context.Context, feed string, since time.Time, limit int) ([]store.LogName, bool, error) {
+	if err := s.lock(ctx, "spoke"); err != nil {
+		return nil, false, err
+	}
+	defer s.mu.Unlock()
+	from := max(since.UnixMilli(), s.clock.Now().Add(-store.SpokeFor).UnixMilli())
+	var names []store.LogName
+	look := func(feed string, paths map[string]*log) (more bool) {
+		for path, l := range paths {
+			if l.last().MS() < from {
+				continue
+			}
+			if len(names) >= limit {
+				return true
+			}
+			names = append(names, store.LogName{Feed: feed, Path: path})
+		}
+		return false
+	}
+	if !feeds.Wide(feed) {
+		more := look(feed, s.paths[feed])
+		return names, more, nil
+	}
+	for other, paths := range s.paths {
+		if strings.HasPrefix(other, feed) && look(other, paths) {
+			return names, true, nil
+		}
+	}
+	return names, false, nil
 }
 
 // Read returns a page of the range; see store.Log.

@@ -22,10 +22,8 @@ const (
 	maxTake = 1024
 	// sweepEvery is how long expired records may take up memory.
 	sweepEvery = time.Minute
-	// nonceAge is how long a nonce is remembered (decided.md 19).
-	nonceAge = 24 * time.Hour
 	// Estimates of what one of them takes on the heap beside its data.
-	logOverhead, entryOverhead, nonceOverhead, rowOverhead = 400, 48, 112, 160
+	logOverhead, entryOverhead, nonceOverhead, rowOverhead = 460, 48, 120, 160
 )
 
 // Options says how a Store is made; the zero value is usable.
@@ -58,7 +56,8 @@ type Store struct {
 	bytes  int64
 	full   bool
 	logs   map[store.LogName]*log
-	nonces map[store.LogName]map[store.Nonce]store.Position
+	paths  map[string]map[string]*log // logs by feed and path
+	nonces map[store.LogName]map[store.Nonce]marked
 	tables map[string]*table
 }
 
@@ -84,7 +83,8 @@ func New(o Options) *Store {
 		end:      make(chan struct{}),
 		live:     make(map[store.LogName]*live),
 		logs:     make(map[store.LogName]*log),
-		nonces:   make(map[store.LogName]map[store.Nonce]store.Position),
+		paths:    make(map[string]map[string]*log),
+		nonces:   make(map[store.LogName]map[store.Nonce]marked),
 		tables:   make(map[string]*table),
 	}
 	s.running.Go(s.commit)
@@ -94,6 +94,12 @@ func New(o Options) *Store {
 
 // Now returns the store's clock; see store.Store.
 func (s *Store) Now() time.Time { return s.clock.Now() }
+
+// Announced returns a time up to which every watcher has heard; see store.Feed.
+func (s *Store) Announced() time.Time { return s.clock.Settled() }
+
+// Shared returns false: nobody else sees the memory of the process.
+func (s *Store) Shared() bool { return false }
 
 // Watch announces the appends of a feed; see store.Feed. stop waits for a call of
 // w under way, so it must not be called by w.
@@ -124,7 +130,7 @@ func (s *Store) Close() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.closed = true
-		s.logs, s.nonces, s.tables, s.bytes = nil, nil, nil, 0
+		s.logs, s.paths, s.nonces, s.tables, s.bytes = nil, nil, nil, nil, 0
 	})
 	return nil
 }

@@ -47,8 +47,8 @@ func (s *Store) sweepLogs() {
 		s.bytes -= l.trim(now)
 	}
 	for name, m := range s.nonces {
-		for n, p := range m {
-			if now.Sub(p.Time()) > nonceAge {
+		for n, r := range m {
+			if r.forgotten(now) {
 				delete(m, n)
 				s.bytes -= nonceOverhead
 			}

@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,8 @@ type Clock struct {
 
 	// last is the newest ms drawn; written by whoever draws.
 	last atomic.Int64
+	// told is the greatest ms that Settled has returned: nothing is drawn below it.
+	told atomic.Int64
 
 	// owned by whoever draws
 
@@ -27,6 +30,11 @@ type Clock struct {
 	floor int64
 	// wall is the greatest ms that the wall clock has shown.
 	wall int64
+
+	mu sync.Mutex
+	// begun is a ms below which nothing is drawn until Settle, 0 while all that was
+	// drawn is settled; guarded by mu, written by whoever draws.
+	begun int64
 }
 
 // New returns a clock that reads now and draws nothing at or below mark, in ms.
@@ -41,10 +49,41 @@ func New(now func() time.Time, mark int64) *Clock {
 // not make what is just being published invisible.
 func (c *Clock) Now() time.Time {
 	now := c.now()
-	if last := c.last.Load(); now.UnixMilli() < last {
-		return time.UnixMilli(last)
+	if least := max(c.last.Load(), c.told.Load()); now.UnixMilli() < least {
+		return time.UnixMilli(least)
 	}
 	return now
+}
+
+// Begin says that what is drawn from now on is not settled until Settle. Doing it
+// again before changes nothing. Called by whoever draws, before.
+func (c *Clock) Begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.begun == 0 {
+		c.begun = c.Now().UnixMilli()
+	}
+}
+
+// Settle says that all that was drawn has been announced. Called by whoever draws.
+func (c *Clock) Settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun = 0
+}
+
+// Settled returns a time up to which everything is settled: what is settled later
+// has this ms or a greater one. It does not go back, and stands still between Begin
+// and Settle.
+func (c *Clock) Settled() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ms := c.Now().UnixMilli()
+	if c.begun != 0 {
+		ms = c.begun
+	}
+	c.told.Store(ms) // Now and begun are not below what was told before
+	return time.UnixMilli(ms)
 }
 
 // Last returns the newest ms drawn.
@@ -57,11 +96,11 @@ func (c *Clock) Next() int64 {
 	return ms
 }
 
-// look reads the wall clock.
+// look reads the wall clock, but not below what is promised to Settled's callers.
 func (c *Clock) look() int64 {
 	ms := c.now().UnixMilli()
 	c.wall = max(c.wall, ms)
-	return ms
+	return max(ms, c.told.Load(), c.begun)
 }
 
 // After draws a ms greater than that of p.

@@ -1,6 +1,7 @@
 // Package feeds tells the watchers of a store what was committed.
 //
 //	committer ──Announce──► watch (one feed)   ──► Watcher.Entries
+//	                   ├──► watch ("…/")       ──► Watcher.Entries
 //	                   └──► watch (AllFeeds)   ──► Watcher.Entries
 //
 // Announce is called by one goroutine, the committer, in commit order. Each watch

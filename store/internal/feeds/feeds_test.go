@@ -59,25 +59,3 @@ func TestAnnounce(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrClosed)
 	a.stop()
 }
-
-func BenchmarkAnnounce(b *testing.B) {
-	f := New()
-	for i := range 1000 {
-		_, err := f.Watch(fmt.Sprint(i), &mute{})
-		require.NoError(b, err)
-	}
-	tails := make([]store.Tail, 64)
-	for i := range tails {
-		tails[i].Log.Feed = fmt.Sprint(i * 10)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		f.Announce(tails)
-	}
-}
-
-type mute struct{}
-
-func (*mute) Ready()               {}
-func (*mute) Entries([]store.Tail) {}
-func (*mute) Broken(error)         {}
