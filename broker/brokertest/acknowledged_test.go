@@ -57,8 +57,8 @@ type talker struct {
 
 func talk(t *testing.T, n *Node) *talker {
 	t.Helper()
-	c := &talker{post: newPoster(n.Address())}
-	ms, err := c.post.exchange(t.Context(), handshakeBody("h"), answerTime)
+	c := &talker{post: newPoster(straight(n.Address()), 0)}
+	ms, _, err := c.post.exchange(t.Context(), handshakeBody("h"), answerTime)
 	assert.NoError(t, err)
 	c.id, err = handshaken(ms)
 	assert.NoError(t, err)
@@ -71,7 +71,7 @@ func (c *talker) ask(t *testing.T, members string) message {
 	t.Helper()
 	c.next++
 	body := fmt.Sprintf(`[{%s,"clientId":%q,"id":%q}]`, members, c.id, strconv.Itoa(c.next))
-	ms, err := c.post.exchange(t.Context(), []byte(body), answerTime)
+	ms, _, err := c.post.exchange(t.Context(), []byte(body), answerTime)
 	if assert.NoError(t, err) && assert.Len(t, ms, 1) {
 		assert.False(t, ms[0].failed(), ms[0].Error)
 		return ms[0]

@@ -40,8 +40,11 @@ type Report struct {
 	Kept                 int
 	Sessions, Drained    int
 	Receipts             int
-	Repeats              int // with the same id, after a broken link: allowed, and taken out
+	Repeats              int // with the same id, after a broken link or the loss of a node: allowed, and taken out
+	AfterLoss            int // those of them that only the loss of a node explains
 	Breaks               int // links that broke
+	Lost                 int // publications acknowledged and not kept, by a fork: allowed, and counted
+	LostReceipts         int // deliveries of such
 	// Faults holds the first mostFaults of each rule, Breaches counts them all.
 	Faults   []Fault
 	Breaches [9]int
@@ -56,8 +59,11 @@ func (r *Report) Clean() bool { return r.Breaches == [9]int{} }
 // String is the report for people: one line of figures, then the faults.
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "published %d ok, %d refused, %d unknown (%d of them kept); history %d; %d sessions (%d to the end), %d links broken, %d receipts, %d repeats taken out",
-		r.OK, r.Refused, r.Unknown, r.Late, r.Kept, r.Sessions, r.Drained, r.Breaks, r.Receipts, r.Repeats)
+	fmt.Fprintf(&b, "published %d ok, %d refused, %d unknown (%d of them kept); history %d; %d sessions (%d to the end), %d links broken, %d receipts, %d repeats taken out (%d after the loss of a node)",
+		r.OK, r.Refused, r.Unknown, r.Late, r.Kept, r.Sessions, r.Drained, r.Breaks, r.Receipts, r.Repeats, r.AfterLoss)
+	if r.Lost+r.LostReceipts > 0 {
+		fmt.Fprintf(&b, "; lost by a fork of the store: %d acknowledged publications, delivered %d times", r.Lost, r.LostReceipts)
+	}
 	for rule, n := range r.Breaches {
 		if n > 0 {
 			fmt.Fprintf(&b, "\nrule %d broken %d times", rule, n)
@@ -186,7 +192,9 @@ func (c *checker) publication(p *Publication) {
 	switch p.Outcome {
 	case OK:
 		c.report.OK++
-		if i, there := ch.at[p.ID]; !there {
+		if i, there := ch.at[p.ID]; !there && c.forked(p) {
+			c.report.Lost++
+		} else if !there {
 			c.report.fault(1, "%s: %v was acknowledged as %v and is not in the history", p.Channel, op, p.ID)
 		} else if k := ch.kept[i]; k.Publisher != p.Publisher || k.K != p.K {
 			c.report.fault(1, "%s: %v was acknowledged as %v, which is %v", p.Channel, op, p.ID, operation{k.Publisher, k.K})
@@ -201,6 +209,20 @@ func (c *checker) publication(p *Publication) {
 	default:
 		c.report.Unknown++
 	}
+}
+
+// forked reports whether the store may have lost p after it had acknowledged it.
+func (c *checker) forked(p *Publication) bool {
+	return slices.ContainsFunc(c.h.Forks, func(f Fork) bool {
+		return p.Sent <= f.To && (p.Outcome != OK || p.Answered >= f.From)
+	})
+}
+
+// lost reports whether a delivery that is not in the history is of what a fork
+// took away.
+func (c *checker) lost(r *Receipt) bool {
+	p := c.by[operation{r.Publisher, r.K}]
+	return p != nil && p.Channel == r.Channel && p.Sum == r.Sum && c.forked(p)
 }
 
 // order checks rules 3 and 8 for one channel.

@@ -142,14 +142,30 @@ func TestCheckFinds(t *testing.T) {
 	f("twice after a link that did not break", 4, func(h *brokertest.History) { h.Sessions[first].Links[0].Broken = false })
 	f("twice long after", 4, func(h *brokertest.History) { h.Sessions[first].Links[0].To += 10 * time.Second })
 	f("three times, as the broker died once", 4, func(h *brokertest.History) {
-		h.Losses = []time.Duration{39 * apart}
+		h.Losses = []brokertest.Loss{{From: 39 * apart, To: 39 * apart}}
 		s := h.Sessions[live]
 		s.Receipts = append(s.Receipts, s.Receipts[19], s.Receipts[19])
 	})
+	f("twice, as another node was lost", 4, func(h *brokertest.History) {
+		h.Losses = []brokertest.Loss{{Node: 1, From: 39 * apart, To: 39 * apart}}
+		s := h.Sessions[live]
+		s.Receipts = append(s.Receipts, s.Receipts[19])
+	})
+	f("twice, as its node had been lost before", 4, func(h *brokertest.History) {
+		h.Losses = []brokertest.Loss{{From: 0, To: apart}}
+		s := h.Sessions[live]
+		again := s.Receipts[19]
+		again.At += time.Second
+		h.Sessions[live].Receipts[19].At += 10 * time.Second
+		s.Receipts = append(s.Receipts, again)
+	})
+	f("lost before the fork", 1, func(h *brokertest.History) { fork(h, 36*apart, 37*apart) })
+	f("lost after the fork", 1, func(h *brokertest.History) { fork(h, 30*apart, 38*apart) })
+	f("lost before the fork, received", 7, func(h *brokertest.History) { fork(h, 30*apart, 38*apart) })
 	f("older, by a pattern", 4, func(h *brokertest.History) { early(h, true) })
 	f("older, as the broker died", 4, func(h *brokertest.History) {
 		early(h, false)
-		h.Losses = []time.Duration{39 * apart}
+		h.Losses = []brokertest.Loss{{From: 39 * apart, To: 39 * apart}}
 	})
 	f("live and by catch-up", 4, func(h *brokertest.History) {
 		s := h.Sessions[both]
@@ -193,6 +209,23 @@ func TestCheckFinds(t *testing.T) {
 	f("not subscribed", 7, func(h *brokertest.History) { h.Sessions[live].Receipts[3].Channel = "/b" })
 	f("invented in history", 7, func(h *brokertest.History) { h.Kept[sound][39].K = 77 })
 	f("answered before the other was sent, and after it", 8, func(h *brokertest.History) { exchange(h, 10, 11) })
+}
+
+// fork takes the last four messages away, as if the store had lost them.
+func fork(h *brokertest.History, from, to time.Duration) {
+	h.Kept[sound] = h.Kept[sound][:36]
+	h.Forks = []brokertest.Fork{{From: from, To: to}}
+}
+
+// TestCheckFork: what a fork took away is counted, and nothing else.
+func TestCheckFork(t *testing.T) {
+	h := plant()
+	fork(h, 36*apart, 41*apart)
+	r := brokertest.Check(h, strict)
+	require.True(t, r.Clean(), r.String())
+	require.Equal(t, 4, r.Lost)
+	require.Equal(t, 12, r.LostReceipts)
+	require.Equal(t, 36, r.Kept)
 }
 
 // exchange lets two messages change places in history, ids and all.
@@ -250,13 +283,18 @@ func TestCheckAllows(t *testing.T) {
 		s.Receipts = slices.Insert(s.Receipts, 20, s.Receipts[:20]...)
 	})
 	f("twice, as the broker died", func(h *brokertest.History) {
-		h.Losses = []time.Duration{35 * apart}
+		h.Losses = []brokertest.Loss{{From: 35 * apart, To: 35 * apart}}
 		s := h.Sessions[1]
 		s.Receipts = append(s.Receipts, s.Receipts[15:]...)
 	})
+	f("twice, as every node was lost", func(h *brokertest.History) {
+		h.Losses = []brokertest.Loss{{Node: -1, From: 35 * apart, To: 41 * apart}}
+		s := h.Sessions[1]
+		s.Receipts = append(s.Receipts, s.Receipts[19])
+	})
 	f("a moment older, by a pattern, as the broker died", func(h *brokertest.History) {
 		early(h, true)
-		h.Losses = []time.Duration{39 * apart}
+		h.Losses = []brokertest.Loss{{From: 39 * apart, To: 39 * apart}}
 	})
 	f("cut short in the past", func(h *brokertest.History) {
 		s := h.Sessions[0]

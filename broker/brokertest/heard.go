@@ -20,6 +20,7 @@ type heard struct {
 	gotPast map[int]int
 	// torn: a live message came between two of a catch-up, as an index; -1: none.
 	torn     int
+	lostPast int // by catch-up, which a fork took away
 	lastPast int // place in both of the last one by catch-up; -1: none
 }
 
@@ -53,6 +54,7 @@ func (c *checker) session(s *Session) {
 func (c *checker) receipts(s *Session, all map[string]*heard) {
 	type arrival struct {
 		link  int
+		node  int
 		at    time.Duration
 		extra int // repeats without a broken link of their own
 	}
@@ -70,6 +72,13 @@ func (c *checker) receipts(s *Session, all map[string]*heard) {
 			continue
 		}
 		i, there := h.channel.at[r.ID]
+		if !there && c.lost(&r) {
+			c.report.LostReceipts++
+			if r.Interval > 0 {
+				h.lostPast++
+			}
+			continue
+		}
 		if !there {
 			c.report.fault(7, "%s: %s: %v came and is not in the history", s.Name, r.Channel, r.ID)
 			continue
@@ -82,20 +91,24 @@ func (c *checker) receipts(s *Session, all map[string]*heard) {
 		}
 		k := key{r.Channel, r.Interval, i}
 		if before, again := last[k]; again {
-			broken := c.mayRepeat(s, before.link, r.Link, before.at)
+			broken, retried := c.mayRepeat(s, before.link, r.Link, before.at), s.retried(r.Channel, r.Interval)
 			if !broken {
 				before.extra++
 			}
-			if broken || before.extra <= s.retried(r.Channel, r.Interval)+c.losses(before.at, r.At) {
+			switch {
+			case broken, before.extra <= retried:
 				c.report.Repeats++
-			} else {
-				c.report.fault(4, "%s: %s: %v came twice, %v after the last time, without a broken link between (links %d and %d)",
-					s.Name, r.Channel, r.ID, r.At-before.at, before.link, r.Link)
+			case before.extra <= retried+c.losses(before.node, before.at, r.At):
+				c.report.Repeats++
+				c.report.AfterLoss++
+			default:
+				c.report.fault(4, "%s: %s: %v came twice, %v after the last time, at %v, without a broken link between (links %d and %d, nodes %d and %d)",
+					s.Name, r.Channel, r.ID, r.At-before.at, r.At, before.link, r.Link, before.node, r.Node)
 			}
-			last[k] = arrival{r.Link, r.At, before.extra}
+			last[k] = arrival{r.Link, r.Node, r.At, before.extra}
 			continue
 		}
-		last[k] = arrival{r.Link, r.At, 0}
+		last[k] = arrival{r.Link, r.Node, r.At, 0}
 		if c.early(h, i, r.At) {
 			c.report.Repeats++
 			continue
@@ -119,19 +132,19 @@ func (c *checker) mayRepeat(s *Session, first, again int, at time.Duration) bool
 // again: older than the first that came, within what the clocks may differ.
 func (c *checker) early(h *heard, i int, at time.Duration) bool {
 	t := slices.IndexFunc(h.session.Takes, func(t Take) bool { return t.Channel == h.channel.name && t.Pattern })
-	if t < 0 || len(h.live) == 0 || i >= h.live[0] || c.losses(at, at) == 0 {
+	if t < 0 || len(h.live) == 0 || i >= h.live[0] || c.losses(everyNode, at, at) == 0 {
 		return false
 	}
 	asked := c.h.Start.Add(h.session.Takes[t].Asked).UnixMilli()
 	return h.channel.kept[i].ID.MS() >= asked-c.rules.Clock.Milliseconds()
 }
 
-// losses is how often the broker died while a message that came at first could be
-// under way, or after that, until it came again.
-func (c *checker) losses(first, again time.Duration) int {
+// losses is how often node, or any with everyNode, was lost while a message that
+// came from it at first could be under way, or after that, until it came again.
+func (c *checker) losses(node int, first, again time.Duration) int {
 	n := 0
-	for _, at := range c.h.Losses {
-		if at >= first-c.rules.Settle && at <= again {
+	for _, l := range c.h.Losses {
+		if (node == everyNode || l.Node == everyNode || l.Node == node) && l.To >= first-c.rules.Settle && l.From <= again {
 			n++
 		}
 	}
@@ -341,7 +354,7 @@ func (c *checker) past(h *heard, t *Take) {
 			c.report.fault(6, "%s: %s: %v belongs to the catch-up of %v and is missing", s.Name, h.channel.name, k.ID, t.Interval)
 		}
 	}
-	if intervals, _ := h.shape(); intervals == 1 && t.Tries == 1 && t.Announced >= 0 && t.Announced != len(h.past) {
+	if intervals, _ := h.shape(); intervals == 1 && t.Tries == 1 && t.Announced >= 0 && t.Announced != len(h.past)+h.lostPast {
 		c.report.fault(6, "%s: %s: %d were announced, %d came by catch-up", s.Name, h.channel.name, t.Announced, len(h.past))
 	}
 }

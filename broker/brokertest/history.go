@@ -67,6 +67,7 @@ type Receipt struct {
 	Sum          uint64
 	At           time.Duration
 	Link         int // index into Session.Links
+	Node         int // that gave it
 }
 
 // Link is one connection of a session, or an unbroken row of polls.
@@ -84,6 +85,8 @@ type Session struct {
 	Takes    []Take
 	Receipts []Receipt
 	Links    []Link
+	// Gap is the longest time without an answer or a delivery.
+	Gap time.Duration
 	// Drained: it lived to the end and was given the time to hear everything.
 	Drained bool
 }
@@ -94,7 +97,23 @@ type History struct {
 	Publications []Publication
 	Kept         map[string][]Kept // by channel, in order
 	Sessions     []*Session
-	// Losses are when the broker died: what it had sent may still have been under
-	// way, on links that never broke, and come again from the next one.
-	Losses []time.Duration
+	// Losses are when nodes, and what they held, were lost: what they had sent may
+	// still have been under way, on links that never broke, and come again.
+	Losses []Loss
+	// Forks are when the store lost what it had acknowledged, as it may (security.md
+	// §5.1).
+	Forks []Fork
+}
+
+// Loss is a time in which a node lost the sessions it held.
+type Loss struct {
+	Node     int // everyNode: all of them
+	From, To time.Duration
+}
+
+const everyNode = -1
+
+// Fork is a time in which the store acknowledged what it did not keep.
+type Fork struct {
+	From, To time.Duration
 }

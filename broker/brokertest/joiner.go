@@ -41,10 +41,12 @@ type joiner struct {
 	connect  *request
 	fails    bool // the last connect was not answered
 	socket   *socket
+	node     int // of the socket
 	polling  bool
 	polls    chan polled
 	asks     chan polled
 	newest   map[string]store.Position
+	answered time.Duration // when anything last came
 	heardAt  time.Time
 	alive    time.Time // when the last connect that was answered was sent
 	wild     bool      // by a pattern: it need not outlive the broker (what it missed may not be known)
@@ -67,16 +69,17 @@ type request struct {
 
 // polled is what became of an HTTP exchange.
 type polled struct {
-	ms  []message
-	err error
-	of  *request
+	ms   []message
+	node int // that answered
+	err  error
+	of   *request
 }
 
 func newJoiner(r *run, n int) *joiner {
 	rng := r.rng(uint64(100_000 + n))
 	return &joiner{
-		run: r, n: n, rng: rng, post: newPoster(r.proxy.Address()),
-		faye: rng.IntN(2) == 0, changing: rng.IntN(3) > 0, stays: rng.IntN(2) == 0,
+		run: r, n: n, rng: rng, post: newPoster(r.fleet, n),
+		faye: rng.IntN(2) == 0, changing: rng.IntN(3) > 0 && !r.Polling, stays: rng.IntN(2) == 0,
 	}
 }
 
@@ -94,7 +97,7 @@ func (j *joiner) listen(ctx context.Context) {
 }
 
 func (j *joiner) handshake(ctx context.Context) bool {
-	ms, err := j.post.exchange(ctx, handshakeBody("h"), answerTime)
+	ms, _, err := j.post.exchange(ctx, handshakeBody("h"), j.run.patience)
 	if err != nil {
 		return false
 	}
@@ -111,6 +114,7 @@ func (j *joiner) handshake(ctx context.Context) bool {
 	j.polls, j.asks = make(chan polled, 1), make(chan polled, 64)
 	j.newest = map[string]store.Position{}
 	j.heardAt, j.stepAt, j.alive = now, now, now
+	j.answered = j.run.now()
 	j.later(now)
 	j.leaveAt = now.Add(24 * time.Hour)
 	if !j.stays {
@@ -140,7 +144,7 @@ const (
 // live carries one session through; true at the end of the run.
 func (j *joiner) live(ctx context.Context) bool {
 	ends := goesOn
-	sockets := j.rng.IntN(2) == 0
+	sockets := j.rng.IntN(2) == 0 && !j.run.Polling
 	for ends == goesOn {
 		j.proceed(ctx, &sockets)
 		ends = j.turn(ctx)
@@ -153,7 +157,7 @@ func (j *joiner) live(ctx context.Context) bool {
 	case left:
 		if j.rng.IntN(2) == 0 { // the others just vanish
 			body := fmt.Appendf(nil, `[{"channel":"/meta/disconnect","clientId":%q,"id":"bye"}]`, j.clientID)
-			_, _ = j.post.exchange(ctx, body, answerTime)
+			_, _, _ = j.post.exchange(ctx, body, answerTime)
 		}
 	}
 	return ends == finished
@@ -176,9 +180,7 @@ func (j *joiner) proceed(ctx context.Context, sockets *bool) {
 		}
 	}
 	if *sockets && j.socket == nil && !j.polling {
-		dialing, cancel := context.WithTimeout(ctx, answerTime)
-		s, err := dialSocket(dialing, j.run.proxy.Address(), mount)
-		cancel()
+		s, node, err := j.post.socket(ctx)
 		if err != nil {
 			j.pauseTo = now.Add(retryPause)
 			if j.changing {
@@ -187,7 +189,7 @@ func (j *joiner) proceed(ctx context.Context, sockets *bool) {
 			return
 		}
 		j.unlinkWhole()
-		j.socket = s
+		j.socket, j.node = s, node
 	}
 	if j.connect == nil || j.fails && !j.polling {
 		j.ask(ctx)
@@ -199,9 +201,6 @@ func (j *joiner) proceed(ctx context.Context, sockets *bool) {
 		j.sendStep(ctx)
 	}
 }
-
-// holdSlack is how much longer than it is held a connect is waited for.
-const holdSlack = time.Second
 
 // ask sends a connect over the link there is, new or again.
 func (j *joiner) ask(ctx context.Context) {
@@ -219,7 +218,7 @@ func (j *joiner) ask(ctx context.Context) {
 	}
 	j.fails = false
 	j.connect.body = fmt.Appendf(nil, `[{"channel":"/meta/connect","clientId":%q,"connectionType":%q,"id":%q%s}]`, j.clientID, transport, j.connect.id, advice)
-	patience := j.run.hold + holdSlack
+	patience := j.run.hold + j.run.slack
 	j.connect.sent = time.Now()
 	j.connect.until = j.connect.sent.Add(patience)
 	if j.link < 0 {
@@ -235,8 +234,8 @@ func (j *joiner) ask(ctx context.Context) {
 	j.polling = true
 	r, to := j.connect, j.polls
 	j.run.tasks.Go(func() {
-		ms, err := j.post.exchange(ctx, r.body, patience)
-		to <- polled{ms, err, r}
+		ms, node, err := j.post.exchange(ctx, r.body, patience)
+		to <- polled{ms, node, err, r}
 	})
 }
 
@@ -259,14 +258,14 @@ func (j *joiner) turn(ctx context.Context) fate {
 			j.run.trouble("%s: %v", j.s.Name, err)
 			return goesOn
 		}
-		return j.take(ms)
+		return j.take(ms, j.node)
 	case p := <-j.polls:
 		j.polling = false
 		if p.err != nil {
 			j.broken()
 			return goesOn
 		}
-		return j.take(p.ms)
+		return j.take(p.ms, p.node)
 	case p := <-j.asks:
 		if p.err != nil {
 			if j.pending == p.of && !p.of.until.IsZero() {
@@ -274,7 +273,7 @@ func (j *joiner) turn(ctx context.Context) fate {
 			}
 			return goesOn
 		}
-		return j.take(p.ms)
+		return j.take(p.ms, p.node)
 	case <-ctx.Done():
 		return finished
 	case <-beat.C:
@@ -313,7 +312,7 @@ func (j *joiner) hangUp() {
 	j.socket.close()
 	for b := range j.socket.frames {
 		if ms, err := parseMessages(b); err == nil {
-			j.take(ms)
+			j.take(ms, j.node)
 		}
 	}
 	j.socket.wait()
@@ -336,15 +335,19 @@ func (j *joiner) unlink(broken bool) {
 func (j *joiner) unlinkWhole() { j.unlink(j.fails) }
 
 // take sees to what came.
-func (j *joiner) take(ms []message) fate {
+func (j *joiner) take(ms []message, node int) fate {
 	at := j.run.now()
+	if len(ms) > 0 {
+		j.s.Gap = max(j.s.Gap, at-j.answered)
+		j.answered = at
+	}
 	for i := range ms {
 		m := &ms[i]
 		switch {
 		case m.Successful == nil:
-			j.receive(m, at)
+			j.receive(m, node, at)
 		case m.unknown():
-			if since := time.Since(j.alive); j.run.Durable && !j.wild && since < 2*j.run.hold {
+			if since := time.Since(j.alive); j.run.Durable && !j.wild && since < j.run.life {
 				j.run.trouble("%s: %s, %v after its last connect, at %v", j.s.Name, m.Error[:4], since, at)
 			}
 			return sessionLost
@@ -364,7 +367,7 @@ func (j *joiner) take(ms []message) fate {
 	return goesOn
 }
 
-func (j *joiner) receive(m *message, at time.Duration) {
+func (j *joiner) receive(m *message, node int, at time.Duration) {
 	k, err := m.kept()
 	if err != nil {
 		j.run.trouble("%s: %s: %v", j.s.Name, m.Channel, err)
@@ -377,7 +380,7 @@ func (j *joiner) receive(m *message, at time.Duration) {
 	}
 	j.s.Receipts = append(j.s.Receipts, Receipt{
 		Channel: base, Interval: interval, Replay: m.Ext.History.Replay,
-		ID: k.ID, Publisher: k.Publisher, K: k.K, Sum: k.Sum, At: at, Link: link,
+		ID: k.ID, Publisher: k.Publisher, K: k.K, Sum: k.Sum, At: at, Link: link, Node: node,
 	})
 	if j.newest[base].Before(k.ID) {
 		j.newest[base] = k.ID

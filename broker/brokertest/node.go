@@ -3,6 +3,7 @@ package brokertest
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,20 +12,25 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
-// Node is the real broker as a child process with a disk store, which can be
-// killed and started again.
+// Node is the real broker as a child process, which can be killed, stopped in order
+// and started again: alone with a disk store, or one of many on a shared one.
 type Node struct {
 	binary, dir string
+	place       []string // the arguments that say where it keeps things
+	keys        []string // those that let `token` find its keys
 	env         []string
 	log         *os.File
 	out         sync.WaitGroup
 	cmd         *exec.Cmd
-	address     string
+	address     atomic.Pointer[string]
 }
 
 // Build makes the real binary from the sources around this package, in dir; race
@@ -49,17 +55,48 @@ func NewNode(binary, dir string, env ...string) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("brokertest: node: %w", err)
 	}
-	return &Node{binary: binary, dir: dir, env: env, log: log}, nil
+	place := []string{"--data", filepath.Join(dir, "data")}
+	return &Node{binary: binary, dir: dir, place: place, keys: place, env: env, log: log}, nil
 }
 
-// Address is where the running broker listens, as host:port.
-func (n *Node) Address() string { return n.address }
+// NewSharedNode prepares one of many brokers on the store at url; config is the
+// file with the keys that they share.
+func NewSharedNode(binary, dir, config, url string, env ...string) (*Node, error) {
+	n, err := NewNode(binary, dir, env...)
+	if err == nil {
+		n.keys = []string{"--config", config}
+		n.place = []string{"--config", config, "--store", url}
+	}
+	return n, err
+}
+
+// writeKeys writes what brokers on one store must agree on into a file in dir.
+func writeKeys(dir string) (path string, err error) {
+	path = filepath.Join(dir, "nodes.yaml")
+	text := fmt.Sprintf("keys:\n  identity_secret: %s\n  roots:\n  - {kid: 0, secret: %s, sign: true}\naccounts:\n- apps:\n  - {id: 1, name: dev, app_key: %s, token_secret: %s}\n",
+		newSecret(), newSecret(), newSecret(), newSecret())
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("brokertest: node: %w", err)
+	}
+	return path, nil
+}
+
+func newSecret() string { return (rand.Text() + rand.Text())[:40] }
+
+// Address is where the broker listens, as host:port; empty before it first ran.
+func (n *Node) Address() string {
+	if a := n.address.Load(); a != nil {
+		return *a
+	}
+	return ""
+}
 
 var clientLine = regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`)
 
 // Start runs the broker and returns when it is ready.
 func (n *Node) Start(ctx context.Context) error {
-	n.cmd = exec.Command(n.binary, "dev", "--data", filepath.Join(n.dir, "data"), "--no-demo", "--listen", "127.0.0.1:0")
+	n.cmd = exec.Command(n.binary, append([]string{"dev", "--no-demo", "--listen", "127.0.0.1:0"}, n.place...)...)
+	n.cmd.Dir = n.dir
 	n.cmd.Env = append(os.Environ(), n.env...)
 	n.cmd.Stderr = n.log
 	out, err := n.cmd.StdoutPipe()
@@ -88,7 +125,7 @@ func (n *Node) Start(ctx context.Context) error {
 			n.Kill()
 			return errors.New("brokertest: node: it ended at once; see " + n.log.Name())
 		}
-		n.address = address
+		n.address.Store(&address)
 	case <-ctx.Done():
 		n.Kill()
 		return fmt.Errorf("brokertest: node: %w", ctx.Err())
@@ -99,7 +136,7 @@ func (n *Node) Start(ctx context.Context) error {
 func (n *Node) ready(ctx context.Context) error {
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for {
-		r, err := client.Get("http://" + n.address + "/readyz")
+		r, err := client.Get("http://" + n.Address() + "/readyz")
 		if err == nil {
 			_ = r.Body.Close()
 			if r.StatusCode == http.StatusOK {
@@ -125,6 +162,55 @@ func (n *Node) Kill() {
 	n.cmd = nil
 }
 
+// Stop ends it in order (SIGTERM) and returns when it is gone; an error means that
+// it did not end by itself with success before ctx did.
+func (n *Node) Stop(ctx context.Context) error {
+	if n.cmd == nil {
+		return nil
+	}
+	err := n.cmd.Process.Signal(syscall.SIGTERM)
+	stop := context.AfterFunc(ctx, func() { _ = n.cmd.Process.Kill() })
+	defer stop()
+	n.out.Wait()
+	if ended := n.cmd.Wait(); err == nil {
+		err = ended
+	}
+	n.cmd = nil
+	if err != nil {
+		return fmt.Errorf("brokertest: node: stop: %w", err)
+	}
+	return nil
+}
+
+// Metric returns the sum of a metric of the running broker over its labels.
+func (n *Node) Metric(ctx context.Context, name string) (float64, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Address()+"/metrics", nil)
+	if err != nil {
+		return 0, fmt.Errorf("brokertest: node: %w", err)
+	}
+	answer, err := (&http.Client{Timeout: answerTime}).Do(r)
+	if err != nil {
+		return 0, fmt.Errorf("brokertest: node: %w", err)
+	}
+	defer answer.Body.Close()
+	sum, found := 0.0, false
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		rest, ours := strings.CutPrefix(lines.Text(), name)
+		if !ours || rest == "" || rest[0] != '{' && rest[0] != ' ' {
+			continue
+		}
+		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("brokertest: node: metric: %w", err)
+		}
+		sum, found = sum+value, true
+	}
+	if !found {
+		return 0, errors.New("brokertest: node: no metric " + name)
+	}
+	return sum, nil
+}
+
 // Close kills it and ends its log.
 func (n *Node) Close() {
 	n.Kill()
@@ -133,7 +219,7 @@ func (n *Node) Close() {
 
 // Token makes an administrator's token with the broker's own keys.
 func (n *Node) Token(ctx context.Context) (string, error) {
-	c := exec.CommandContext(ctx, n.binary, "token", "--role", "admin", "--ttl", "24h", "--data", filepath.Join(n.dir, "data"))
+	c := exec.CommandContext(ctx, n.binary, append([]string{"token", "--role", "admin", "--ttl", "24h"}, n.keys...)...)
 	c.Env = append(os.Environ(), n.env...)
 	out, err := c.Output()
 	if err != nil {

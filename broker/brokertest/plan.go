@@ -126,7 +126,7 @@ func (j *joiner) sendStep(ctx context.Context) {
 	for _, i := range r.takes {
 		j.s.Takes[i].Tries++
 	}
-	r.until = time.Now().Add(answerTime)
+	r.until = time.Now().Add(j.run.patience)
 	if j.socket != nil {
 		if j.socket.send(r.body) != nil {
 			j.broken()
@@ -135,8 +135,8 @@ func (j *joiner) sendStep(ctx context.Context) {
 	}
 	to := j.asks
 	j.run.tasks.Go(func() {
-		ms, err := j.post.exchange(ctx, r.body, answerTime)
-		to <- polled{ms, err, r}
+		ms, node, err := j.post.exchange(ctx, r.body, j.run.patience)
+		to <- polled{ms, node, err, r}
 	})
 }
 

@@ -37,7 +37,7 @@ type flight struct {
 }
 
 func newPublisher(r *run, n int) *publisher {
-	p := &publisher{run: r, n: n, rng: r.rng(uint64(1000 + n)), post: newPoster(r.proxy.Address()), flying: map[string]flight{}}
+	p := &publisher{run: r, n: n, rng: r.rng(uint64(1000 + n)), post: newPoster(r.fleet, n), flying: map[string]flight{}}
 	p.post.token = r.token
 	return p
 }
@@ -65,6 +65,13 @@ func (p *publisher) settle(index int, id string, outcome Outcome) {
 			p.run.trouble("publisher %d: message %d is acknowledged as %q", p.n, one.K, id)
 		}
 		one.ID = position
+	}
+}
+
+// took notes how long an attempt took that was answered.
+func (p *publisher) took(begun time.Time) {
+	d := int64(time.Since(begun))
+	for most := p.run.slowest.Load(); d > most && !p.run.slowest.CompareAndSwap(most, d); most = p.run.slowest.Load() {
 	}
 }
 
@@ -110,7 +117,11 @@ const retryPause = 100 * time.Millisecond
 
 // batch makes one attempt; true when every outcome is known.
 func (p *publisher) batch(ctx context.Context, key string, body []byte, first int) bool {
-	b, err := p.post.post(ctx, "/v1/publish", key, body, answerTime)
+	begun := time.Now()
+	b, _, err := p.post.post(ctx, "/v1/publish", key, body, p.run.patience)
+	if err == nil {
+		p.took(begun)
+	}
 	if err != nil {
 		var status statusError
 		if errors.As(err, &status) && status < 500 && status != 429 {
@@ -152,8 +163,10 @@ func (p *publisher) overPolling(until, ctx context.Context) {
 		index := len(p.all) - 1
 		body := p.publishBody(index, data)
 		for tries := 0; ; tries++ {
-			ms, err := p.post.exchange(ctx, body, answerTime)
+			begun := time.Now()
+			ms, _, err := p.post.exchange(ctx, body, p.run.patience)
 			if err == nil {
+				p.took(begun)
 				p.answers(ms, map[string]flight{strconv.Itoa(p.next): {index: index, tries: tries}})
 				break
 			}
@@ -172,7 +185,7 @@ func (p *publisher) publishBody(index int, data []byte) []byte {
 // session sees to it that there is one and that it stays.
 func (p *publisher) session(ctx context.Context) bool {
 	if p.clientID == "" {
-		ms, err := p.post.exchange(ctx, handshakeBody("h"), answerTime)
+		ms, _, err := p.post.exchange(ctx, handshakeBody("h"), p.run.patience)
 		if err != nil {
 			return false
 		}
@@ -184,7 +197,7 @@ func (p *publisher) session(ctx context.Context) bool {
 	if time.Since(p.touched) > time.Second {
 		p.next++
 		body := fmt.Appendf(nil, `[{"channel":"/meta/connect","clientId":%q,"connectionType":"long-polling","advice":{"timeout":0},"id":"%d"}]`, p.clientID, p.next)
-		ms, err := p.post.exchange(ctx, body, answerTime)
+		ms, _, err := p.post.exchange(ctx, body, p.run.patience)
 		if err != nil {
 			return false
 		}
@@ -243,7 +256,7 @@ func (p *publisher) overSocket(until, ctx context.Context) {
 			p.hangUp()
 		}
 	}
-	for end := time.Now().Add(2 * answerTime); len(p.flying) > 0 && time.Now().Before(end) && ctx.Err() == nil; {
+	for end := time.Now().Add(2 * p.run.patience); len(p.flying) > 0 && time.Now().Before(end) && ctx.Err() == nil; {
 		if p.socket == nil && (!p.run.RetryPublish || !p.session(ctx) || !p.dial(ctx)) {
 			if !p.run.RetryPublish {
 				return
@@ -259,9 +272,7 @@ const mostFlying = 16
 
 // dial opens the socket and, where that is safe, sends what was not answered again.
 func (p *publisher) dial(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	s, err := dialSocket(ctx, p.run.proxy.Address(), mount)
+	s, _, err := p.post.socket(ctx)
 	if err != nil {
 		return false
 	}

@@ -29,10 +29,11 @@ type socket struct {
 // maxFrame bounds what is read from the broker.
 const maxFrame = 32 << 20
 
-// dialSocket opens a WebSocket at address and path. What comes is read, and its
-// pings are answered, from then on; the caller drains frames and calls close.
-func dialSocket(ctx context.Context, address, path string) (*socket, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+// dialSocket opens a WebSocket over the connection that dial makes, at address and
+// path. What comes is read, and its pings are answered, from then on; the caller
+// drains frames and calls close.
+func dialSocket(ctx context.Context, dial func(context.Context) (net.Conn, error), address, path string) (*socket, error) {
+	conn, err := dial(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("brokertest: socket: %w", err)
 	}

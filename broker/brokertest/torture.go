@@ -1,10 +1,13 @@
 package brokertest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,17 +20,34 @@ import (
 // Config says what a torture does.
 type Config struct {
 	Binary string // the real broker
-	Dir    string // an empty folder, for its data and log
+	Dir    string // an empty folder, for its data and logs
 	Seed   uint64 // of every choice that is made; the schedule of the machine is not one
 	Length time.Duration
-	// Kills is how often the broker is killed and started again meanwhile.
-	Kills      int
+	// Nodes on Backend; nil: one with a disk store of its own.
+	Nodes   int
+	Backend *Backend
+	// Kills is how often a node is killed and started again meanwhile.
+	Kills int
+	// StoreKills, Freezes, CutOffs, Rolls, Failovers and Moves are how often the
+	// store is killed, stands still for FreezeTime, is taken from one node for
+	// CutTime, how often all nodes are stopped in order and started one by one, and
+	// how often the store fails over or moves a part of itself.
+	StoreKills, Freezes, CutOffs, Rolls, Failovers, Moves int
+	FreezeTime, CutTime                                   time.Duration
+	// FeedKills cuts the pub/sub connections all the time.
+	FeedKills  bool
 	Channels   int
 	Publishers int // a third over HTTP, over polling and over WebSocket
 	Rate       int // publish requests a second, all told
 	Joiners    int
-	// Faults cuts, freezes and slows connections.
+	// Polling keeps joiners from WebSockets: each of their requests goes to another
+	// node.
+	Polling bool
+	// Faults cuts, freezes and slows connections of clients.
 	Faults bool
+	// Patience is how long a client waits for an answer that is not held; 0: 4 s. For
+	// one that is held it waits a quarter of that longer.
+	Patience time.Duration
 	// RetryPublish: a publish over Bayeux that was not answered is sent again with
 	// its id, and may be stored once only (decided.md 5).
 	RetryPublish bool
@@ -41,12 +61,24 @@ type Config struct {
 // Hold is how long the broker of a torture holds a connect.
 const Hold = 3 * time.Second
 
+// away is how long, beyond Hold, a session of many nodes waits for its client: longer
+// than the store may stand still.
+const away = 30 * time.Second
+
 // Result is what a torture saw.
 type Result struct {
 	History  *History
 	Lost     int              // sessions that the broker did not know any more
 	Faults   map[string]int64 // what the network suffered
 	Troubles []string         // answers that nothing explains, and the broker's own errors
+	// Unready is how long each node that was cut off took to say so, Recoveries how
+	// long all nodes took to be ready after each trouble of the store.
+	Unready, Recoveries []time.Duration
+	// Forks is what the nodes counted themselves.
+	Forks int
+	// Gap is the longest time for which a joiner's session had neither an answer nor
+	// a delivery, Slowest the longest that a publish took that was answered.
+	Gap, Slowest time.Duration
 }
 
 // run is a torture under way.
@@ -54,15 +86,23 @@ type run struct {
 	Config
 	start    time.Time
 	seed     uint64
-	proxy    *Proxy
-	node     *Node
+	fleet    *fleet
 	token    string
 	channels []string
 	every    time.Duration // between two publishes of one publisher
 	hold     time.Duration
+	slack    time.Duration // how much longer than it is held a connect is waited for
+	patience time.Duration
+	life     time.Duration // of a session that does not connect
 	tasks    sync.WaitGroup
 	end      atomic.Pointer[ending] // once nothing more is published
-	losses   []time.Duration        // owned by nemesis
+	slowest  atomic.Int64           // ns
+
+	// owned by nemesis
+	losses              []Loss
+	forks               []Fork
+	unready, recoveries []time.Duration
+	feedKills           int64 // by the goroutine that does it
 
 	mu       sync.Mutex
 	troubles []string
@@ -96,36 +136,93 @@ func Torture(ctx context.Context, c Config) (*Result, error) {
 	if c.Log == nil {
 		c.Log = func(string, ...any) {}
 	}
-	r := &run{Config: c, seed: c.Seed, hold: Hold, start: time.Now()}
+	r := &run{Config: c, seed: c.Seed, hold: Hold, start: time.Now(), life: 2 * Hold, fleet: &fleet{}}
+	r.patience = cmp.Or(c.Patience, answerTime)
+	r.slack = r.patience / 4
 	for i := range c.Channels {
 		r.channels = append(r.channels, fmt.Sprintf("/torture/c%d", i))
 	}
 	r.every = time.Second * time.Duration(c.Publishers) / time.Duration(c.Rate)
+	defer r.close()
+	if err := r.prepare(); err != nil {
+		return nil, err
+	}
+	for _, one := range r.fleet.doors {
+		if err := r.startNode(ctx, one); err != nil {
+			return nil, err
+		}
+	}
 	var err error
-	if r.proxy, err = NewProxy(); err != nil {
-		return nil, err
-	}
-	defer r.proxy.Close()
-	if r.node, err = NewNode(c.Binary, c.Dir, "GOBELIN_BAYEUX_TIMEOUT="+Hold.String()); err != nil {
-		return nil, err
-	}
-	defer r.node.Close()
-	if err := r.startNode(ctx); err != nil {
-		return nil, err
-	}
-	if r.token, err = r.node.Token(ctx); err != nil {
+	if r.token, err = r.fleet.doors[0].node.Token(ctx); err != nil {
 		return nil, err
 	}
 	return r.torture(ctx)
 }
 
-func (r *run) startNode(ctx context.Context) error {
+// prepare makes the nodes and the doors to them.
+func (r *run) prepare() error {
+	env := []string{"GOBELIN_BAYEUX_TIMEOUT=" + Hold.String()}
+	config := ""
+	if r.Backend != nil {
+		var err error
+		if config, err = writeKeys(r.Dir); err != nil {
+			return err
+		}
+		env = append(env, "GOBELIN_BAYEUX_MAX_INTERVAL="+away.String(), "GOBELIN_DRAIN_TIME=2s", "GOBELIN_LOG_LEVEL=info")
+		r.life = Hold + away
+	}
+	for n := range max(1, r.Nodes) {
+		dir, one := r.Dir, &door{}
+		r.fleet.doors = append(r.fleet.doors, one)
+		var err error
+		if one.proxy, err = NewProxy(); err != nil {
+			return err
+		}
+		one.address = one.proxy.Address()
+		if r.Backend == nil {
+			one.node, err = NewNode(r.Binary, dir, env...)
+		} else {
+			dir = filepath.Join(dir, fmt.Sprint("node", n))
+			if err = os.Mkdir(dir, 0o700); err == nil {
+				one.node, err = NewSharedNode(r.Binary, dir, config, r.Backend.URL(n), env...)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) close() {
+	for _, one := range r.fleet.doors {
+		if one.node != nil {
+			one.node.Close()
+		}
+		if one.proxy != nil {
+			one.proxy.Close()
+		}
+	}
+}
+
+// startNode starts a node and opens its door. With a shared store a start may fail
+// because of that store's troubles: it is tried again, as a supervisor does.
+func (r *run) startNode(ctx context.Context, one *door) error {
 	starting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := r.node.Start(starting); err != nil {
-		return err
+	for {
+		err := one.node.Start(starting)
+		if err == nil {
+			break
+		}
+		if r.Backend == nil || !rest(starting, time.Second) {
+			return err
+		}
+		r.Log("%v: %v", r.now().Round(time.Millisecond), err)
 	}
-	r.proxy.Aim(r.node.Address())
+	one.proxy.Aim(one.node.Address())
+	one.unready.Store(false)
+	one.gone.Store(false)
 	return nil
 }
 
@@ -135,6 +232,11 @@ func (r *run) torture(ctx context.Context) (*Result, error) {
 	defer stop()
 	publishing, cease := context.WithTimeout(everything, r.Length)
 	defer cease()
+	if r.fleet.many() {
+		for _, one := range r.fleet.doors {
+			r.tasks.Go(func() { one.look(everything) })
+		}
+	}
 	publishers := make([]*publisher, r.Publishers)
 	var senders sync.WaitGroup
 	for i := range publishers {
@@ -156,10 +258,12 @@ func (r *run) torture(ctx context.Context) (*Result, error) {
 	}
 	err := r.nemesis(publishing, everything)
 	cease()
-	r.proxy.Heal()
+	for _, one := range r.fleet.doors {
+		one.proxy.Heal()
+	}
 	senders.Wait()
 	r.Log("publishers done after %v", r.now().Round(time.Millisecond))
-	h := &History{Start: r.start, Losses: r.losses}
+	h := &History{Start: r.start, Losses: r.losses, Forks: r.forks}
 	if err == nil {
 		h.Kept, err = r.readAll(everything)
 	}
@@ -180,7 +284,7 @@ func (r *run) torture(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.result(h, publishers, joiners)
+	return r.result(ctx, h, publishers, joiners)
 }
 
 // settling is how long a session that stays may take to hear the rest.
@@ -189,7 +293,7 @@ const settling = 30 * time.Second
 func (r *run) readAll(ctx context.Context) (map[string][]Kept, error) {
 	all := map[string][]Kept{}
 	for _, name := range r.channels {
-		kept, err := readBack(ctx, r.node.Address(), name, "24h")
+		kept, err := readBack(ctx, r.fleet.doors[0].node.Address(), name, "24h")
 		if err != nil {
 			return nil, err
 		}
@@ -198,70 +302,54 @@ func (r *run) readAll(ctx context.Context) (map[string][]Kept, error) {
 	return all, nil
 }
 
-func (r *run) result(h *History, publishers []*publisher, joiners []*joiner) (*Result, error) {
-	res := &Result{History: h, Faults: r.proxy.Counts()}
+func (r *run) result(ctx context.Context, h *History, publishers []*publisher, joiners []*joiner) (*Result, error) {
+	res := &Result{
+		History: h, Faults: map[string]int64{}, Unready: r.unready, Recoveries: r.recoveries,
+		Slowest: time.Duration(r.slowest.Load()), Troubles: r.troubles,
+	}
+	if r.feedKills > 0 {
+		res.Faults["feeds killed"] = r.feedKills
+	}
 	for _, p := range publishers {
 		h.Publications = append(h.Publications, p.all...)
 	}
 	for _, j := range joiners {
 		h.Sessions = append(h.Sessions, j.sessions...)
 		res.Lost += j.lost
-	}
-	said, err := r.node.Troubles()
-	res.Troubles = append(r.troubles, said...)
-	return res, err
-}
-
-// nemesis breaks things until ctx ends, and heals the broker at last.
-func (r *run) nemesis(ctx, all context.Context) error {
-	rng := r.rng(1)
-	kills := r.Kills
-	for ctx.Err() == nil {
-		if !rest(ctx, 100*time.Millisecond+time.Duration(rng.Int64N(int64(500*time.Millisecond)))) {
-			break
+		for _, s := range j.sessions {
+			res.Gap = max(res.Gap, s.Gap)
 		}
-		// The kills are spread over the run.
-		done := r.Kills - kills
-		if kills > 0 && r.now() > r.Length*time.Duration(2*done+1)/time.Duration(2*r.Kills) {
-			kills--
-			if err := r.kill(all, rng); err != nil {
-				return err
+	}
+	for _, one := range r.fleet.doors {
+		for name, n := range one.proxy.Counts() {
+			res.Faults[name] += n
+		}
+		said, err := one.node.Troubles()
+		if err != nil {
+			return nil, err
+		}
+		res.Troubles = append(res.Troubles, said...)
+		if r.Failovers > 0 {
+			forks, err := one.node.Metric(ctx, "gobelin_history_forks_total")
+			if err != nil {
+				return nil, err
 			}
-			continue
-		}
-		if !r.Faults {
-			continue
-		}
-		kind := FaultKind(rng.IntN(faultKinds))
-		d := 100*time.Millisecond + time.Duration(rng.Int64N(int64(1500*time.Millisecond)))
-		if rng.IntN(4) == 0 {
-			d = Hold + holdSlack + time.Second // longer than a client waits
-		}
-		n := r.proxy.Break(rng, kind, 1+rng.IntN(8), d)
-		r.Log("%v: %v for %v on %d connections", r.now().Round(time.Millisecond), kind, d.Round(time.Millisecond), n)
-		if rng.IntN(5) == 0 {
-			r.proxy.Heal()
+			res.Forks += int(forks)
 		}
 	}
-	return nil
-}
-
-func (r *run) kill(ctx context.Context, rng *rand.Rand) error {
-	at := time.Now()
-	r.node.Kill()
-	r.losses = append(r.losses, r.now())
-	r.proxy.Aim("")
-	rest(ctx, time.Duration(rng.Int64N(int64(300*time.Millisecond))))
-	if err := r.startNode(ctx); err != nil {
-		return err
-	}
-	r.Log("%v: kill -9, ready again after %v", r.now().Round(time.Millisecond), time.Since(at).Round(time.Millisecond))
-	return nil
+	return res, nil
 }
 
 // String is the report for people, in one line.
 func (r *Result) String() string {
-	text := fmt.Sprintf("%d sessions lost; network:", r.Lost)
+	round := func(all ...time.Duration) []time.Duration {
+		for i := range all {
+			all[i] = all[i].Round(time.Millisecond)
+		}
+		return all
+	}
+	text := fmt.Sprintf("%d sessions lost; longest silence %v, slowest publish %v; not ready after %v, recovered after %v, %d forks; network:",
+		r.Lost, round(r.Gap)[0], round(r.Slowest)[0], round(slices.Clone(r.Unready)...), round(slices.Clone(r.Recoveries)...), r.Forks)
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		text += fmt.Sprintf(" %s %d,", name, r.Faults[name])
 	}

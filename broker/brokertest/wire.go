@@ -9,9 +9,11 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/store"
@@ -50,22 +52,48 @@ func parseMessages(b []byte) ([]message, error) {
 	return ms, nil
 }
 
-// poster sends arrays of messages by HTTP POST.
+// poster sends arrays of messages by HTTP POST, each to the next node.
 type poster struct {
 	client *http.Client
-	url    string
+	fleet  *fleet
+	turn   *atomic.Uint64 // the client's requests and sockets, counted
 	token  string
 }
 
-func newPoster(address string) *poster {
-	return &poster{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}, url: "http://" + address}
+// newPoster makes the poster of the n-th client of a fleet.
+func newPoster(f *fleet, n int) *poster {
+	byAddress := map[string]int{}
+	for d := range f.doors {
+		byAddress[f.doors[d].address] = d
+	}
+	transport := &http.Transport{
+		MaxIdleConnsPerHost: 4,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return f.dial(ctx, byAddress[address])
+		},
+	}
+	p := &poster{client: &http.Client{Transport: transport}, fleet: f, turn: new(atomic.Uint64)}
+	p.turn.Store(uint64(n))
+	return p
 }
 
-// post sends body to path and returns the answer, whole or not at all.
-func (p *poster) post(ctx context.Context, path, key string, body []byte, patience time.Duration) ([]byte, error) {
+// post sends body to path of the next node and returns the answer, whole or not at
+// all, and which node gave it. One that refuses, or answers 503, is passed over as
+// a load balancer does.
+func (p *poster) post(ctx context.Context, path, key string, body []byte, patience time.Duration) (answer []byte, node int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+path, bytes.NewReader(body))
+	err = statusError(http.StatusServiceUnavailable)
+	p.fleet.walk(p.turn.Add(1), func(d int) bool {
+		node = d
+		answer, err = p.once(ctx, "http://"+p.fleet.doors[d].address+path, key, body)
+		return !p.fleet.many() || !errors.Is(err, errRefused) && err != statusError(http.StatusServiceUnavailable)
+	})
+	return answer, node, err
+}
+
+func (p *poster) once(ctx context.Context, url, key string, body []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -91,13 +119,27 @@ type statusError int
 
 func (e statusError) Error() string { return "brokertest: wire: HTTP " + strconv.Itoa(int(e)) }
 
-// exchange posts Bayeux messages and returns the answers.
-func (p *poster) exchange(ctx context.Context, body []byte, patience time.Duration) ([]message, error) {
-	b, err := p.post(ctx, mount, "", body, patience)
+// exchange posts Bayeux messages and returns the answers and which node gave them.
+func (p *poster) exchange(ctx context.Context, body []byte, patience time.Duration) ([]message, int, error) {
+	b, node, err := p.post(ctx, mount, "", body, patience)
 	if err != nil {
-		return nil, err
+		return nil, node, err
 	}
-	return parseMessages(b)
+	ms, err := parseMessages(b)
+	return ms, node, err
+}
+
+// socket opens a WebSocket to the next node.
+func (p *poster) socket(ctx context.Context) (s *socket, node int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	err = errRefused
+	p.fleet.walk(p.turn.Add(1), func(d int) bool {
+		node = d
+		s, err = dialSocket(ctx, func(ctx context.Context) (net.Conn, error) { return p.fleet.dial(ctx, d) }, p.fleet.doors[d].address, mount)
+		return !p.fleet.many() || err == nil || ctx.Err() != nil
+	})
+	return s, node, err
 }
 
 func (p *poster) close() { p.client.CloseIdleConnections() }
@@ -183,9 +225,9 @@ func splitTake(name string) (base string, interval time.Duration) {
 
 // readBack asks for the whole history of a channel, in one session at address.
 func readBack(ctx context.Context, address, name, interval string) ([]Kept, error) {
-	p := newPoster(address)
+	p := newPoster(straight(address), 0)
 	defer p.close()
-	ms, err := p.exchange(ctx, handshakeBody("h"), answerTime)
+	ms, _, err := p.exchange(ctx, handshakeBody("h"), answerTime)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +236,7 @@ func readBack(ctx context.Context, address, name, interval string) ([]Kept, erro
 		return nil, err
 	}
 	take := fmt.Appendf(nil, `[{"channel":"/meta/subscribe","clientId":%q,"subscription":%q,"id":"s"}]`, id, name+catchupWord+interval)
-	if ms, err = p.exchange(ctx, take, answerTime); err != nil {
+	if ms, _, err = p.exchange(ctx, take, answerTime); err != nil {
 		return nil, err
 	}
 	if len(ms) != 1 || ms[0].failed() || ms[0].Ext.Catchup == nil {
@@ -204,7 +246,7 @@ func readBack(ctx context.Context, address, name, interval string) ([]Kept, erro
 	all := make([]Kept, 0, due)
 	for k := 0; len(all) < due; k++ {
 		connect := fmt.Appendf(nil, `[{"channel":"/meta/connect","clientId":%q,"connectionType":"long-polling","id":"c%d"}]`, id, k)
-		if ms, err = p.exchange(ctx, connect, 2*answerTime); err != nil {
+		if ms, _, err = p.exchange(ctx, connect, 2*answerTime); err != nil {
 			return nil, err
 		}
 		before := len(all)
