@@ -180,47 +180,6 @@ func (h *hub) fanned() (at int64, moved bool) {
 	return h.fannedAt, moved
 }
 
-// spoken returns the kept channels of a space that have said something since the
-// restart, as far as a session's wildcards must know; many when they were too many
-// to remember.
-func (h *hub) spoken(feed string) (logs []store.LogName, many bool) {
-	for _, s := range h.shards {
-		s.mu.Lock()
-		many = many || s.many
-		for log := range s.spoken {
-			if spaceFeed(log.Feed) == feed {
-				logs = append(logs, log)
-			}
-		}
-		for log, t := range s.topics {
-			if t.space.feed == feed && t.limits.Keeps() {
-				logs = append(logs, log)
-			}
-		}
-		s.mu.Unlock()
-	}
-	return logs, many
-}
-
-// recent returns the kept channels that spoke within d; many when they are too many
-// to name.
-func (h *hub) recent(d time.Duration) (logs []store.LogName, many bool) {
-	least := time.Now().Add(-d).Unix()
-	for _, s := range h.shards {
-		s.mu.Lock()
-		for _, t := range s.topics {
-			if t.touched >= least && t.limits.Keeps() {
-				logs = append(logs, t.log)
-			}
-		}
-		s.mu.Unlock()
-		if len(logs) > recentTopics {
-			return nil, true
-		}
-	}
-	return logs, false
-}
-
 // topicSweep is how often topics are looked through for ones nobody holds;
 // topicIdle is how long such a one, known only by a wildcard, is remembered at
 // least, and its retention at most. Where a publisher makes names without end the

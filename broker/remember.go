@@ -28,8 +28,6 @@ const (
 	afterLife = 10 * time.Minute
 	// rememberAtOnce bounds the records written at the same time.
 	rememberAtOnce = 64
-	// recentTopics bounds the channels a watermark names.
-	recentTopics = 1000
 )
 
 // remembered is what a subscriber keeps to be taken up again. It is guarded by the
@@ -192,7 +190,7 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 		return
 	}
 	if fanned {
-		b.saveWatermark(ctx, at, all)
+		b.saveWatermark(ctx, at)
 	}
 	room := make(chan struct{}, rememberAtOnce)
 	var wg sync.WaitGroup
@@ -212,27 +210,14 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 	wg.Wait()
 }
 
-func (b *Broker) saveWatermark(ctx context.Context, at int64, all []*subscriber) {
-	w := watermark{At: at}
-	for _, s := range all {
-		if s.hasPatterns() {
-			w.Recent, w.Many = b.hub.recent(keepsUp + 5*rememberEvery)
-			break
-		}
-	}
-	data, err := json.Marshal(w)
+func (b *Broker) saveWatermark(ctx context.Context, at int64) {
+	data, err := json.Marshal(watermark{At: at})
 	if err == nil {
 		_, err = b.opt.Store.Put(ctx, tableNode, watermarkKey, store.Put{Data: data})
 	}
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("the watermark could not be written; after a crash more would come again", zap.Error(err))
 	}
-}
-
-func (s *subscriber) hasPatterns() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.memory.record.Patterns) > 0
 }
 
 // keepForRestart writes the record of a session that the server's stop ends: it is

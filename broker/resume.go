@@ -73,10 +73,6 @@ func (s *subscriber) restore(ctx context.Context, r *sessionRecord) error {
 		from = s.b.before.At - keepsUp.Milliseconds()
 	}
 	s.memory.safe = from
-	behind := r.Behind != 0 && r.Behind < s.b.before.At-keepsUp.Milliseconds() // then Recent is too young
-	if len(r.Patterns) > 0 && (s.b.before.Many || behind || s.b.before.At == 0) {
-		return fmt.Errorf("%w: what its wildcards missed is not known", errNotAsBefore)
-	}
 	since := time.UnixMilli(from)
 	for _, p := range r.Patterns {
 		if err := s.restorePattern(ctx, p, since); err != nil {
@@ -105,57 +101,6 @@ func (s *subscriber) regain(ctx context.Context, text string, level Role) (targe
 	}
 	t, err := s.b.listen(ctx, p, asker{now: s.b.opt.Now(), granted: level})
 	return t, p, err
-}
-
-func (s *subscriber) restorePattern(ctx context.Context, r patternRecord, since time.Time) error {
-	t, _, err := s.regain(ctx, r.Pattern, r.Level)
-	if err != nil {
-		return err
-	}
-	if began := time.UnixMilli(r.Since); since.Before(began) {
-		since = began
-	}
-	l := s.listener(&t)
-	s.notePattern(r.Pattern, r.Since)
-	// Twice: what speaks first between the first look and the tree is found by the
-	// second. What the first has found is held until the wildcard hears it.
-	mended := make(map[store.LogName]*topic)
-	defer func() {
-		for log, tp := range mended {
-			s.b.hub.shardOf(log).release(tp)
-		}
-	}()
-	if err := s.mendSpoken(ctx, l, &t, since, mended); err != nil {
-		return err
-	}
-	l.rejoin(t.pattern, r.Since)
-	return s.mendSpoken(ctx, l, &t, since, mended)
-}
-
-// mendSpoken mends every channel of a wildcard that may have said something since
-// the session was last here, but for those in mended, and adds them to it, held.
-func (s *subscriber) mendSpoken(ctx context.Context, l *listener, t *target, since time.Time, mended map[store.LogName]*topic) error {
-	logs, many := s.b.hub.spoken(t.feed)
-	if many {
-		return fmt.Errorf("%w: what its wildcards missed is not known", errNotAsBefore)
-	}
-	for _, log := range append(logs, s.b.before.Recent...) {
-		name, err := channels.Parse(log.Path)
-		if err != nil || mended[log] != nil || spaceFeed(log.Feed) != t.feed || !t.pattern.Matches(name) {
-			continue
-		}
-		k := s.b.kindOf(log, name)
-		if k == nil || !l.hears(k) || !k.limits.Keeps() {
-			continue
-		}
-		tp, err := s.b.hub.holdTopic(ctx, target{feed: t.feed, name: name, log: log, kind: k})
-		if err != nil {
-			return storeRefusal(err, s.b, "resume")
-		}
-		mended[log] = tp
-		s.mend(l, tp, store.Position{}, since, nil)
-	}
-	return nil
 }
 
 func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, since time.Time) error {

@@ -23,27 +23,6 @@ type shard struct {
 	// those that are finished, owed the topics whose reading failed and will be tried
 	// again.
 	queued, done, owed uint64
-	// spoken are the channels to which nobody listened when they said something,
-	// soon after a restart; many: they were too many to remember.
-	spoken map[store.LogName]struct{}
-	many   bool
-}
-
-// note remembers a channel for the wildcards of sessions that are not back yet. The
-// caller holds s.mu.
-func (s *shard) note(e store.Tail) {
-	b := s.hub.b
-	if !e.Kept || b.before.At == 0 || s.many || e.Position.MS() > b.started+b.recordLife().Milliseconds() {
-		return
-	}
-	if len(s.spoken) >= recentTopics {
-		s.spoken, s.many = nil, true
-		return
-	}
-	if s.spoken == nil {
-		s.spoken = make(map[store.LogName]struct{})
-	}
-	s.spoken[e.Log] = struct{}{}
 }
 
 // progress returns how many tasks there ever were and how many are finished.
@@ -66,7 +45,6 @@ func (s *shard) push(e store.Tail) {
 			t = s.born(sp, e)
 		}
 		if t == nil {
-			s.note(e)
 			return
 		}
 	}
