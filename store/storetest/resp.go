@@ -41,24 +41,30 @@ func (w *wire) close() { _ = w.c.Close() }
 // ask sends one command and returns its answer as text, the items of arrays each on
 // a line of its own. An error of the server is an error.
 func (w *wire) ask(args ...string) (string, error) {
+	texts, err := w.list(args...)
+	return strings.Join(texts, "\n"), err
+}
+
+// list is ask for answers whose items may hold lines.
+func (w *wire) list(args ...string) ([]string, error) {
 	if err := w.c.SetDeadline(time.Now().Add(askTimeout)); err != nil {
-		return "", fmt.Errorf("storetest: redis: %w", err)
+		return nil, fmt.Errorf("storetest: redis: %w", err)
 	}
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
 		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(a), a)
 	}
 	if _, err := w.c.Write(b); err != nil {
-		return "", fmt.Errorf("storetest: redis: %w", err)
+		return nil, fmt.Errorf("storetest: redis: %w", err)
 	}
 	f, err := readFrame(w.r)
 	if err != nil {
-		return "", fmt.Errorf("storetest: redis: %w", err)
+		return nil, fmt.Errorf("storetest: redis: %w", err)
 	}
 	if f.kind == '-' || f.kind == '!' {
-		return "", fmt.Errorf("storetest: redis: %s", f.texts[0])
+		return nil, fmt.Errorf("storetest: redis: %s", f.texts[0])
 	}
-	return strings.Join(f.texts, "\n"), nil
+	return f.texts, nil
 }
 
 // frame is one value of the protocol, of version 2 or 3.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -196,4 +197,63 @@ func FuzzFrame(f *testing.F) {
 			t.Fatalf("%q was read as %q", b, fr.raw)
 		}
 	})
+}
+
+func TestStartSentinel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	s := StartSentinel(t)
+	p, r := s.Primary(), s.Replica()
+	require.True(t, strings.HasPrefix(s.URL, "redis+sentinel://127.0.0.1:") && strings.HasSuffix(s.URL, "/gobelin"), s.URL)
+	require.Equal(t, 2, strings.Count(s.URL, ","))
+	p.must("SET", "kept", "1")
+	require.Equal(t, "1", p.must("WAIT", "1", "1000"))
+	s.CutReplica()
+	p.must("SET", "lost", "1")
+	require.Equal(t, "0", p.must("WAIT", "1", "100"))
+	s.MendReplica()
+	require.Eventually(t, func() bool { return r.must("GET", "lost") == "1" }, startTimeout, 10*time.Millisecond)
+	s.CutReplica()
+	p.must("SET", "tail", "1")
+	s.Failover()
+	require.Same(t, r, s.Primary())
+	require.Same(t, p, s.Replica())
+	require.Equal(t, "1", r.must("GET", "lost"))
+	require.Empty(t, r.must("GET", "tail"), "the tail is lost")
+	require.Equal(t, "OK", r.must("SET", "after", "1"))
+	p.Restart()
+	require.Eventually(t, func() bool { return p.must("GET", "after") == "1" }, 2*startTimeout, 10*time.Millisecond, "comes back as a replica")
+	require.Empty(t, p.must("GET", "tail"))
+}
+
+func TestStartCluster(t *testing.T) {
+	c := StartCluster(t)
+	require.Equal(t, 2, strings.Count(c.URL, ","))
+	node := func(slot int) *Redis { return c.Nodes[c.Owner(slot)] }
+	const slot = 12739 // of "123456789", from the cluster's specification
+	require.Equal(t, 2, c.Owner(slot))
+	for i := range 120 {
+		node(slot).must("SET", fmt.Sprintf("{123456789}%d", i), fmt.Sprint(i))
+	}
+	_, err := c.Nodes[0].Command("GET", "{123456789}7")
+	require.ErrorContains(t, err, "MOVED")
+	c.Migrate(slot)
+	require.Equal(t, 0, c.Owner(slot))
+	require.Equal(t, "7", c.Nodes[0].must("GET", "{123456789}7"))
+	require.Equal(t, "120", c.Nodes[0].must("CLUSTER", "COUNTKEYSINSLOT", fmt.Sprint(slot)))
+	_, err = c.Nodes[2].Command("GET", "{123456789}7")
+	require.ErrorContains(t, err, "MOVED")
+	for i, slot := range []int{0, 16383, 8000} {
+		require.Equal(t, []int{0, 2, 1}[i], c.Owner(slot))
+	}
+	c.Nodes[2].must("SET", "foo\n", "x")
+	foo, err := strconv.Atoi(c.Nodes[0].must("CLUSTER", "KEYSLOT", "foo\n"))
+	require.NoError(t, err)
+	before := c.Owner(foo)
+	require.Equal(t, []int{slot, foo}, c.MoveSlots(9))
+	require.Equal(t, 1, c.Owner(slot))
+	require.Equal(t, (before+1)%3, c.Owner(foo))
+	require.Equal(t, "x", node(foo).must("GET", "foo\n"))
+	require.Len(t, c.MoveSlots(1), 1)
 }
