@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
@@ -36,8 +36,11 @@ type Broker struct {
 	pages   *pages
 	// before is how far the node had come when it last ran, started when it began
 	// this time, both by the store's clock. Immutable after New.
-	before  watermark
-	started int64
+	before      watermark
+	started     int64
+	nodes       *nodes
+	listing     chan struct{} // asks Run to read the deny lists
+	retiredKeys atomic.Uint32 // a bit for each key whose roots are refused
 
 	// mu guards subscribers, by clientId.
 	mu          sync.Mutex
@@ -53,7 +56,7 @@ func New(o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), subscribers: map[string]*subscriber{}}
+	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}}
 	var err error
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History); err != nil {
 		return nil, err
@@ -68,11 +71,15 @@ func New(o Options) (*Broker, error) {
 	b.objects = newRegistry(registryOptions{
 		store: o.Store, keyring: o.Keyring, accounts: o.Accounts, capacity: b.limits.Objects,
 		now: o.Store.Now, logger: o.Logger, withdrawn: b.withdraw,
+		post: func(a announcement) { b.post(notice{Object: &a}) },
 	})
 	if b.opt.SessionLife == 0 {
 		b.opt.SessionLife = 90 * time.Second
 	}
 	b.started = o.Store.Now().UnixMilli()
+	if b.nodes, err = newNodes(o, b.recordLife(), b.started); err != nil {
+		return nil, fmt.Errorf("broker: new: %w", err)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	if err := b.loadWatermark(ctx); err != nil {
@@ -115,8 +122,10 @@ func (b *Broker) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { b.hub.run(ctx) })
 	failed := make(chan error, 1)
+	wg.Go(func() { b.objects.Run(ctx) })
+	wg.Go(func() { b.keepLists(ctx) })
 	wg.Go(func() {
-		if err := b.objects.Run(ctx); err != nil {
+		if err := b.notices().run(ctx); err != nil {
 			failed <- err
 			cancel()
 		}
@@ -167,17 +176,7 @@ func (b *Broker) kindOf(log store.LogName, name channels.Name) *kind {
 // withdraw ends every session that listens by a root that is no longer good: its
 // client handshakes again, and the dead name gets its refusal (security.md §1.8).
 func (b *Broker) withdraw(_, oid channels.OID) {
-	b.mu.Lock()
-	var all []*subscriber
-	for _, s := range b.subscribers {
-		all = append(all, s)
-	}
-	b.mu.Unlock()
-	for _, s := range all {
-		if s.uses(oid) {
-			s.session.Close(bayeux.ReasonKicked)
-		}
-	}
+	b.endSessions(func(s *subscriber) bool { return s.uses(oid) })
 }
 
 // Health returns nil when the broker can serve, or what is wrong in words for an

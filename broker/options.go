@@ -40,6 +40,9 @@ type Options struct {
 	// SessionLife is how long a Bayeux session lives without a connect; records
 	// that resume sessions after a restart outlive it by ten minutes. Default 90 s.
 	SessionLife time.Duration
+	// NodeName is this node's name for people, Advertise where it can be reached;
+	// both only shown.
+	NodeName, Advertise string
 	// Limits bounds what peers can make the broker hold.
 	Limits Limits
 	// Registerer takes the metrics; nil: none are kept.

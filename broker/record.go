@@ -89,7 +89,7 @@ func (r *identityRecord) identity(t *tokens) *Identity {
 // Tables of what outlives the process.
 const (
 	tableSession = "session" // key: a hash of the clientId, which is a secret
-	tableNode    = "node"    // key: watermarkKey
+	tableMark    = "node"    // key: watermarkKey
 	watermarkKey = "watermark"
 )
 

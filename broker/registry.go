@@ -34,21 +34,17 @@ const (
 // maxAttempts bounds how often a change starts anew because another was faster.
 const maxAttempts = 16
 
-// registryStore is what the registry needs of a store.
-type registryStore interface {
-	store.Table
-	store.Feed
-	Submit(log store.LogName, limits store.Limits, records []store.Record, done func(store.Appended, error))
-}
-
 // registryOptions is what a registry is made of; all fields are required.
 type registryOptions struct {
-	store    registryStore
+	store    store.Table
 	keyring  *channels.Keyring
 	accounts []Account
 	capacity int              // objects in the cache
 	now      func() time.Time // the store's clock
 	logger   *zap.Logger
+	// post tells all nodes, this one included, of a change; it does not wait. Each
+	// passes it to announced.
+	post func(announcement)
 	// withdrawn hears of each oid that no longer leads to an object, so that
 	// subscriptions end: after a reset without grace, the end of a grace, a
 	// deletion; on this node or another. It may hear of one more than once. It is
@@ -65,8 +61,8 @@ type registry struct {
 	registryOptions
 	apps  map[uint32]*Application
 	loads flights
-	// heard are announcements on their way from the watcher to Run; missed has
-	// one token when some were lost.
+	// heard are announcements on their way to Run; missed has one token when some
+	// were lost.
 	heard  chan announcement
 	missed chan struct{}
 

@@ -157,15 +157,13 @@ func TestRegistryHearsMoreThanItCanHold(t *testing.T) {
 		_, err := there.resolve(ctx, o.OID)
 		require.NoError(t, err)
 		// Announcements come while nobody takes them: the last is lost.
-		w := registryWatcher{there.registry}
-		w.Entries([]store.Tail{{Entry: store.Entry{Data: []byte("no JSON")}}})
 		for range cap(there.heard) {
-			w.Entries([]store.Tail{{Entry: store.Entry{Data: []byte(`{"app":99,"id":"x"}`)}}})
+			there.announced(announcement{App: 99, ID: "x"})
 		}
 		require.Empty(t, there.missed)
 		_, err = here.reset(ctx, &demoApp, "a", 0)
 		require.NoError(t, err)
-		w.Entries([]store.Tail{{Entry: store.Entry{Data: []byte(`{"app":7,"id":"a"}`)}}})
+		there.announced(announcement{App: 7, ID: "a"})
 		require.Len(t, there.missed, 1)
 		there.run(t)
 		require.Equal(t, []string{o.Topic.String() + " " + o.OID.String()}, there.withdrawals())

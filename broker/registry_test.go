@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,20 +16,18 @@ import (
 	"go.uber.org/zap"
 )
 
-// shelf is a registryStore in memory that can be made to fail, and that lets a
+// shelf is a table in memory that can be made to fail, and that lets a
 // test act between a read and a write.
 type shelf struct {
-	mu       sync.Mutex
-	rows     map[string]store.Value  // guarded by mu
-	watchers map[int]store.Watcher   // guarded by mu
-	next     int                     // guarded by mu
-	down     error                   // guarded by mu; what every call returns
-	gets     int                     // guarded by mu
-	onPut    func(table, key string) // called before each Put, without the lock
+	mu    sync.Mutex
+	rows  map[string]store.Value  // guarded by mu
+	down  error                   // guarded by mu; what every call returns
+	gets  int                     // guarded by mu
+	onPut func(table, key string) // called before each Put, without the lock
 }
 
 func newShelf() *shelf {
-	return &shelf{rows: map[string]store.Value{}, watchers: map[int]store.Watcher{}}
+	return &shelf{rows: map[string]store.Value{}}
 }
 
 func (s *shelf) fail(err error) {
@@ -100,34 +97,30 @@ func (s *shelf) List(_ context.Context, table, prefix, after string, limit int) 
 	return items[:min(len(items), limit)], nil
 }
 
-func (s *shelf) Submit(log store.LogName, _ store.Limits, records []store.Record, done func(store.Appended, error)) {
-	s.mu.Lock()
-	down := s.down
-	var all []store.Watcher
-	for _, w := range s.watchers {
-		all = append(all, w)
-	}
-	s.mu.Unlock()
-	if down == nil {
-		for _, w := range all {
-			w.Entries([]store.Tail{{Log: log, Entry: store.Entry{Data: records[0].Data}}})
-		}
-	}
-	done(store.Appended{}, down)
+// airs carries announcements between the nodes that share a table.
+var airs sync.Map // store.Table → *air
+
+type air struct {
+	mu    sync.Mutex
+	nodes []*node // guarded by mu; those that run
+	lost  bool    // guarded by mu; nothing arrives
 }
 
-func (s *shelf) Watch(_ string, w store.Watcher) (func(), error) {
-	w.Ready()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next++
-	n := s.next
-	s.watchers[n] = w
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.watchers, n)
-	}, nil
+func airOf(s store.Table) *air {
+	a, _ := airs.LoadOrStore(s, &air{})
+	return a.(*air)
+}
+
+func (a *air) post(n announcement) {
+	a.mu.Lock()
+	nodes := slices.Clone(a.nodes)
+	if a.lost {
+		nodes = nil
+	}
+	a.mu.Unlock()
+	for _, to := range nodes {
+		to.announced(n)
+	}
 }
 
 func testKeyring(t testing.TB) *channels.Keyring {
@@ -139,15 +132,16 @@ func testKeyring(t testing.TB) *channels.Keyring {
 // node is a registry with what it said was withdrawn.
 type node struct {
 	*registry
+	air  *air
 	mu   sync.Mutex
 	gone []string // guarded by mu; "topic oid"
 }
 
-func newNode(t testing.TB, s registryStore, capacity int) *node {
-	n := &node{}
+func newNode(t testing.TB, s store.Table, capacity int) *node {
+	n := &node{air: airOf(s)}
 	n.registry = newRegistry(registryOptions{
 		store: s, keyring: testKeyring(t), accounts: []Account{{Apps: []Application{demoApp, otherApp}}}, capacity: capacity,
-		now: time.Now, logger: zap.NewNop(),
+		now: time.Now, logger: zap.NewNop(), post: n.air.post,
 		withdrawn: func(topic, oid channels.OID) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
@@ -168,11 +162,19 @@ func (n *node) withdrawals() []string {
 // run starts the node's Run for the length of a bubble's test.
 func (n *node) run(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- n.Run(ctx) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.Run(ctx)
+	}()
+	n.air.mu.Lock()
+	n.air.nodes = append(n.air.nodes, n)
+	n.air.mu.Unlock()
+	n.heed(true)
 	t.Cleanup(func() {
 		cancel()
-		require.NoError(t, <-done)
+		<-done
+		airs.Clear()
 	})
 	synctest.Wait()
 }
@@ -433,16 +435,15 @@ func TestRegistryRefreshesAfterGap(t *testing.T) {
 		_, err := there.resolve(ctx, o.OID)
 		require.NoError(t, err)
 		synctest.Wait()
-		w := registryWatcher{there.registry}
-		s.mu.Lock()
-		clear(s.watchers) // announcements are lost
-		s.mu.Unlock()
-		w.Broken(errors.New("gone"))
+		there.air.mu.Lock()
+		there.air.lost = true
+		there.air.mu.Unlock()
+		there.heed(false)
 		_, err = here.reset(ctx, &demoApp, "a", 0)
 		require.NoError(t, err)
 		synctest.Wait()
 		require.Empty(t, there.withdrawals())
-		w.Ready()
+		there.heed(true)
 		synctest.Wait()
 		require.Equal(t, []string{o.Topic.String() + " " + o.OID.String()}, there.withdrawals())
 	})

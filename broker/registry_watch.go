@@ -2,8 +2,6 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"sync"
 	"time"
 
@@ -11,10 +9,6 @@ import (
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
-
-// objectsFeed is the feed on which changes of objects are announced to all nodes;
-// its log keeps nothing.
-const objectsFeed = "@objects"
 
 // sweepEvery is how often graces are looked through.
 const sweepEvery = time.Second
@@ -41,32 +35,18 @@ func (r *registry) announce(o *Object, gone []channels.OID) {
 	for _, oid := range gone {
 		a.Gone = append(a.Gone, oid.String())
 	}
-	data, err := json.Marshal(a)
-	if err != nil {
-		r.logger.Error("announcing a changed object", zap.Error(err))
-		return
-	}
-	r.store.Submit(store.LogName{Feed: objectsFeed, Path: "changes"}, store.Limits{}, []store.Record{{Data: data}}, func(_ store.Appended, err error) {
-		if err != nil {
-			r.logger.Warn("a changed object was not announced to other nodes", zap.Error(err))
-		}
-	})
+	r.post(a)
 }
 
-// Run hears of changes made elsewhere and ends graces that are over, until ctx is
-// done. It returns an error only if the store cannot be watched.
-func (r *registry) Run(ctx context.Context) error {
-	stop, err := r.store.Watch(objectsFeed, registryWatcher{r})
-	if err != nil {
-		return fmt.Errorf("broker: watch objects: %w", err)
-	}
-	defer stop()
+// Run takes in what announced has heard and ends graces that are over, until ctx is
+// done.
+func (r *registry) Run(ctx context.Context) {
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case a := <-r.heard:
 			r.hear(ctx, a)
 		case <-r.missed:
@@ -77,32 +57,23 @@ func (r *registry) Run(ctx context.Context) error {
 	}
 }
 
-// registryWatcher hears the store's announcements and never blocks it.
-type registryWatcher struct{ r *registry }
-
-// Ready: from now on changes are announced; what came before may have been missed.
-func (w registryWatcher) Ready() {
-	w.r.setWatched(true)
-	w.r.miss()
+// heed says whether changes made elsewhere are heard from now on. When they are, what
+// came before may have been missed; while they are not, the cache asks the store more
+// often.
+func (r *registry) heed(hears bool) {
+	r.setWatched(hears)
+	if hears {
+		r.miss()
+	}
 }
 
-// Broken: until Ready, the cache asks the store more often.
-func (w registryWatcher) Broken(error) { w.r.setWatched(false) }
-
-// Entries passes announcements to Run. When Run is behind by more than the
-// channel holds, they are dropped and everything is asked for anew.
-func (w registryWatcher) Entries(tails []store.Tail) {
-	for _, t := range tails {
-		var a announcement
-		if err := json.Unmarshal(t.Data, &a); err != nil {
-			w.r.logger.Error("announcement of a changed object", zap.Error(err))
-			continue
-		}
-		select {
-		case w.r.heard <- a:
-		default:
-			w.r.miss()
-		}
+// announced passes an announcement to Run. When Run is behind by more than the
+// channel holds, it is dropped and everything is asked for anew.
+func (r *registry) announced(a announcement) {
+	select {
+	case r.heard <- a:
+	default:
+		r.miss()
 	}
 }
 

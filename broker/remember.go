@@ -213,7 +213,7 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 func (b *Broker) saveWatermark(ctx context.Context, at int64) {
 	data, err := json.Marshal(watermark{At: at})
 	if err == nil {
-		_, err = b.opt.Store.Put(ctx, tableNode, watermarkKey, store.Put{Data: data})
+		_, err = b.opt.Store.Put(ctx, tableMark, watermarkKey, store.Put{Data: data})
 	}
 	if err != nil && ctx.Err() == nil {
 		b.log.Warn("the watermark could not be written; after a crash more would come again", zap.Error(err))

@@ -20,7 +20,7 @@ var errNotAsBefore = errors.New("broker: session cannot be resumed")
 
 // loadWatermark reads how far the node had come before it stopped.
 func (b *Broker) loadWatermark(ctx context.Context) error {
-	v, err := b.opt.Store.Get(ctx, tableNode, watermarkKey)
+	v, err := b.opt.Store.Get(ctx, tableMark, watermarkKey)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}

@@ -21,7 +21,7 @@ func (x *bench) restart(crash bool) {
 	x.t.Helper()
 	ctx := context.Background()
 	kept := map[string][]store.Item{}
-	for _, table := range []string{tableSession, tableNode} {
+	for _, table := range []string{tableSession, tableMark} {
 		items, err := x.store.List(ctx, table, "", "", 1000)
 		require.NoError(x.t, err)
 		kept[table] = items

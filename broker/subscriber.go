@@ -28,6 +28,7 @@ type subscriber struct {
 	// mu guards oids, and the flows of all its listeners.
 	mu        sync.Mutex
 	oids      []channels.OID // roots in use, one for each listener that has one
+	kids      uint16         // a bit for each key that signed one of them
 	flows     int            // how many there are, over all listeners
 	closed    bool
 	memory    remembered
@@ -345,10 +346,13 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids = s.oids[:0]
+	s.oids, s.kids = s.oids[:0], 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
+			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
+				s.kids |= 1 << kid
+			}
 		}
 	}
 }
@@ -359,6 +363,13 @@ func (s *subscriber) uses(oid channels.OID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Contains(s.oids, oid)
+}
+
+// usesKey reports whether the session listens by a root of that key, likewise.
+func (s *subscriber) usesKey(kid uint8) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kids&(1<<kid) != 0
 }
 
 // Publish is part of bayeux.SessionHandler.

@@ -17,8 +17,8 @@ import (
 // (security.md §1.3). NewKeyring itself takes shorter ones, for sandboxes.
 const MinSecret = 32
 
-// maxKID is the largest key number and class: both are half a byte.
-const maxKID = 15
+// MaxKID is the largest key number, and class: both are half a byte.
+const MaxKID = 15
 
 // dailyPeriod is the period of ClassDaily unless told otherwise.
 const dailyPeriod = 24 * time.Hour
@@ -38,10 +38,10 @@ type RootKey struct {
 // for concurrent use; rotation is a new Keyring.
 type Keyring struct {
 	identity *mac
-	keys     [maxKID + 1]*mac // by kid; nil: not in the ring
+	keys     [MaxKID + 1]*mac // by kid; nil: not in the ring
 	dummy    *mac             // does the work of a key that is not there
 	sign     uint8
-	periods  [maxKID + 1]int64 // by class, seconds; 0: its roots do not expire
+	periods  [MaxKID + 1]int64 // by class, seconds; 0: its roots do not expire
 }
 
 // Verified is what a good root says.
@@ -70,8 +70,8 @@ func NewKeyring(identity []byte, keys []RootKey, periods map[Class]time.Duration
 	signing := 0
 	for _, key := range keys {
 		switch {
-		case key.KID > maxKID:
-			fault("key %d: above %d", key.KID, maxKID)
+		case key.KID > MaxKID:
+			fault("key %d: above %d", key.KID, MaxKID)
 			continue
 		case k.keys[key.KID] != nil:
 			fault("key %d: there twice", key.KID)
@@ -89,8 +89,8 @@ func NewKeyring(identity []byte, keys []RootKey, periods map[Class]time.Duration
 	}
 	k.periods[ClassDaily] = int64(dailyPeriod / time.Second)
 	for class, period := range periods {
-		if class == 0 || class > maxKID || period < 0 || period%time.Second != 0 {
-			fault("%v: period %v: must be whole seconds, of a class from 1 to %d", class, period, maxKID)
+		if class == 0 || class > MaxKID || period < 0 || period%time.Second != 0 {
+			fault("%v: period %v: must be whole seconds, of a class from 1 to %d", class, period, MaxKID)
 			continue
 		}
 		k.periods[class] = int64(period / time.Second)
@@ -102,6 +102,9 @@ func NewKeyring(identity []byte, keys []RootKey, periods map[Class]time.Duration
 	k.dummy = newMAC(derive(identity, "gobelin root dummy v1"))
 	return k, nil
 }
+
+// Signing returns the number of the key that signs.
+func (k *Keyring) Signing() uint8 { return k.sign }
 
 // OID returns the name of an object inside its roots (security.md §1.3): app is
 // the application's number, object its id, n how often its roots were reset.
@@ -118,7 +121,7 @@ func (k *Keyring) OID(app uint32, object string, n uint16) OID {
 // signing key for the period of class that holds at. It returns "" for a class
 // that cannot be (0, or above 15).
 func (k *Keyring) Root(oid OID, class Class, at time.Time) string {
-	if class == 0 || class > maxKID {
+	if class == 0 || class > MaxKID {
 		return ""
 	}
 	var raw [rootSize]byte
@@ -141,7 +144,7 @@ func (k *Keyring) Verify(root string, at time.Time) (Verified, bool) {
 	if !ok {
 		return Verified{}, false
 	}
-	kid, class := raw[0]>>4, Class(raw[0]&maxKID)
+	kid, class := raw[0]>>4, Class(raw[0]&MaxKID)
 	key, known := k.keys[kid], 1
 	if key == nil {
 		key, known = k.dummy, 0

@@ -1,0 +1,200 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/store"
+	"go.uber.org/zap"
+)
+
+// Times of the registry of nodes.
+const (
+	// beatEvery is how often a node writes that it lives.
+	beatEvery = time.Second
+	// leaseTime is for how long others take a node for alive after a beat (decided.md
+	// 34). ownLease, by which it takes itself for alive, is shorter, so that it gives up
+	// first.
+	leaseTime = 3 * time.Second
+	ownLease  = 2800 * time.Millisecond
+	// handOffAfter is how long after the lease ended a node lets its clients go:
+	// a restart of the store, or a failover, is over by then. handOffTime is over what
+	// time they go.
+	handOffAfter = 2 * time.Second
+	handOffTime  = 5 * time.Second
+	// silentFor is how long a node that did not answer a letter is taken for dead.
+	silentFor = 2 * time.Second
+	// rowFor is how long the row of another node is used without reading it again.
+	rowFor = 500 * time.Millisecond
+)
+
+// tableNode holds a nodeRow for each node that lives or whose sessions may still be
+// resumed; its key is the node's id, which is another one after each start.
+const tableNode = "node"
+
+// nodeRow is what a node says of itself once a second.
+type nodeRow struct {
+	Name      string `json:"name,omitempty"`
+	Advertise string `json:"advertise,omitempty"`
+	Started   int64  `json:"started"` // ms of the store's clock, as the following
+	Beat      int64  `json:"beat"`
+	// At is the watermark: everything committed up to it had been handed to the queues
+	// of the node's sessions; 0: not known yet (remember.go).
+	At int64 `json:"at,omitempty"`
+	// Gone: the node has stopped in order.
+	Gone bool `json:"gone,omitempty"`
+}
+
+// nodes is this node's place among the others on a store.
+type nodes struct {
+	id      string
+	row     nodeRow // but for Beat, At and Gone
+	store   store.Store
+	life    time.Duration // of a row after its last beat
+	logger  *zap.Logger
+	at      atomic.Int64 // the watermark to write
+	moved   atomic.Bool  // since it was last written
+	written atomic.Int64 // the one that is written
+
+	// mu guards what follows.
+	mu     sync.Mutex
+	until  time.Time // the lease, by this process's clock; unused on an embedded store
+	failed error     // of the last beat
+	others map[string]otherNode
+}
+
+// otherNode is what is known of another node.
+type otherNode struct {
+	row    nodeRow
+	read   time.Time
+	silent time.Time // when it last did not answer
+}
+
+func newNodes(o Options, life time.Duration, started int64) (*nodes, error) {
+	var raw [8]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return nil, err
+	}
+	return &nodes{
+		id: hex.EncodeToString(raw[:]), row: nodeRow{Name: o.NodeName, Advertise: o.Advertise, Started: started},
+		store: o.Store, life: life, logger: o.Logger, until: time.Now().Add(ownLease), others: map[string]otherNode{},
+	}, nil
+}
+
+// beat writes the node's row; the lease counts from before the write.
+func (n *nodes) beat(ctx context.Context, gone bool) error {
+	began := time.Now()
+	row := n.row
+	row.Beat, row.At, row.Gone = n.store.Now().UnixMilli(), n.at.Load(), gone
+	data, err := json.Marshal(row)
+	if err == nil {
+		_, err = n.store.Put(ctx, tableNode, n.id, store.Put{Data: data, TTL: n.life})
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failed = err; err != nil {
+		return fmt.Errorf("broker: this node's row: %w", err)
+	}
+	n.until = began.Add(ownLease)
+	n.written.Store(row.At)
+	return nil
+}
+
+// leased reports whether the node may take itself for alive; and if not, since when
+// and why.
+func (n *nodes) leased() (ok bool, since time.Time, why error) {
+	if !n.store.Shared() {
+		return true, time.Time{}, nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Now().Before(n.until), n.until, n.failed
+}
+
+// look returns the row of a node; store.ErrNotFound when there is none. A row that
+// was read lately is used again.
+func (n *nodes) look(ctx context.Context, id string) (nodeRow, error) {
+	n.mu.Lock()
+	o, known := n.others[id]
+	n.mu.Unlock()
+	if known && time.Since(o.read) < rowFor {
+		return o.row, nil
+	}
+	v, err := n.store.Get(ctx, tableNode, id)
+	if err != nil {
+		return nodeRow{}, err
+	}
+	var row nodeRow
+	if err := json.Unmarshal(v.Data, &row); err != nil {
+		return nodeRow{}, fmt.Errorf("broker: row of a node: %w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o = n.others[id]
+	o.row, o.read = row, time.Now()
+	n.others[id] = o
+	for other, known := range n.others { // those of long ago
+		if time.Since(known.read) > n.life {
+			delete(n.others, other)
+		}
+	}
+	return row, nil
+}
+
+// alive reports whether another node can be asked for something.
+func (n *nodes) alive(ctx context.Context, id string) (bool, error) {
+	if id == "" || id == n.id || !n.store.Shared() {
+		return false, nil
+	}
+	row, err := n.look(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	n.mu.Lock()
+	silent := n.others[id].silent
+	n.mu.Unlock()
+	if time.Since(silent) < silentFor {
+		return false, nil
+	}
+	return !row.Gone && n.store.Now().UnixMilli()-row.Beat < leaseTime.Milliseconds(), nil
+}
+
+// mute notes that a node did not answer.
+func (n *nodes) mute(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o := n.others[id]
+	o.silent, o.read = time.Now(), time.Now()
+	n.others[id] = o
+}
+
+// watermark returns how far a node had come, in ms of the store's clock; 0 when that
+// is not known. A node that has not said so yet had nothing to hand on before it
+// started.
+func (n *nodes) watermark(ctx context.Context, id string) (int64, error) {
+	if id == n.id {
+		return max(n.written.Load(), n.row.Started), nil
+	}
+	v, err := n.store.Get(ctx, tableNode, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	var row nodeRow
+	if err := json.Unmarshal(v.Data, &row); err != nil {
+		return 0, fmt.Errorf("broker: row of a node: %w", err)
+	}
+	return max(row.At, row.Started), nil
+}

@@ -1,0 +1,253 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+	"go.uber.org/zap"
+)
+
+// What every node must hear is written to one log that all follow: within a second
+// it is known everywhere, also where pub/sub was broken. A node that was cut off for
+// longer than noticeLimits reads anew what its caches hold.
+var (
+	noticeLog    = store.LogName{Feed: "@nodes", Path: "notices"}
+	noticeLimits = store.Limits{Age: 10 * time.Minute, Length: 100_000}
+)
+
+// Tables of what notices tell; a node that starts, or was cut off, reads them.
+const (
+	tableRevoked = "revoked" // "<app>/<jti>" → until, RFC 3339; expires with the token
+	tableRetired = "retired" // kid → when, RFC 3339
+)
+
+// notice is one entry of the log; one field is set.
+type notice struct {
+	Object  *announcement `json:"object,omitempty"`
+	Revoked *revocation   `json:"revoked,omitempty"`
+	Retired *uint8        `json:"retired,omitempty"`
+}
+
+// revocation is a token that is not taken any more.
+type revocation struct {
+	App   uint32    `json:"app"`
+	JTI   string    `json:"jti"`
+	Until time.Time `json:"until"`
+}
+
+// post writes a notice for all nodes, and waits for nothing.
+func (b *Broker) post(n notice) {
+	data, err := json.Marshal(n)
+	if err != nil {
+		b.log.Error("a notice to other nodes", zap.Error(err))
+		return
+	}
+	b.opt.Store.Submit(noticeLog, noticeLimits, []store.Record{{Data: data}}, func(_ store.Appended, err error) {
+		if err != nil {
+			b.log.Warn("a notice was not passed on to other nodes; they find out when they next look", zap.Error(err))
+		}
+	})
+}
+
+// notices follows the log of notices.
+func (b *Broker) notices() *follower {
+	return &follower{
+		store: b.opt.Store, log: noticeLog, limits: noticeLimits, logger: b.log,
+		entry: func(ctx context.Context, e store.Entry) { b.hearNotice(ctx, e.Data) },
+		sees: func(yes bool) {
+			b.objects.heed(yes)
+			if yes {
+				b.reload()
+			}
+		},
+	}
+}
+
+func (b *Broker) hearNotice(_ context.Context, data []byte) {
+	var n notice
+	if err := json.Unmarshal(data, &n); err != nil {
+		b.log.Error("a notice that cannot be read", zap.Error(err))
+		return
+	}
+	switch {
+	case n.Object != nil:
+		b.objects.announced(*n.Object)
+	case n.Revoked != nil:
+		b.revoked(*n.Revoked)
+	case n.Retired != nil:
+		b.retired(*n.Retired)
+	}
+}
+
+// reload asks that the deny lists are read anew; Run does.
+func (b *Broker) reload() {
+	select {
+	case b.listing <- struct{}{}:
+	default:
+	}
+}
+
+// keepLists reads the deny lists whenever reload asks for it, until ctx ends.
+func (b *Broker) keepLists(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.listing:
+		}
+		for {
+			err := b.loadDenied(ctx)
+			if err == nil || ctx.Err() != nil {
+				break
+			}
+			b.log.Warn("revoked tokens could not be read; it is tried again", zap.Error(err))
+			if pause(ctx, time.Second) != nil {
+				return
+			}
+		}
+	}
+}
+
+// pause waits, or returns the error of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loadDenied reads the deny lists.
+func (b *Broker) loadDenied(ctx context.Context) error {
+	for after := ""; ; {
+		items, err := b.opt.Store.List(ctx, tableRevoked, "", after, 500)
+		if err != nil {
+			return fmt.Errorf("broker: revoked tokens: %w", err)
+		}
+		for _, it := range items {
+			after = it.Key
+			app, jti, ok := strings.Cut(it.Key, "/")
+			n, err := strconv.ParseUint(app, 10, 32)
+			until, bad := time.Parse(time.RFC3339, string(it.Data))
+			if !ok || errors.Join(err, bad) != nil {
+				b.log.Error("a row of the revoked tokens that cannot be read")
+				continue
+			}
+			b.revoked(revocation{App: uint32(n), JTI: jti, Until: until})
+		}
+		if len(items) < 500 {
+			break
+		}
+	}
+	items, err := b.opt.Store.List(ctx, tableRetired, "", "", channels.MaxKID+1)
+	if err != nil {
+		return fmt.Errorf("broker: retired keys: %w", err)
+	}
+	for _, it := range items {
+		if kid, err := strconv.ParseUint(it.Key, 10, 8); err == nil {
+			b.retired(uint8(kid))
+		}
+	}
+	return nil
+}
+
+// Revoke refuses a token of an application from now on, on every node within a
+// second, and ends the sessions that were made with it. until is the token's exp; a
+// zero time is the longest a token can live. Errors: *Error with result 4000 for a
+// jti that cannot be one, 5003 when the deny list is full, and the store's.
+func (b *Broker) Revoke(ctx context.Context, app *Application, jti string, until time.Time) error {
+	if until.IsZero() {
+		until = b.opt.Now().Add(maxTokenAge)
+	}
+	r := revocation{App: app.ID, JTI: jti, Until: until.UTC()}
+	if err := b.tokens.revoke(r.App, r.JTI, r.Until); err != nil {
+		return err
+	}
+	key := revokedKey(r.App, r.JTI)
+	ttl := max(time.Second, until.Sub(b.opt.Now())+2*tokenLeeway)
+	put := store.Put{Data: []byte(r.Until.Format(time.RFC3339)), TTL: ttl}
+	if _, err := b.opt.Store.Put(ctx, tableRevoked, key, put); err != nil {
+		return fmt.Errorf("broker: revoke: %w", err)
+	}
+	b.revoked(r)
+	b.post(notice{Revoked: &r})
+	return nil
+}
+
+func revokedKey(app uint32, jti string) string {
+	return strconv.FormatUint(uint64(app), 10) + "/" + jti
+}
+
+// revoked denies a token here and ends what was made with it.
+func (b *Broker) revoked(r revocation) {
+	if err := b.tokens.revoke(r.App, r.JTI, r.Until); err != nil {
+		b.log.Warn("a revoked token was not noted", zap.Error(err))
+	}
+	b.endSessions(func(s *subscriber) bool {
+		return s.identity != nil && s.identity.JTI == r.JTI && s.identity.App.ID == r.App
+	})
+}
+
+// RetireKey refuses every root that was signed with a key, on every node within a
+// second and for good, and ends the subscriptions by them (security.md §1.8): it is
+// for a key that was removed from the configuration. The key that signs cannot go.
+func (b *Broker) RetireKey(ctx context.Context, kid uint8) error {
+	if kid > channels.MaxKID || kid == b.opt.Keyring.Signing() {
+		return fmt.Errorf("broker: retire key %d: it signs, or cannot be a key", kid)
+	}
+	put := store.Put{Data: []byte(b.opt.Now().UTC().Format(time.RFC3339))}
+	if _, err := b.opt.Store.Put(ctx, tableRetired, strconv.Itoa(int(kid)), put); err != nil {
+		return fmt.Errorf("broker: retire key %d: %w", kid, err)
+	}
+	b.retired(kid)
+	b.post(notice{Retired: &kid})
+	return nil
+}
+
+// RestoreKey takes a retired key back: it is in the configuration again.
+func (b *Broker) RestoreKey(ctx context.Context, kid uint8) error {
+	if err := b.opt.Store.Remove(ctx, tableRetired, strconv.Itoa(int(kid)), nil); err != nil {
+		return fmt.Errorf("broker: restore key %d: %w", kid, err)
+	}
+	return nil
+}
+
+// retired refuses the roots of a key here and ends what listens by them.
+func (b *Broker) retired(kid uint8) {
+	if kid == b.opt.Keyring.Signing() {
+		b.log.Error("a key that other nodes have retired signs here: give all nodes one configuration", zap.Uint8("kid", kid))
+		return
+	}
+	if b.retiredKeys.Or(1<<kid)&(1<<kid) != 0 {
+		return
+	}
+	b.log.Info("roots of a retired key are refused from now on", zap.Uint8("kid", kid))
+	b.endSessions(func(s *subscriber) bool { return s.usesKey(kid) })
+}
+
+// endSessions ends every session of this node that which picks; their clients
+// handshake again and get the refusals that are due.
+func (b *Broker) endSessions(which func(*subscriber) bool) {
+	b.mu.Lock()
+	var all []*subscriber
+	for _, s := range b.subscribers {
+		if which(s) {
+			all = append(all, s)
+		}
+	}
+	b.mu.Unlock()
+	for _, s := range all {
+		s.session.Close(bayeux.ReasonKicked)
+	}
+}
