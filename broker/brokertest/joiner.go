@@ -106,6 +106,7 @@ func (j *joiner) handshake(ctx context.Context) bool {
 	}
 	now := time.Now()
 	j.s = &Session{Name: fmt.Sprintf("joiner %d session %d", j.n, len(j.sessions)+1)}
+	j.run.trace(j.s.Name, "is %s", j.clientID)
 	j.sessions = append(j.sessions, j.s)
 	j.wild = false
 	j.link, j.next, j.step, j.steps = -1, 0, 0, j.plan()
@@ -225,6 +226,7 @@ func (j *joiner) ask(ctx context.Context) {
 		j.link = len(j.s.Links)
 		j.s.Links = append(j.s.Links, Link{Transport: transport, From: j.run.now()})
 	}
+	j.run.trace(j.s.Name, "asks %s", j.connect.body)
 	if j.socket != nil {
 		if j.socket.send(j.connect.body) != nil {
 			j.broken()
@@ -293,6 +295,7 @@ func (j *joiner) turn(ctx context.Context) fate {
 
 // broken: the link is gone; what was not answered is sent again on the next.
 func (j *joiner) broken() {
+	j.run.trace(j.s.Name, "has a broken link")
 	j.hangUp()
 	j.unlink(true)
 	if j.connect != nil {
@@ -343,6 +346,7 @@ func (j *joiner) take(ms []message, node int) fate {
 	}
 	for i := range ms {
 		m := &ms[i]
+		j.run.trace(j.s.Name, "gets from node %d: %s %s %s", node, m.Channel, m.ID, m.Error)
 		switch {
 		case m.Successful == nil:
 			j.receive(m, node, at)

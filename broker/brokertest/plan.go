@@ -127,6 +127,7 @@ func (j *joiner) sendStep(ctx context.Context) {
 		j.s.Takes[i].Tries++
 	}
 	r.until = time.Now().Add(j.run.patience)
+	j.run.trace(j.s.Name, "asks %s", r.body)
 	if j.socket != nil {
 		if j.socket.send(r.body) != nil {
 			j.broken()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -56,6 +57,9 @@ type Config struct {
 	Durable bool
 	// Log hears what happens; nil: nobody.
 	Log func(format string, args ...any)
+	// Trace gets a line for each thing that joiners ask and get, to find out how a
+	// fault came about; nil: nobody.
+	Trace io.Writer
 }
 
 // Hold is how long the broker of a torture holds a connect.
@@ -104,7 +108,7 @@ type run struct {
 	unready, recoveries []time.Duration
 	feedKills           int64 // by the goroutine that does it
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards Trace, too
 	troubles []string
 }
 
@@ -127,6 +131,17 @@ func (r *run) trouble(format string, args ...any) {
 	if len(r.troubles) < 100 {
 		r.troubles = append(r.troubles, fmt.Sprintf(format, args...))
 	}
+}
+
+// trace notes one step of a joiner.
+func (r *run) trace(who, format string, args ...any) {
+	if r.Trace == nil {
+		return
+	}
+	line := fmt.Sprintf("%v %s %s\n", r.now().Round(100*time.Microsecond), who, fmt.Sprintf(format, args...))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, _ = io.WriteString(r.Trace, line) // whoever reads it sees that it ends
 }
 
 // Torture runs publishers and joiners against the real broker, breaks their
