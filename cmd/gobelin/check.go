@@ -62,9 +62,12 @@ func printExposure(w io.Writer, c *config) {
 	} else {
 		row("admin", "%s: metrics, health and, with the token, the console, to whoever can reach it", c.AdminListen)
 	}
-	if c.Store == "memory:" {
+	switch c.Store.kind() {
+	case kindMemory:
 		row("store", "memory: everything is gone at the end")
-	} else {
+	case kindRedis:
+		row("store", "%v (Redis, for several nodes; acknowledged: %s)", c.Store, acknowledged[c.Ack])
+	default:
 		row("store", "%s (embedded, fsync before each acknowledgement)", c.Store)
 	}
 	if len(c.Channels.Open) == 0 {
@@ -87,6 +90,12 @@ func printExposure(w io.Writer, c *config) {
 	if c.Sandbox {
 		row("sandbox", "weak secrets are taken: not for the public")
 	}
+}
+
+// acknowledged says in words what durability.ack means on Redis.
+var acknowledged = map[string]string{
+	"": "the primary has it", ackStored: "the primary has it",
+	ackReplica: "the primary and a replica have it", ackFsync: "the primary has it on its disk",
 }
 
 var publishers = map[string]string{

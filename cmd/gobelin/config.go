@@ -16,9 +16,12 @@ type config struct {
 	AdminToken     broker.Secret
 	TLSCert        string
 	TLSKey         string
-	Store          string
+	Store          location
+	Ack            string
 	DiskMemory     string
 	DiskFloor      size
+	Redis          redisConfig
+	Node           nodeConfig
 	Bayeux         bayeuxConfig
 	Origins        []string
 	TrustedProxies []string
@@ -34,8 +37,24 @@ type config struct {
 	LogLevel       string
 	LogFormat      string
 
+	// secrets is the folder of dev's keys and account where the store has none.
+	secrets string
 	// origins says where each key that is not a default was written.
 	origins map[string]place
+}
+
+// redisConfig is how a Redis is used.
+type redisConfig struct {
+	Prefix         string
+	PublishTimeout time.Duration
+	AllowEviction  bool
+	Insecure       bool
+}
+
+// nodeConfig names the node among those on one store.
+type nodeConfig struct {
+	ID        string
+	Advertise string
 }
 
 // bayeuxConfig is what the Bayeux endpoint does.

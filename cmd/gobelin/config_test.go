@@ -95,7 +95,7 @@ limits:
   queue: 1MiB
 limits:
   batch: 3
-store: redis://127.0.0.1:6379
+store: redsi://:sesame@127.0.0.1:6379
 channels:
   open:
   - {pattern: demo, publish: anybody, histroy: 24h}
@@ -118,7 +118,7 @@ origins: "*"
 		`file:8: limits.message: "1MB" is not a size: write it as 512, 64KiB, 1MiB or 2GiB`,
 		`file:9: limits.queue: must be at least twice limits.message (1MiB), is 1MiB`,
 		`file:10: limits: is there twice, first in line 7`,
-		`file:12: store: redis is not in this version: name a folder, or memory:`,
+		`file:12: store: "redsi://" is none of redis://, rediss://, redis+sentinel://, redis+cluster://; did you mean redis?`,
 		`file:15: channels.open[0].histroy: unknown key; did you mean channels.open[0].history?`,
 		`file:15: channels.open: "demo" is not a channel or pattern such as /demo/**`,
 		`file:15: channels.open: publish: "anybody" is none of anyone, session, server`,

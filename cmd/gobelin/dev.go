@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"time"
 
-	"github.com/gobelin-broker/gobelin/broker"
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
+	"github.com/spf13/pflag"
 )
 
 // devFlags are those of dev beside the options.
@@ -31,35 +30,35 @@ published is kept in .gobelin until you delete that folder. A page to play with
 is at /try; it shows /demo/ticks, to which a message is published each second.`,
 		Example: `  gobelin dev
   gobelin dev --memory --listen 127.0.0.1:9000
+  gobelin dev --store redis://127.0.0.1:6379                           # two nodes
+  gobelin dev --store redis://127.0.0.1:6379 --listen 127.0.0.1:8002   # on one store
   GOBELIN_BAYEUX_TIMEOUT=2s gobelin dev --no-demo --data /tmp/gobelin`,
 		Args: cobra.NoArgs,
 		RunE: work(func(c *cobra.Command, _ []string) error { return runDev(c, f, time.Now()) }),
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.path, "config", "", "configuration file, if any")
-	flags.StringVar(&f.data, "data", "", "folder of what is kept (default .gobelin)")
+	flags.StringVar(&f.data, "data", "", "folder of what is kept, of the secrets alone with --store redis://… (default .gobelin)")
 	flags.BoolVar(&f.memory, "memory", false, "keep nothing beyond the end")
 	flags.BoolVar(&f.noDemo, "no-demo", false, "publish no ticks to /demo/ticks")
-	addOptionFlags(flags, true, "listen")
-	c.MarkFlagsMutuallyExclusive("data", "memory", "store")
+	addOptionFlags(flags, true, "listen", "store")
+	c.MarkFlagsMutuallyExclusive("data", "memory")
+	c.MarkFlagsMutuallyExclusive("memory", "store")
 	return c
 }
 
 func runDev(c *cobra.Command, f devFlags, begun time.Time) error {
 	flags := c.Flags()
-	var err error
-	switch {
-	case f.data != "":
-		err = flags.Set("store", f.data)
-	case f.memory:
-		err = flags.Set("store", "memory:")
-	}
+	secrets, err := f.choose(flags)
 	if err != nil {
 		return usage{err}
 	}
 	conf, log, err := prepare(c, source{path: f.path, flags: flags, dev: true})
 	if err != nil {
 		return err
+	}
+	if secrets != "" {
+		conf.secrets = secrets
 	}
 	for _, address := range []string{conf.Listen, conf.AdminListen} {
 		if address != "" && !isLoopback(address) {
@@ -75,9 +74,26 @@ func runDev(c *cobra.Command, f devFlags, begun time.Time) error {
 	}
 	var extra func(context.Context)
 	if !f.noDemo {
-		extra = func(ctx context.Context) { tick(ctx, n.broker, log) }
+		extra = newTicker(n.broker, n.store, log).beat
 	}
 	return n.run(ctx, func() { welcome(c.OutOrStdout(), n, own, time.Since(begun)) }, extra)
+}
+
+// choose sets the store by the flags that are short for one. With a Redis --data is
+// only where the secrets are, which it returns.
+func (f *devFlags) choose(flags *pflag.FlagSet) (secrets string, err error) {
+	store, named := flags.Lookup("store").Value.String(), flags.Changed("store")
+	switch {
+	case f.data != "" && named && location(store).kind() == kindRedis:
+		return f.data, nil
+	case f.data != "" && named:
+		return "", errors.New("--data and --store both name a store: one of them is enough")
+	case f.data != "":
+		return "", flags.Set("store", f.data)
+	case f.memory:
+		return "", flags.Set("store", string(inMemory))
+	}
+	return "", nil
 }
 
 // welcome prints what a newcomer needs, in at most six lines (experience.md §1).
@@ -100,32 +116,11 @@ func welcome(w io.Writer, n *node, own bool, took time.Duration) {
 		fmt.Fprintf(w, "account  application %s, app_key %s, token_secret %s\n", app.Name, app.AppKey.Reveal(), app.TokenSecret.Reveal())
 	}
 	kept := "what is published and the secrets are kept in " + c.folder()
-	if c.folder() == "" {
+	switch c.Store.kind() {
+	case kindMemory:
 		kept = "nothing is kept and secrets are temporary"
+	case kindRedis:
+		kept = fmt.Sprintf("what is published is kept on %v, the secrets in %s", c.Store, c.folder())
 	}
 	fmt.Fprintf(w, "dev mode: loopback only, everything is open; %s\n", kept)
-}
-
-// tickEvery is the beat of the demo.
-const tickEvery = time.Second
-
-// tick publishes to /demo/ticks each second until ctx ends. Numbers rise within
-// a run, so that whoever listens sees what is missing or there twice.
-func tick(ctx context.Context, b *broker.Broker, log *zap.Logger) {
-	beat := time.NewTicker(tickEvery)
-	defer beat.Stop()
-	run := rand.Text()[:8]
-	for n := int64(1); ; n++ {
-		data := fmt.Appendf(nil, `{"n":%d,"run":%q,"time":%q}`, n, run, time.Now().UTC().Format(time.RFC3339Nano))
-		outcome := b.PublishAll(ctx, nil, []broker.Publication{{Channel: "/demo/ticks", Data: data}})[0]
-		if err := outcome.Err; err != nil {
-			log.Warn("the demo could not publish", zap.Error(err))
-			n-- // a number that nobody saw would look like a gap
-		}
-		select {
-		case <-beat.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }

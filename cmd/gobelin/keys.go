@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
 	"github.com/gobelin-broker/gobelin/channels"
@@ -20,12 +21,17 @@ const keysFile = "keys.yaml"
 // devAccountFile holds the account of dev in its folder.
 const devAccountFile = "account.yaml"
 
-// folder returns where the store's files are, "" for a store without any.
+// devFolder is where dev keeps its secrets when its store is a Redis: two dev
+// nodes on one machine find the same there (experience.md §1.5).
+const devFolder = ".gobelin"
+
+// folder returns where the secrets are that were made at first start: the store's
+// folder, with dev on Redis one of their own; "" where there is none.
 func (c *config) folder() string {
-	if c.Store == "memory:" {
-		return ""
+	if c.Store.kind() == kindDisk {
+		return string(c.Store)
 	}
-	return c.Store
+	return c.secrets
 }
 
 // completeKeys fills in the keys a configuration does not name: those kept in the
@@ -47,16 +53,27 @@ func (c *config) completeKeys(make bool) error {
 	if found {
 		return fmt.Errorf("keys: %s: names no keys", filepath.Join(c.folder(), keysFile))
 	}
-	if !make {
+	if !make || c.folder() == "" && c.Store.kind() == kindRedis {
 		return noKeys(c)
 	}
 	c.Keys = keysConfig{IdentitySecret: newSecret(), Roots: []rootKey{{Secret: newSecret(), Sign: true}}}
-	return c.writeFragment(keysFile, fmt.Sprintf(
+	err = c.writeFragment(keysFile, fmt.Sprintf(
 		"# Made at first start. Signed roots depend on these keys: keep them, and keep them private.\nkeys:\n  identity_secret: %s\n  roots:\n  - {kid: 0, secret: %s, sign: true}\n",
 		c.Keys.IdentitySecret.Reveal(), c.Keys.Roots[0].Secret.Reveal()))
+	if errors.Is(err, os.ErrExist) { // another node was first
+		c.Keys = keysConfig{}
+		return c.completeKeys(false)
+	}
+	return err
 }
 
+// keysOnRedis says why keys are not made there (decided.md 23).
+const keysOnRedis = "with a store on Redis all nodes need the same keys, so none are made at first start: set keys.identity_secret and keys.roots (gobelin init makes some)"
+
 func noKeys(c *config) error {
+	if c.Store.kind() == kindRedis && c.folder() == "" {
+		return errors.New("keys: " + keysOnRedis)
+	}
 	if c.folder() == "" {
 		return errors.New("keys: the configuration names none, and memory: keeps none: set keys.identity_secret and keys.roots")
 	}
@@ -83,9 +100,14 @@ func (c *config) completeDevAccount(make bool) (made bool, err error) {
 	}
 	app := appConfig{ID: 1, Name: "dev", AppKey: newSecret(), TokenSecret: newSecret()}
 	c.Accounts = []accountConfig{{Apps: []appConfig{app}}}
-	return true, c.writeFragment(devAccountFile, fmt.Sprintf(
+	err = c.writeFragment(devAccountFile, fmt.Sprintf(
 		"# Made by gobelin dev.\naccounts:\n- apps:\n  - {id: 1, name: dev, app_key: %s, token_secret: %s}\n",
 		app.AppKey.Reveal(), app.TokenSecret.Reveal()))
+	if errors.Is(err, os.ErrExist) { // another node was first
+		c.Accounts = nil
+		return c.completeDevAccount(false)
+	}
+	return true, err
 }
 
 // readFragment reads a piece of configuration from the store's folder; found is
@@ -108,8 +130,13 @@ func (c *config) readFragment(name string, fs *faults) (found bool, err error) {
 	return true, nil
 }
 
-// writeFragment writes a file into the store's folder so that it is there whole
-// or not at all; without a folder it does nothing.
+// fragmentWait bounds how long a start waits for another one that is writing the
+// same file; beyond it the other has died over it.
+const fragmentWait = 2 * time.Second
+
+// writeFragment writes a file into the folder of secrets so that it is there whole
+// or not at all; without a folder it does nothing. fs.ErrExist: it is there already,
+// another node wrote it meanwhile.
 func (c *config) writeFragment(name, text string) error {
 	if c.folder() == "" {
 		return nil
@@ -118,19 +145,42 @@ func (c *config) writeFragment(name, text string) error {
 	if err := os.MkdirAll(c.folder(), 0o700); err != nil {
 		return err
 	}
-	// Only the holder of the store's lock writes here, so what an earlier start
-	// left half done may go.
+	// On Redis two nodes may start at once: who makes the temporary file writes.
 	temporary := path + ".new"
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	if err := writeNew(temporary, text); err != nil {
-		return err
+		if _, e := os.Lstat(temporary); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			return errors.Join(err, e)
+		}
+		if err := awaitFragment(path, temporary); err != nil {
+			return err
+		}
+		if err := writeNew(temporary, text); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return errors.Join(fs.ErrExist, os.Remove(temporary))
 	}
 	if err := os.Rename(temporary, path); err != nil {
 		return err
 	}
 	return syncFolder(c.folder())
+}
+
+// awaitFragment waits until who holds the temporary file has written the other:
+// fs.ErrExist. What a start that died left half done is removed: nil.
+func awaitFragment(path, temporary string) error {
+	beat := time.NewTicker(10 * time.Millisecond)
+	defer beat.Stop()
+	for end := time.Now().Add(fragmentWait); time.Now().Before(end); <-beat.C {
+		if _, err := os.Lstat(path); err == nil {
+			return fs.ErrExist
+		}
+	}
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func syncFolder(path string) error {

@@ -39,6 +39,9 @@ func load(s source) (c *config, warnings, fs faults) {
 			}
 		})
 	}
+	if s.dev && c.Store.kind() == kindRedis {
+		c.secrets = devFolder
+	}
 	warnings = strangeVariables()
 	w, bad := c.validate(fs)
 	return c, append(warnings, w...), append(fs, bad...).sorted()

@@ -101,7 +101,7 @@ func TestOpenFails(t *testing.T) {
 // The keys made at first start are those of the next, and private.
 func TestKeysAreKept(t *testing.T) {
 	first, second := testConfig(t), testConfig(t)
-	first.Store = t.TempDir()
+	first.Store = location(t.TempDir())
 	second.Store = first.Store
 	require.ErrorContains(t, second.completeKeys(false), "makes it at its first start")
 	require.NoError(t, first.completeKeys(true))

@@ -37,6 +37,7 @@ func (o *option) defaultText(dev bool) string {
 
 const (
 	msec = int64(time.Millisecond)
+	sec  = int64(time.Second)
 	day  = int64(24 * time.Hour)
 )
 
@@ -49,9 +50,17 @@ var options = []*option{
 	{key: "admin.token", unit: "secret", doc: "Opens the console at /console/ of the admin listener, at least 32 bytes; empty: no console (dev: made at each start).", field: func(c *config) any { return &c.AdminToken }},
 	{key: "tls.cert", unit: "file", doc: "Certificate chain (PEM) of the public listener; empty: plain HTTP, behind a proxy that ends TLS.", field: func(c *config) any { return &c.TLSCert }},
 	{key: "tls.key", unit: "file", doc: "Private key (PEM) of tls.cert.", field: func(c *config) any { return &c.TLSKey }},
-	{key: "store", def: "./data", dev: ".gobelin", unit: "folder or URL", doc: "Where everything is kept: a folder (embedded, fsync before each acknowledgement), or memory: (gone at the end).", field: func(c *config) any { return &c.Store }},
+	{key: "store", def: "./data", dev: ".gobelin", unit: "folder or URL", doc: "Where everything is kept: a folder (embedded), memory: (gone at the end), or a Redis that several nodes share: redis://, rediss://, redis+sentinel://a,b,c/name, redis+cluster://a,b,c, with user:password@ before the hosts. As env:NAME or file:/path the password stays out of this file.", field: func(c *config) any { return &c.Store }},
+	{key: "durability.ack", unit: "stored, fsync or replica", choices: []string{"stored", "fsync", "replica"}, doc: "What an acknowledged publish has survived: fsync (a folder always; on Redis its appendfsync must be always), stored (Redis: the primary has it), replica (Redis: a replica has it, too). Empty: fsync in a folder, else stored.", field: func(c *config) any { return &c.Ack }},
 	{key: "disk.memory", def: "normal", choices: []string{"normal", "small"}, doc: "Memory the embedded store takes: small for machines under 512 MiB.", field: func(c *config) any { return &c.DiskMemory }},
 	{key: "disk.floor", def: "512MiB", dev: "64MiB", unit: "size", doc: "With less free space than this nothing more is taken (507) until there is room again; at least 64MiB, or 0: no floor, and a full disk ends the process.", field: func(c *config) any { return &c.DiskFloor }},
+
+	{key: "redis.prefix", def: "g", unit: "text", doc: "What all keys and channels on Redis begin with; two brokers with different ones can share a Redis.", field: func(c *config) any { return &c.Redis.Prefix }},
+	{key: "redis.publish_timeout", def: "2s", unit: "duration", low: 100 * msec, high: 60 * sec, doc: "How long a publish waits for Redis, retries included, before it is refused (503) or its outcome unknown (504).", field: func(c *config) any { return &c.Redis.PublishTimeout }},
+	{key: "redis.allow_eviction", def: "false", unit: "bool", doc: "Start although Redis may evict keys (a maxmemory-policy other than noeviction): history then goes without notice.", field: func(c *config) any { return &c.Redis.AllowEviction }},
+	{key: "redis.insecure", def: "false", unit: "bool", doc: "Start although Redis is on another machine and has neither password nor TLS.", field: func(c *config) any { return &c.Redis.Insecure }},
+	{key: "node.id", unit: "text", doc: "The name of this node, in logs and among the nodes on one Redis; empty: host name and port. Two that run at once must differ.", field: func(c *config) any { return &c.Node.ID }},
+	{key: "node.advertise", unit: "URL", doc: "Where operators reach this node's admin listener, such as http://10.0.0.5:8001, as it is shown among the nodes; empty: not told.", field: func(c *config) any { return &c.Node.Advertise }},
 
 	{key: "bayeux.timeout", def: "45s", unit: "duration", low: msec, high: day, doc: "How long an idle /meta/connect is held. Longer than a proxy's idle limit breaks clients; short ones cost requests.", field: func(c *config) any { return &c.Bayeux.Timeout }},
 	{key: "bayeux.interval", def: "0s", unit: "duration", high: day, doc: "How long a client waits between two connects; 0: not at all.", field: func(c *config) any { return &c.Bayeux.Interval }},
@@ -71,7 +80,7 @@ var options = []*option{
 	{key: "channels.retention", unit: "map of kind to duration", doc: "How long messages of a channel kind are kept, such as {all_json: 48h}.", field: func(c *config) any { return &c.Channels.Retention }},
 	{key: "channels.catchup.max", unit: "map of kind to duration", doc: "Longest catch-up interval of a channel kind, such as {all_json: 12h}.", field: func(c *config) any { return &c.Channels.CatchupMax }},
 
-	{key: "keys.identity_secret", unit: "secret", doc: "Names objects; never changes. Without keys they are made at first start and kept in the store's folder.", field: func(c *config) any { return &c.Keys.IdentitySecret }},
+	{key: "keys.identity_secret", unit: "secret", doc: "Names objects; never changes. Without keys they are made at first start and kept in the store's folder; on Redis serve needs them here, the same on all nodes.", field: func(c *config) any { return &c.Keys.IdentitySecret }},
 	{key: "keys.roots", unit: "list of {kid, secret, sign}", doc: "Keys of signed roots: kid 0 to 15, exactly one with sign: true, the others only verify (rotation).", field: func(c *config) any { return &c.Keys.Roots }},
 	{key: "accounts", unit: "list of {apps: [{id, name, app_key, token_secret}]}", doc: "Tenants and their applications. An application's id is part of its roots: never give it to another. An account may also have cdn, api_key, api_secret and stream_token, for surfaces that come later.", field: func(c *config) any { return &c.Accounts }},
 	{key: "tokens.issuer", unit: "text", doc: "The iss every token must carry; empty: any.", field: func(c *config) any { return &c.TokenIssuer }},

@@ -39,10 +39,7 @@ func (n *node) overview() console.Overview {
 		Replays: f.Replays, Replayed: f.Replayed, Lagging: f.Lagging,
 		Handshakes: s.HandshakesCompleted, Throttled: s.Throttled, Stalled: s.Stalled, Panics: s.Panics,
 		Dropped: s.Dropped, Refused: s.Refused, Ended: s.Ended,
-		Store: console.Store{Kind: "disk"}, Open: n.broker.OpenInWords(),
-	}
-	if n.config.Store == "memory:" {
-		o.Store.Kind = "memory"
+		Store: console.Store{Kind: n.config.Store.kind()}, Open: n.broker.OpenInWords(),
 	}
 	if err := n.broker.Health(ctx); err != nil {
 		o.Store.Fault = err.Error()

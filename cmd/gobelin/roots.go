@@ -28,7 +28,7 @@ func (k *keySource) load() (*config, error) {
 		return nil, fs
 	}
 	if k.data != "" {
-		c.Store = k.data
+		c.Store = location(k.data)
 	}
 	if dev {
 		if _, err := c.completeDevAccount(false); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -72,7 +73,7 @@ func (v *validation) table() {
 }
 
 func (v *validation) choice(o *option, text string) {
-	if len(o.choices) > 0 && !slices.Contains(o.choices, text) {
+	if len(o.choices) > 0 && text != o.def && !slices.Contains(o.choices, text) {
 		v.fault(o.key, "%q is none of %s%s", clip(text), strings.Join(o.choices, ", "), suggestion(text, o.choices))
 	}
 }
@@ -155,16 +156,40 @@ func (v *validation) file(key, path string) {
 }
 
 func (v *validation) store() {
-	switch s := v.c.Store; {
-	case s == "":
-		v.fault("store", "is empty: name a folder, or memory:")
-	case s == "memory:":
-	case strings.HasPrefix(s, "redis") && strings.Contains(s, "://"), strings.HasPrefix(s, "rediss://"):
-		v.fault("store", "redis is not in this version: name a folder, or memory:")
-	case strings.Contains(s, "://"), s == "memory":
-		v.fault("store", "%q is neither a folder nor memory:", clip(s))
+	c := v.c
+	if text := c.Store.fault(); text != "" {
+		v.fault("store", "%s", text)
+	}
+	switch kind := c.Store.kind(); {
+	case c.Ack == "" || kind == "":
+	case kind == kindDisk && c.Ack != ackFsync:
+		v.fault("durability.ack", "a folder is always fsynced before an acknowledgement: leave it out, or say fsync")
+	case kind == kindMemory && c.Ack != ackStored:
+		v.fault("durability.ack", "memory: keeps nothing beyond the end: leave it out")
+	}
+	if !prefixForm.MatchString(c.Redis.Prefix) {
+		v.fault("redis.prefix", "%q must be 1 to 32 letters, digits, dots, dashes or underscores", clip(c.Redis.Prefix))
+	}
+	if c.Node.ID != "" {
+		if text := nameFault(strings.ReplaceAll(c.Node.ID, ":", "-")); text != "" {
+			v.fault("node.id", "%s", text)
+		}
+	}
+	if u, err := url.Parse(c.Node.Advertise); c.Node.Advertise != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https") {
+		v.fault("node.advertise", "is not a URL such as http://10.0.0.5:8001")
 	}
 }
+
+// prefixForm keeps braces, by which a cluster finds the slot, and wildcards, by
+// which an ACL tells keys apart, out of the prefix.
+var prefixForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+
+// What durability.ack can be (decided.md, experience.md §3).
+const (
+	ackStored  = "stored"
+	ackFsync   = "fsync"
+	ackReplica = "replica"
+)
 
 // leastFloor is the smallest floor that keeps the engine from meeting the disk's end.
 const leastFloor = size(64 << 20)
@@ -282,7 +307,10 @@ func (v *validation) secret(at place, key string, s broker.Secret) {
 func (v *validation) keys() {
 	k := &v.c.Keys
 	if k.IdentitySecret == "" && len(k.Roots) == 0 {
-		return // made at first start (decided.md 23)
+		if v.c.Store.kind() == kindRedis && v.c.folder() == "" && !v.broken["keys"] {
+			v.fault("keys", "%s", keysOnRedis)
+		}
+		return // else made at first start (decided.md 23)
 	}
 	v.secret(v.c.at("keys.identity_secret"), "keys.identity_secret", k.IdentitySecret)
 	if len(k.Roots) == 0 {

@@ -74,6 +74,12 @@ func setScalar(target any, text string) error {
 			return fmt.Errorf("%q %w", clip(text), err)
 		}
 		*p = n
+	case *location:
+		l, err := readLocation(text)
+		if err != nil {
+			return err
+		}
+		*p = l
 	case *broker.Secret:
 		if text == "" {
 			*p = ""
@@ -126,6 +132,8 @@ func showValue(target any) string {
 	case *size:
 		return p.String()
 	case *broker.Secret:
+		return p.String()
+	case *location:
 		return p.String()
 	case *[]string:
 		return strings.Join(*p, ", ")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -14,29 +13,8 @@ import (
 	"github.com/gobelin-broker/gobelin/broker/api"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
-	"github.com/gobelin-broker/gobelin/store/disk"
-	"github.com/gobelin-broker/gobelin/store/memory"
 	"go.uber.org/zap"
 )
-
-// openStore opens the store a configuration names.
-func openStore(ctx context.Context, c *config, log *zap.Logger) (store.Store, error) {
-	if c.Store == "memory:" {
-		return memory.New(memory.Options{Log: log.Named("store")}), nil
-	}
-	if err := os.MkdirAll(c.Store, 0o700); err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
-	floor := int64(c.DiskFloor)
-	if floor == 0 {
-		floor = -1 // to the store zero is its default
-	}
-	s, err := disk.Open(ctx, c.Store, disk.Options{Small: c.DiskMemory == "small", Floor: floor, Log: log.Named("store")})
-	if err != nil {
-		return nil, err // not s: a nil *disk.Store in the interface would not be nil
-	}
-	return s, nil
-}
 
 // brokerOptions fills in the broker's options from a valid configuration.
 func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *zap.Logger) (broker.Options, error) {
