@@ -35,7 +35,7 @@ func (b *Broker) loadWatermark(ctx context.Context) error {
 
 // Resume is part of bayeux.Resumer: the session takes its subscriptions up where it
 // was, and what its client may not have had comes again.
-func (b *Broker) Resume(ctx context.Context, session *bayeux.Session) (bayeux.SessionHandler, error) {
+func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, _ *bayeux.Message) (bayeux.SessionHandler, error) {
 	r, err := b.loadSession(ctx, session.ID())
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -63,6 +63,11 @@ func (b *Broker) Resume(ctx context.Context, session *bayeux.Session) (bayeux.Se
 	s.noteSubscriptions()
 	b.remember(s)
 	return s, nil
+}
+
+// Forward is part of bayeux.Resumer: a session that is not here lives nowhere.
+func (b *Broker) Forward(context.Context, bayeux.Peer, *bayeux.Message) ([]byte, error) {
+	return nil, bayeux.ErrHere
 }
 
 // restore brings back the subscriptions of a record. Its faults are errNotAsBefore,
