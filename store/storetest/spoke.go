@@ -82,6 +82,18 @@ func (u *suite) spoke() {
 			logs = append(logs, store.LogName{Feed: feed, Path: path})
 		}
 	}
+	for _, feed := range []string{"a1/x", "b1/x", "c1/x"} { // alone in the store
+		u.add(store.LogName{Feed: feed}, keep, "x")
+	}
+	for _, feed := range []string{"b1/", "b1/x"} {
+		got, more, err := u.s.Spoke(ctx, feed, time.Time{}, 10)
+		require.NoError(u, err)
+		require.False(u, more)
+		require.Equal(u, []store.LogName{{Feed: "b1/x"}}, got)
+	}
+	for _, feed := range []string{"a1/x", "b1/x", "c1/x"} {
+		logs = append(logs, store.LogName{Feed: feed})
+	}
 	start := u.s.Now()
 	for range 2 {
 		for _, log := range logs {
@@ -207,10 +219,12 @@ func (u *suite) announced() {
 	var mu sync.Mutex
 	var told []store.Entry
 	var wg sync.WaitGroup
-	for i := range writers {
+	logs := make([]store.LogName, writers)
+	for i := range logs {
+		logs[i] = store.LogName{Feed: "said", Path: fmt.Sprint(i)}
 		wg.Go(func() {
 			for range each {
-				a, err := Append(u.s, store.LogName{Feed: "said", Path: fmt.Sprint(i)}, keep, store.Record{Data: fmt.Append(nil, i)})
+				a, err := Append(u.s, logs[i], keep, store.Record{Data: fmt.Append(nil, i)})
 				if err != nil {
 					u.Error(err)
 					return
@@ -237,6 +251,14 @@ func (u *suite) announced() {
 		mu.Lock()
 		known := told
 		mu.Unlock()
+		// What can be read is committed, though its writer may not know yet.
+		heads, err := u.s.Heads(ctx, logs)
+		require.NoError(u, err)
+		for i, p := range heads {
+			if !p.IsZero() {
+				known = append(known[:len(known):len(known)], store.Entry{Position: p, Data: []byte(logs[i].Path)})
+			}
+		}
 		now := u.s.Announced()
 		require.False(u, now.Before(last), "announced goes back: %v, then %v", last, now)
 		last = now
