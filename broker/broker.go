@@ -31,7 +31,6 @@ type Broker struct {
 	metrics *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
-	unwatch func()
 	reads   slots // of histories (historyReads)
 	pages   *pages
 	// before is how far the node had come when it last ran, started when it began
@@ -87,9 +86,6 @@ func New(o Options) (*Broker, error) {
 	}
 	b.hub = newHub(b)
 	b.pages = newPages()
-	if b.unwatch, err = o.Store.Watch(store.AllFeeds, b.hub); err != nil {
-		return nil, fmt.Errorf("broker: watch: %w", err)
-	}
 	return b, nil
 }
 
@@ -151,7 +147,6 @@ func (b *Broker) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	b.unwatch()
 	wg.Wait()
 	select {
 	case err := <-failed:

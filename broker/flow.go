@@ -32,6 +32,8 @@ type flow struct {
 	since   time.Time      // nothing older is due; zero: no bound
 	ended   bool           // no longer among the listener's flows
 	given   bool           // the session has it
+	forked  uint64         // of the topic's forks, those before need not be looked at
+	asked   uint64         // how often the topic will have looked when it has for us
 }
 
 type replaying struct {
@@ -68,6 +70,9 @@ func (f *flow) Pull(ctx context.Context, limit int) ([]*bayeux.Delivery, error) 
 			continue
 		}
 		page, level, err := f.pullLive(ctx, limit)
+		if errors.Is(err, errLost) {
+			return nil, nil // asked again in a moment
+		}
 		if len(page) > 0 || err != nil {
 			return page, err
 		}
@@ -118,16 +123,23 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	t := f.topic
 	t.mu.Lock()
 	last := t.last
+	f.turnBack()
 	if !f.lags || !f.cursor.Before(last) {
 		f.end()
 		t.mu.Unlock()
 		return nil, true, nil
 	}
 	t.mu.Unlock()
-	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, store.Range{After: f.cursor, Since: f.since, UpTo: last, Limits: t.limits}, limit, catchup.PageBytes)
+	span := t.after(f.cursor, f.since)
+	span.UpTo = last
+	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, span, limit, catchup.PageBytes)
 	if err != nil {
 		return nil, false, err
 	}
+	if read.Forked && t.mayFork(f.cursor) {
+		return nil, false, f.astray()
+	}
+	f.asked = 0
 	if n := len(read.Entries); n > 0 {
 		f.cursor = read.Entries[n-1].Position
 	}

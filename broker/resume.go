@@ -148,7 +148,7 @@ func (s *subscriber) mend(l *listener, tp *topic, after store.Position, since ti
 	f := l.flowOf(tp, true)
 	defer f.mu.Unlock()
 	tp.mu.Lock()
-	f.lags, f.cursor, f.since = true, after, since
+	f.lags, f.cursor, f.since, f.forked = true, after, since, 0
 	if add != nil {
 		add()
 	}
