@@ -80,7 +80,7 @@ func original(t testing.TB, s store.Copier) []copied {
 			require.NoError(t, err)
 		}
 	}
-	_, err = s.Put(ctx, "", "", store.Put{})
+	_, err = s.Put(ctx, "", "x", store.Put{})
 	require.NoError(t, err)
 	return logs
 }
