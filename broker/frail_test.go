@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,8 +38,26 @@ type frailLog struct {
 }
 
 type frailFeed struct {
-	s *frail
-	w store.Watcher
+	s    *frail
+	w    store.Watcher
+	feed string
+}
+
+// ours reports whether a feed is one of channels.
+func ours(feed string) bool {
+	return strings.HasPrefix(feed, openFeed) || strings.HasPrefix(feed, objectFeed)
+}
+
+// watching returns the feeds of channels that are watched.
+func (s *frail) watching() (feeds []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f := range s.feeds {
+		if ours(f.feed) {
+			feeds = append(feeds, f.feed)
+		}
+	}
+	return feeds
 }
 
 func newFrail(s *memory.Store) *frail {
@@ -82,9 +101,11 @@ func (s *frail) Submit(name store.LogName, limits store.Limits, records []store.
 }
 
 func (s *frail) Watch(feed string, w store.Watcher) (func(), error) {
-	f := &frailFeed{s: s, w: w}
+	f := &frailFeed{s: s, w: w, feed: feed}
 	s.mu.Lock()
-	s.watches++
+	if ours(feed) {
+		s.watches++
+	}
 	s.feeds[f] = struct{}{}
 	down, slow := s.down, s.slow
 	s.mu.Unlock()
@@ -218,7 +239,9 @@ func (s *frail) Read(ctx context.Context, name store.LogName, r store.Range, lim
 	page, err := s.Store.Read(ctx, name, r, limit, maxBytes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reads++
+	if ours(name.Feed) {
+		s.reads++
+	}
 	if _, lost := s.log(name).lost[r.After]; lost {
 		page.Forked = true
 	}
