@@ -18,25 +18,12 @@ import (
 // errNotAsBefore: the session cannot be made what it was, so its client begins anew.
 var errNotAsBefore = errors.New("broker: session cannot be resumed")
 
-// loadWatermark reads how far the node had come before it stopped.
-func (b *Broker) loadWatermark(ctx context.Context) error {
-	v, err := b.opt.Store.Get(ctx, tableMark, watermarkKey)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(v.Data, &b.before)
-	}
-	if err != nil {
-		return fmt.Errorf("broker: watermark: %w", err)
-	}
-	return nil
-}
-
 // Resume is part of bayeux.Resumer: the session takes its subscriptions up where it
 // was, and what its client may not have had comes again.
-func (b *Broker) Resume(ctx context.Context, session *bayeux.Session) (bayeux.SessionHandler, error) {
-	r, err := b.loadSession(ctx, session.ID())
+func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
+	key := sessionKey(session.ID())
+	defer b.take(key)()
+	c, err := b.claim(ctx, key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, bayeux.ErrNoSession
@@ -44,48 +31,60 @@ func (b *Broker) Resume(ctx context.Context, session *bayeux.Session) (bayeux.Se
 		return nil, storeRefusal(err, b, "resume")
 	}
 	s := b.newSubscriber(session, nil)
-	if r.Identity != nil {
-		if s.identity = r.Identity.identity(b.tokens); s.identity == nil {
-			return nil, bayeux.ErrNoSession
-		}
-	}
-	s.memory.record = *r
-	if err := s.restore(ctx, r); err != nil {
-		s.Close(bayeux.ReasonKicked)
+	if err := s.takeUp(ctx, m, c); err != nil {
+		s.drop()
 		var refusal *bayeux.Error
 		if errors.As(err, &refusal) && refusal.Code >= 500 {
-			return nil, refusal
+			return nil, refusal // the record is as it was: it may go better next time
 		}
 		b.log.Debug("session not resumed", zap.Error(err))
+		s.erase(ctx)
 		return nil, bayeux.ErrNoSession
 	}
-	s.resumedAt = b.opt.Now()
-	s.noteSubscriptions()
 	b.remember(s)
+	b.metrics.resumed.Inc()
 	return s, nil
+}
+
+// takeUp makes the session what its record says, which is ours.
+func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) error {
+	s.memory.version = c.version
+	if c.Identity != nil {
+		if s.identity = c.Identity.identity(s.b.tokens); s.identity == nil {
+			return errNotAsBefore
+		}
+	}
+	s.memory.record, s.memory.safe, s.memory.saved = c.sessionRecord, c.from, time.Now()
+	s.memory.record.Owner, s.memory.record.Left = s.b.nodes.id, nil
+	if err := s.restore(ctx, m, c); err != nil {
+		return err
+	}
+	s.resumedAt, s.resumedFrom = s.b.opt.Now(), c.from+keepsUp.Milliseconds()
+	s.noteSubscriptions()
+	return nil
 }
 
 // restore brings back the subscriptions of a record. Its faults are errNotAsBefore,
 // refusals of the rights, and the store's errors as refusals.
-func (s *subscriber) restore(ctx context.Context, r *sessionRecord) error {
-	from := r.Behind
-	if from == 0 {
-		from = s.b.before.At - keepsUp.Milliseconds()
+func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed) error {
+	l := landing{since: time.UnixMilli(c.from)}
+	if c.Left != nil {
+		l.since = time.UnixMilli(c.Left.At)
+		l.arrived = s.session.TakeUp(c.Left.Wire, m)
+		l.places = placesByName(c.Left.Places)
 	}
-	s.memory.safe = from
-	since := time.UnixMilli(from)
-	for _, p := range r.Patterns {
-		if err := s.restorePattern(ctx, p, since); err != nil {
+	for _, p := range c.Patterns {
+		if err := s.restorePattern(ctx, p, l); err != nil {
 			return err
 		}
 	}
-	for _, t := range r.Topics {
-		if err := s.restoreTopic(ctx, t, since); err != nil {
+	for _, t := range c.Topics {
+		if err := s.restoreTopic(ctx, t, l); err != nil {
 			return err
 		}
 	}
-	for _, u := range r.Unread {
-		if err := s.restoreUnread(ctx, u); err != nil {
+	for _, u := range c.Unread {
+		if err := s.restoreUnread(ctx, u, l); err != nil {
 			return err
 		}
 	}
