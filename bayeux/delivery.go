@@ -5,6 +5,7 @@ package bayeux
 // nothing a publisher sent beyond them reaches anybody (bayeux-faye.md §13).
 type Delivery struct {
 	frame []byte // "[{…}]": a lone delivery is one write of these bytes
+	idAt  uint32 // where in frame the id begins, at its quote; 0: it has none
 	kept  bool
 }
 
@@ -34,15 +35,37 @@ func NewDelivery(f DeliveryFields) *Delivery {
 	} else {
 		b = append(b, f.Data...)
 	}
+	idAt := 0
 	if f.ID != "" {
 		b = append(b, `,"id":`...)
+		idAt = len(b)
 		b = appendText(b, f.ID)
 	}
 	if len(f.Ext) > 0 {
 		b = append(b, `,"ext":`...)
 		b = append(b, f.Ext...)
 	}
-	return &Delivery{frame: append(b, '}', ']'), kept: f.Kept}
+	return &Delivery{frame: append(b, '}', ']'), idAt: uint32(idAt), kept: f.Kept}
+}
+
+// Channel returns the name the subscriber subscribed to. It is read from the frame,
+// so keep it where it is needed more than once.
+func (d *Delivery) Channel() string { return textAt(d.frame, len(`[{"channel":`)) }
+
+// ID returns the server's id of the message, "" if it has none; read as Channel is.
+func (d *Delivery) ID() string {
+	if d.idAt == 0 {
+		return ""
+	}
+	return textAt(d.frame, int(d.idAt))
+}
+
+// textAt returns the JSON string that begins at b[at], which is one of appendText's.
+func textAt(b []byte, at int) string {
+	sc := scanner{b: b, i: at, depth: 1}
+	inner, escaped, _ := sc.text()
+	text, _ := unquote(inner, escaped)
+	return text
 }
 
 // Bytes returns the encoded object. It is shared and must not be changed.

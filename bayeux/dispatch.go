@@ -26,6 +26,8 @@ type exchange interface {
 	// leaving: a session says goodbye. What that leads to goes back together, when
 	// the result is called; gone: it has ended.
 	leaving() func(gone bool)
+	// lone: a connect that asks for no time says that the last answer was lost.
+	lone() bool
 }
 
 // dispatch carries out one message; its answer goes to x, now or later. peer is
@@ -39,30 +41,47 @@ func (v *Server) dispatch(ctx context.Context, x exchange, peer Peer, m *Message
 	if !v.throttle(ctx, s, peer, m) {
 		return
 	}
-	if s == nil && m.ClientID != "" && m.kind != kindHandshake && m.fault == nil {
-		var e *Error
-		if s, e = v.resume(ctx, peer, m.ClientID); e != nil {
-			v.refuse(x, m, e, refuseHandler)
-			return
-		}
-	}
 	switch {
 	case m.fault != nil:
 		v.refuse(x, m, m.fault, refuseMessage)
+		return
 	case m.Error != "":
 		// Extensions refuse so: it is echoed and not carried out.
 		v.answerError(x, m, m.Error, v.again("handshake"))
-	case m.kind == kindHandshake:
+		return
+	}
+	// Twice, if the session moves while its message is on the way to it.
+	for range 2 {
+		if s == nil {
+			var done bool
+			if s, done = v.elsewhere(ctx, x, peer, m); done {
+				return
+			}
+		}
+		if !v.act(ctx, x, s, peer, m) {
+			return
+		}
+		s = nil
+	}
+	v.refuse(x, m, &Error{Code: 503, Text: "Service unavailable"}, refuseHandler)
+}
+
+// act carries out a message of s, nil if it names none or none that lives; moved:
+// nothing was done or answered, because the session has gone elsewhere.
+func (v *Server) act(ctx context.Context, x exchange, s *Session, peer Peer, m *Message) (moved bool) {
+	switch m.kind {
+	case kindHandshake:
 		v.handshake(ctx, x, peer, m)
-	case m.kind == kindConnect:
+	case kindConnect:
 		v.connect(ctx, x, s, m)
-	case m.kind == kindSubscribe, m.kind == kindUnsubscribe:
-		v.subscribe(ctx, x, s, m)
-	case m.kind == kindDisconnect:
-		v.disconnect(x, s, m)
+	case kindSubscribe, kindUnsubscribe:
+		return v.subscribe(ctx, x, s, m)
+	case kindDisconnect:
+		return v.disconnect(x, s, m)
 	default:
 		v.publish(ctx, x, s, peer, m)
 	}
+	return false
 }
 
 // throttle waits until the rates allow the message; false if ctx ended first.
@@ -153,9 +172,13 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 	s := v.newSession(peer, address)
 	admitted := false
 	defer func() { // also when the Handler panics
-		if !admitted && s.void() {
+		if admitted {
+			return
+		}
+		if s.void() {
 			address.leave()
 		}
+		s.settle()
 	}()
 	err := s.admit(func() (SessionHandler, error) { return v.handler.Handshake(ctx, s, m) })
 	if err != nil {
@@ -215,9 +238,13 @@ func (v *Server) connect(ctx context.Context, x exchange, s *Session, m *Message
 		v.refuse(x, m, errMissing("clientId"), refuseMessage)
 		return
 	}
-	var err error
-	if s == nil || !s.call(func(h SessionHandler) { err = h.Connect(ctx, m) }) {
+	if s == nil {
 		v.unknown(x, m)
+		return
+	}
+	var err error
+	if !s.call(func(h SessionHandler) { err = h.Connect(ctx, m) }) {
+		v.unserved(x, s, m)
 		return
 	}
 	if err != nil {
@@ -232,42 +259,56 @@ func (v *Server) unknown(x exchange, m *Message) {
 	v.refuse(x, m, errUnknownClient(m.ClientID), refuseUnknown)
 }
 
-func (v *Server) subscribe(ctx context.Context, x exchange, s *Session, m *Message) {
+// unserved answers a connect whose session has ended since it was looked up. If its
+// client may go on elsewhere, it is as if it had been held and let go.
+func (v *Server) unserved(x exchange, s *Session, m *Message) {
+	switch s.ending() {
+	case ReasonMoved:
+		x.refuseConnect(reply{m: m, clientID: s.id, advice: v.usual()}.encode())
+	case ReasonShutdown:
+		x.refuseConnect(reply{m: m, clientID: s.id, advice: v.again("retry")}.encode())
+	default:
+		v.unknown(x, m)
+	}
+}
+
+func (v *Server) subscribe(ctx context.Context, x exchange, s *Session, m *Message) (moved bool) {
 	switch {
 	case m.ClientID == "":
 		v.refuse(x, m, errMissing("clientId"), refuseMessage)
-		return
+		return false
 	case s == nil:
 		v.unknown(x, m)
-		return
-	case m.Subscription == nil:
-		v.refuse(x, m, errMissing("subscription"), refuseMessage)
-		return
+		return false
 	}
-	patterns, e := v.patterns(m.Subscription)
+	patterns, e := v.subscription(m)
 	if e != nil {
 		v.refuse(x, m, e, refuseMessage)
-		return
+		return false
 	}
-	var ext []byte
-	var err error
-	what := "subscribe"
-	ok := s.call(func(h SessionHandler) {
-		if m.kind == kindSubscribe {
-			ext, err = h.Subscribe(ctx, m, patterns)
-		} else {
-			what = "unsubscribe"
-			err = h.Unsubscribe(ctx, m, patterns)
-		}
-	})
+	ext, ok, err := s.subscribe(ctx, m, patterns)
 	switch {
+	case !ok && s.ending() == ReasonMoved:
+		return true
 	case !ok:
 		v.unknown(x, m)
 	case err != nil:
-		v.refuseFailure(x, m, what, err)
+		v.refuseFailure(x, m, m.ChannelText[len("/meta/"):], err)
 	default:
 		x.reply(reply{m: m, clientID: s.id, ext: ext}.encode())
 	}
+	return false
+}
+
+// subscription checks what a subscribe or unsubscribe names.
+func (v *Server) subscription(m *Message) ([]channels.Pattern, *Error) {
+	if m.Subscription == nil {
+		return nil, errMissing("subscription")
+	}
+	if len(m.Subscription) > v.options.Limits.SubscriptionList {
+		return nil, &Error{Code: 400, Args: []string{"subscription"}, Text: "Malformed message"} // as decode
+	}
+	return v.patterns(m.Subscription)
 }
 
 // patterns checks a list of names; the first bad one refuses the whole list.
@@ -286,21 +327,26 @@ func (v *Server) patterns(names []string) ([]channels.Pattern, *Error) {
 	return patterns, nil
 }
 
-func (v *Server) disconnect(x exchange, s *Session, m *Message) {
+func (v *Server) disconnect(x exchange, s *Session, m *Message) (moved bool) {
 	if m.ClientID == "" {
 		v.refuse(x, m, errMissing("clientId"), refuseMessage)
-		return
+		return false
 	}
 	gone := false
 	together := x.leaving()
 	defer func() { together(gone) }()
-	if s == nil || !s.end(ReasonDisconnect, v.never()) {
+	switch {
+	case s != nil && s.end(ReasonDisconnect, v.never()):
+	case s != nil && s.ending() == ReasonMoved:
+		return true
+	default:
 		v.unknown(x, m)
-		return
+		return false
 	}
 	s.settle()
 	x.reply(reply{m: m, clientID: s.id}.encode())
 	gone = true
+	return false
 }
 
 // publish hands a message to the application, in order, and lets the reply

@@ -41,10 +41,10 @@ func (v *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		v.foreign(w)
 		return
 	}
-	s, ok := v.Session(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
-	if !ok || !v.offered("eventsource") {
+	s, status := v.streamed(r)
+	if status != 0 {
 		v.stats.refuse(refuseUnknown)
-		plain(w, http.StatusNotFound)
+		plain(w, status)
 		return
 	}
 	h := w.Header()
@@ -62,6 +62,32 @@ func (v *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 	v.stats.polls.Add(1)
 	defer v.stats.polls.Add(-1)
 	v.stream(w, r, s, t)
+}
+
+// streamed returns the session of a stream's request; status is 0, or what to answer.
+// One that lived elsewhere lives here from now on, as after a connect.
+func (v *Server) streamed(r *http.Request) (s *Session, status int) {
+	if !v.offered("eventsource") {
+		return nil, http.StatusNotFound
+	}
+	id := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	s, ok := v.Session(id)
+	if ok {
+		return s, 0
+	}
+	peer := v.peer(r, "eventsource")
+	m := &Message{ChannelText: "/meta/connect", ClientID: id, ConnectionType: "eventsource", AdviceTimeout: -1, AdviceInterval: -1, kind: kindConnect}
+	if !v.throttle(r.Context(), nil, peer, m) {
+		return nil, http.StatusServiceUnavailable
+	}
+	s, e := v.resume(r.Context(), peer, m, false)
+	switch {
+	case e != nil:
+		return nil, http.StatusServiceUnavailable
+	case s == nil:
+		return nil, http.StatusNotFound
+	}
+	return s, 0
 }
 
 // stream writes what comes until the peer or the session goes.

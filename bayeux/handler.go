@@ -14,8 +14,10 @@ type Handler interface {
 	// s has an id and a peer, and may be kept. An *Error refuses in its words;
 	// any other error is logged and shown as 500.
 	Handshake(ctx context.Context, s *Session, m *Message) (SessionHandler, error)
-	// Publish takes a message that comes without a live session: peer says from
-	// where, m.ClientID is "" or unknown. done as in SessionHandler.Publish.
+	// Publish takes a message that comes without a session that is live here: peer
+	// says from where; m.ClientID is "", or of a session that lives elsewhere or
+	// nowhere: a publish takes none over (decided.md 17). done as in
+	// SessionHandler.Publish.
 	Publish(ctx context.Context, peer Peer, m *Message, done func(Ack, error))
 }
 
@@ -34,8 +36,10 @@ type SessionHandler interface {
 	// Connect hears of each /meta/connect before it is held; an *Error ends the
 	// connect (and, with advice, tells the client what to do).
 	Connect(ctx context.Context, m *Message) error
-	// Close is called once, last: the session is gone. reason is one of the
-	// Reason constants.
+	// Close is called once, last, when no Puller is being pulled any more: the
+	// session is gone from here. reason is one of the Reason constants; after
+	// ReasonMoved and ReasonShutdown the client may go on elsewhere, and
+	// Session.Left tells what it may not have had.
 	Close(reason string)
 }
 
@@ -72,5 +76,6 @@ const (
 	ReasonDisconnect = "disconnect" // the client said so
 	ReasonExpired    = "expired"    // no connect in time
 	ReasonShutdown   = "shutdown"   // the server stops
+	ReasonMoved      = "moved"      // another server has it: Close forgets nothing
 	ReasonKicked     = "kicked"     // Session.Close by the application
 )

@@ -35,8 +35,10 @@ type poll struct {
 	session *Session
 	m       *Message
 	woken   chan struct{}
-	answer  chan *Advice
+	answer  chan *Advice // nil: there is nobody to answer
 	held    bool
+	took    []*Delivery // for the answer
+	severed bool        // no answer goes there any more; guarded by the session's mu
 }
 
 func (p *poll) wake(*Session) {
@@ -87,12 +89,14 @@ func (x *request) refuseConnect(encoded []byte) {
 
 func (x *request) leaving() func(bool) { return func(bool) {} }
 
+func (x *request) lone() bool { return x.alone }
+
 func (x *request) connect(s *Session, m *Message) {
 	a := arrival{m: m, peer: x.peer, transport: x.peer.Transport, alone: x.alone}
 	if m.ConnectionType == "eventsource" {
 		a.transport = m.ConnectionType
 		if !s.keep(a) {
-			x.server.unknown(x, m)
+			x.server.unserved(x, s, m)
 			return
 		}
 		x.refuseConnect(reply{m: m, clientID: s.id, advice: x.server.streaming()}.encode())
@@ -105,7 +109,7 @@ func (x *request) connect(s *Session, m *Message) {
 	}
 	now, ok := s.attach(a)
 	if !ok {
-		x.server.unknown(x, m)
+		x.server.unserved(x, s, m)
 		return
 	}
 	p.held = !now
@@ -148,16 +152,41 @@ func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Me
 	if x.wait(ctx); ctx.Err() != nil && x.unsettled() {
 		return nil, true
 	}
-	var ds []*Delivery
 	for _, p := range x.polls {
-		var a *Advice
-		if ds, a, gone = v.await(ctx, there, p, ds); gone {
+		a, gone := v.await(ctx, there, p)
+		if gone {
 			return nil, true
 		}
 		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: a}.encode())
 	}
+	var ds []*Delivery
+	for _, p := range x.polls {
+		carries, severed := p.session.answers(p)
+		if severed {
+			return nil, true
+		}
+		if carries {
+			ds = append(ds, p.took...)
+		}
+	}
 	v.stats.delivered.Add(int64(len(ds)))
 	return x.encode(ds), false
+}
+
+// answers: the answer of p is about to be written. carries tells whether with what p
+// took: that may have gone to another connection meanwhile, or elsewhere with the
+// session. From now on a connect may say that it has arrived.
+func (s *Session) answers(p *poll) (carries, severed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case p.severed:
+		return false, true
+	case s.out.sentBy == p:
+		s.out.answered = true
+		return true, false
+	}
+	return s.ended && s.reason != ReasonMoved && s.reason != ReasonShutdown, false
 }
 
 // unsettled reports whether a publish has no outcome yet.
@@ -218,51 +247,54 @@ func joinAll(b []byte, ds []*Delivery, replies, connects [][]byte) []byte {
 // await collects what a connect's answer carries. A held one waits until there is
 // something, its time is up, it is released, or the peer goes. That the server stops
 // is no reason by itself: Shutdown ends all sessions, which releases it.
-func (v *Server) await(ctx, there context.Context, p *poll, ds []*Delivery) (_ []*Delivery, a *Advice, gone bool) {
+func (v *Server) await(ctx, there context.Context, p *poll) (a *Advice, gone bool) {
 	a = v.usual()
 	if v.draining.Load() {
 		a = v.again("retry")
 	}
 	if !p.held {
-		return v.fill(ctx, p, ds), a, there.Err() != nil
+		v.fill(ctx, p)
+		return a, there.Err() != nil
 	}
 	v.stats.polls.Add(1)
 	defer v.stats.polls.Add(-1)
-	had := len(ds)
 	for {
-		if ds = v.fill(ctx, p, ds); len(ds) > had {
+		if v.fill(ctx, p); len(p.took) > 0 {
 			p.session.unhold(p)
-			return ds, a, false
+			return a, false
 		}
 		select {
 		case <-p.woken:
 		case a = <-p.answer:
+			if a == nil {
+				return nil, true
+			}
 			// What came in the same moment goes along.
-			return v.fill(ctx, p, ds), a, false
+			v.fill(ctx, p)
+			return a, false
 		case <-there.Done():
-			return ds, a, true
+			return a, true
 		}
 	}
 }
 
 // fill takes what is queued, and reads replays, until the answer is full or there
 // is nothing more.
-func (v *Server) fill(ctx context.Context, p *poll, ds []*Delivery) []*Delivery {
+func (v *Server) fill(ctx context.Context, p *poll) {
 	size := 0
 	for size < v.options.Limits.Queue {
-		had := len(ds)
-		ds, _, _ = p.session.take(ds, p, 0, v.options.Limits.Queue-size)
-		for _, d := range ds[had:] {
+		had := len(p.took)
+		p.took, _, _ = p.session.take(p.took, p, 0, v.options.Limits.Queue-size)
+		for _, d := range p.took[had:] {
 			size += d.Size()
 		}
 		if p.session.wanting(p) && p.session.pull(ctx, p) {
 			continue
 		}
-		if len(ds) == had {
+		if len(p.took) == had {
 			break
 		}
 	}
-	return ds
 }
 
 // unhold: the connect is being answered.

@@ -12,6 +12,9 @@ type outbox struct {
 	sent      []sent
 	sentBytes int
 	sentBy    link // the connection that sent was handed to
+	// answered: the poll that took sent has begun to write it. Before that no connect
+	// can tell that it arrived.
+	answered bool
 }
 
 // sent is a delivery on its way.
@@ -92,8 +95,15 @@ func (o *outbox) take(ds []*Delivery, by link, batch uint32, most int, l *Limits
 		taken += d.Size()
 		ds = append(ds, d)
 	}
-	o.sentBy = by
+	o.sentBy, o.answered = by, false
 	return ds
+}
+
+// takeBack returns what a poll took and does not write any more.
+func (o *outbox) takeBack() {
+	if _, polled := o.sentBy.(*poll); polled && !o.answered {
+		o.putBack()
+	}
 }
 
 // shut reports whether n more bytes may not be under way.
@@ -130,7 +140,7 @@ func (o *outbox) acknowledge() {
 		o.sent = o.sent[:0]
 	}
 	o.sentBytes = 0
-	o.sentBy = nil
+	o.sentBy, o.answered = nil, false
 }
 
 // putBack returns what was sent to the front of the queue, in order. It may then

@@ -57,12 +57,8 @@ func (c *socket) pong(payload string) {
 		return
 	}
 	p.ponged = uint32(n)
-	bound := make([]*Session, 0, len(c.bound))
-	for s := range c.bound {
-		bound = append(bound, s)
-	}
 	c.mu.Unlock()
-	for _, s := range bound {
+	for _, s := range c.sessions() {
 		s.arrived(c, uint32(n))
 	}
 }

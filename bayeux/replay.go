@@ -14,7 +14,9 @@ import (
 type replays struct {
 	list    []*replay
 	turn    int
-	pulling bool // a goroutine reads one
+	pulling bool               // a goroutine reads one
+	stop    context.CancelFunc // of that
+	idle    chan struct{}      // not nil: closed when that is over
 }
 
 type replay struct {
@@ -99,7 +101,9 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 		s.mu.Unlock()
 		return false
 	}
-	s.replays.pulling = true
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	s.replays.pulling, s.replays.stop = true, stop
 	s.mu.Unlock()
 
 	var ds []*Delivery
@@ -108,9 +112,9 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 	select {
 	case s.server.pulls <- struct{}{}:
 		defer func() { <-s.server.pulls }()
-		ds, err = p.puller.Pull(ctx, limit)
-	case <-ctx.Done():
-		err = ctx.Err()
+		ds, err = p.puller.Pull(reading, limit)
+	case <-reading.Done():
+		err = reading.Err()
 	}
 	// With l gone there is no more to do for it: it would come back at once.
 	return ctx.Err() == nil
@@ -119,13 +123,20 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 // pulled queues what a pull brought.
 func (s *Session) pulled(ctx context.Context, p *replay, ds []*Delivery, err error) {
 	s.mu.Lock()
-	s.replays.pulling = false
+	s.replays.pulling, s.replays.stop = false, nil
+	if s.replays.idle != nil {
+		close(s.replays.idle)
+		s.replays.idle = nil
+	}
+	if !s.ended || s.still {
+		for _, d := range ds {
+			s.out.push(d)
+		}
+	}
 	if s.ended {
 		s.mu.Unlock()
+		s.settle()
 		return
-	}
-	for _, d := range ds {
-		s.out.push(d)
 	}
 	rests := false
 	switch {

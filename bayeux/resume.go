@@ -7,18 +7,31 @@ import (
 	"go.uber.org/zap"
 )
 
-// Resumer is a Handler that remembers sessions beyond the process (architecture.md
-// §3, a node dies).
+// Resumer is a Handler that knows sessions beyond this server, and beyond the process
+// (architecture.md §3, a node dies; decided.md 17).
 type Resumer interface {
-	// Resume is asked when a message names a session that is not here. s has that
-	// id and may be kept; calls on its SessionHandler follow after Resume has
-	// returned. ErrNoSession: nobody knows it. An *Error refuses the message in its
-	// words; any other error is logged and shown as 500.
-	Resume(ctx context.Context, s *Session) (SessionHandler, error)
+	// Resume is asked when a connect names a session that is not here: it lives here
+	// from now on. m is that connect; or, after ErrHere, the message that was to be
+	// forwarded; or a connect by eventsource that the server made for a stream. s has
+	// the id and may be kept; calls on its SessionHandler follow after Resume has
+	// returned. Of an id that was here and moved, it is asked only when the Close of
+	// the SessionHandler before has returned. ErrNoSession: nobody knows it. An *Error
+	// refuses the message in its words; any other error is logged and shown as 500.
+	Resume(ctx context.Context, s *Session, m *Message) (SessionHandler, error)
+	// Forward carries out a subscribe, an unsubscribe, a disconnect or a connect by
+	// eventsource of a session that is not here, wherever it lives (Message.Forwarded,
+	// Session.Carry). What it returns rides in the reply's ext. ErrHere: it lives
+	// nowhere now, so the server resumes it here and carries m out itself.
+	// ErrNoSession: nobody knows it. Other errors as of Resume.
+	Forward(ctx context.Context, peer Peer, m *Message) (ext []byte, err error)
 }
 
-// ErrNoSession is what a Resumer says of a session that it does not remember.
+// ErrNoSession is what a Resumer says of a session that nobody remembers, and Carry of
+// one that is gone.
 var ErrNoSession = errors.New("bayeux: no such session")
+
+// ErrHere is what a Resumer says of a session that lives nowhere and may live here.
+var ErrHere = errors.New("bayeux: session lives nowhere")
 
 // resuming is one look for a session; whoever asks for the same waits for it.
 type resuming struct {
@@ -27,13 +40,27 @@ type resuming struct {
 	err     *Error
 }
 
-// resume takes up a session that is not here; nil without an error if nobody knows
-// it. What cannot be an id of ours is not asked for.
-func (v *Server) resume(ctx context.Context, peer Peer, id string) (*Session, *Error) {
-	if v.resumer == nil || !plausible(id) || v.draining.Load() {
+// resume takes up the session of m, which is not here; nil without an error if nobody
+// knows it. What cannot be an id of ours is not asked for. lone: m came without
+// company, or by socket.
+func (v *Server) resume(ctx context.Context, peer Peer, m *Message, lone bool) (*Session, *Error) {
+	id := m.ClientID
+	switch {
+	case v.resumer == nil || !plausible(id):
 		return nil, nil
+	case v.draining.Load():
+		return nil, &Error{Code: 503, Text: "Service unavailable"}
 	}
 	v.mu.Lock()
+	for old := v.closing[id]; old != nil; old = v.closing[id] {
+		v.mu.Unlock()
+		select {
+		case <-old.gone:
+		case <-ctx.Done():
+			return nil, &Error{Code: 503, Text: "Service unavailable"}
+		}
+		v.mu.Lock()
+	}
 	if s := v.sessions[id]; s != nil {
 		v.mu.Unlock()
 		return s, nil
@@ -57,27 +84,31 @@ func (v *Server) resume(ctx context.Context, peer Peer, id string) (*Session, *E
 		v.mu.Unlock()
 		close(r.done)
 	}()
-	r.session, r.err = v.takeUp(ctx, peer, id)
+	r.session, r.err = v.takeUp(ctx, peer, m, lone)
 	return r.session, r.err
 }
 
-func (v *Server) takeUp(ctx context.Context, peer Peer, id string) (*Session, *Error) {
+func (v *Server) takeUp(ctx context.Context, peer Peer, m *Message, lone bool) (*Session, *Error) {
 	a := v.addresses.get(peer.Addr)
 	if a != nil && !a.enter(v.options.Limits.SessionsPerAddr) {
 		v.stats.refuse(refuseSessions)
 		return nil, &Error{Code: 429, Text: "Too many sessions"}
 	}
 	s := v.newSession(peer, a)
-	s.id = id
+	s.id, s.lone = m.ClientID, lone
 	// It had connected before: its next connect is on another connection.
 	s.connected = true
 	admitted := false
 	defer func() {
-		if !admitted && s.void() {
+		if admitted {
+			return
+		}
+		if s.void() {
 			a.leave()
 		}
+		s.settle()
 	}()
-	err := s.admit(func() (SessionHandler, error) { return v.resumer.Resume(ctx, s) })
+	err := s.admit(func() (SessionHandler, error) { return v.resumer.Resume(ctx, s, m) })
 	var refusal *Error
 	switch {
 	case errors.Is(err, ErrNoSession):
@@ -109,11 +140,11 @@ func plausible(id string) bool {
 
 // Progress returns how many deliveries were ever queued for the session, and how
 // many of them, in order, are known to have arrived or were dropped. After the end
-// it is what it was then.
+// it is what it was then, but for what Left tells of.
 func (s *Session) Progress() (queued, arrived uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	if s.ended && !s.still {
 		return s.final[0], s.final[1]
 	}
 	return s.out.progress()

@@ -37,6 +37,7 @@ type Server struct {
 	mu       sync.RWMutex
 	sessions map[string]*Session
 	resumes  map[string]*resuming
+	closing  map[string]*Session // moved, and the application is not done with them
 	sockets  map[*socket]struct{}
 	stopped  bool // nothing is spawned any more
 	running  sync.WaitGroup
@@ -60,6 +61,7 @@ func NewServer(h Handler, o Options) *Server {
 		cut:      cut,
 		sessions: make(map[string]*Session),
 		resumes:  make(map[string]*resuming),
+		closing:  make(map[string]*Session),
 		sockets:  make(map[*socket]struct{}),
 	}
 	v.resumer, _ = h.(Resumer)
@@ -236,8 +238,10 @@ func (v *Server) remember(s *Session) {
 // remove takes a session out of the table, if it is there.
 func (v *Server) remove(s *Session, transport string) {
 	v.mu.Lock()
-	_, known := v.sessions[s.id]
-	delete(v.sessions, s.id)
+	known := v.sessions[s.id] == s
+	if known {
+		delete(v.sessions, s.id)
+	}
 	v.mu.Unlock()
 	if known {
 		v.stats.transport(transport).Add(-1)
@@ -246,9 +250,25 @@ func (v *Server) remove(s *Session, transport string) {
 
 // forget counts out a session that ended.
 func (v *Server) forget(s *Session, transport, reason string) {
+	if reason == ReasonMoved {
+		// It may come back before the application has closed it.
+		v.mu.Lock()
+		v.closing[s.id] = s
+		v.mu.Unlock()
+	}
 	v.remove(s, transport)
 	v.stats.end(reason)
 	s.address.leave()
+}
+
+// settled: the application has closed a session that moved.
+func (v *Server) settled(s *Session) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closing[s.id] == s {
+		delete(v.closing, s.id)
+		close(s.gone)
+	}
 }
 
 // lifetime is how long a session lives after a connect arrived.
@@ -282,7 +302,7 @@ func (v *Server) Shutdown(ctx context.Context) error {
 			s.dismiss()
 		}
 	}
-	v.closeSockets(ctx)
+	v.closeSockets(ctx, (*socket).goodbye)
 
 	v.mu.Lock()
 	v.stopped = true
@@ -325,9 +345,9 @@ func (v *Server) allSessions() []*Session {
 	return all
 }
 
-// closeSockets says goodbye to the sockets, spread over the time there is, so
-// that their clients do not come to the next node all at once.
-func (v *Server) closeSockets(ctx context.Context) {
+// closeSockets calls each for the sockets, spread over the time there is, so that
+// their clients do not come to the next node all at once.
+func (v *Server) closeSockets(ctx context.Context, each func(*socket)) {
 	v.mu.RLock()
 	all := make([]*socket, 0, len(v.sockets))
 	for c := range v.sockets {
@@ -348,29 +368,36 @@ func (v *Server) closeSockets(ctx context.Context) {
 				span = 0
 			}
 		}
-		c.goodbye()
+		each(c)
 	}
 }
 
-// endSessions ends all that are left, several at a time because the application
-// may write each to a store.
+// endSessions ends all that are left.
 func (v *Server) endSessions() {
-	all := make(chan *Session)
+	v.eachOf(v.allSessions(), func(s *Session) {
+		s.end(ReasonShutdown, v.again("retry"))
+		s.settle()
+	})
+}
+
+// eachOf calls f for all, several at a time because the application may write each to
+// a store.
+func (v *Server) eachOf(all []*Session, f func(*Session)) {
+	next := make(chan *Session)
 	var workers sync.WaitGroup
 	for range 32 {
 		workers.Go(func() {
-			for s := range all {
+			for s := range next {
 				func() {
 					defer v.guard("handler", func() {})
-					s.end(ReasonShutdown, v.again("retry"))
-					s.settle()
+					f(s)
 				}()
 			}
 		})
 	}
-	for _, s := range v.allSessions() {
-		all <- s
+	for _, s := range all {
+		next <- s
 	}
-	close(all)
+	close(next)
 	workers.Wait()
 }

@@ -1,7 +1,6 @@
 package bayeux
 
 import (
-	"bytes"
 	"crypto/rand"
 	"sync"
 	"time"
@@ -30,9 +29,11 @@ type Session struct {
 	mu      sync.Mutex
 	peer    Peer
 	ended   bool
-	reason  string // why it ended
+	reason  string        // why it ended
+	still   bool          // it has ended, and the outbox is kept until settle is over
+	gone    chan struct{} // of a session that moved: closed when settle is over
 	out     outbox
-	final   [2]uint64 // the outbox's progress when the session ended
+	final   [2]uint64 // the outbox's progress when it was let go
 	link    link      // nil: away
 	awake   bool      // link was told that there is something to send
 	held    *held
@@ -40,11 +41,12 @@ type Session struct {
 	timer   *time.Timer
 	expires time.Time
 
-	connected  bool   // a connect was seen
-	socket     uint64 // serial of the last socket that carried a connect
-	lastID     []byte // of the last connect that came by HTTP
-	lastAdvice []byte
-	resends    int
+	connected bool   // a connect was seen
+	socket    uint64 // serial of the last socket that carried a connect
+	last      uint64 // mark of the last connect, if it came by HTTP; else 0
+	resends   int
+	lone      bool // the message that resumed it came without company, or by socket
+	tookUp    bool // TakeUp has decided what the next connect would
 }
 
 // link is a connection that serves a session. Its methods are called from any
@@ -103,10 +105,11 @@ func (s *Session) Peer() Peer {
 // Deliver queues d for the client; it never blocks and may be called with locks
 // of the application held. False: the queue is full and d is kept, so nothing
 // was queued, and the caller comes back with a Puller (decided.md 13). One that
-// is not kept displaces the oldest that are not kept, which is counted.
+// is not kept displaces the oldest that are not kept, which is counted. After the
+// end it is dropped, and true; but see Left.
 func (s *Session) Deliver(d *Delivery) bool {
 	s.mu.Lock()
-	if s.ended {
+	if s.ended && !s.still {
 		s.mu.Unlock()
 		return true
 	}
@@ -148,8 +151,14 @@ func (s *Session) rouse() link {
 // Close ends the session: a held connect is answered with the advice to
 // handshake, and the handler's Close follows on another goroutine, so that Close
 // may be called from everywhere. reason is counted; ReasonKicked is the usual one.
+// With ReasonMoved, when another server was found to have the session, the advice
+// is to connect again.
 func (s *Session) Close(reason string) {
-	if s.end(reason, s.server.again("handshake")) {
+	a := s.server.again("handshake")
+	if reason == ReasonMoved {
+		a = s.server.usual()
+	}
+	if s.end(reason, a) {
 		s.server.spawn(s.settle)
 	}
 }
@@ -163,10 +172,17 @@ func (s *Session) end(reason string, a *Advice) bool {
 		return false
 	}
 	s.ended, s.reason = true, reason
-	h, l := s.held, s.link
-	s.held, s.link = nil, nil
-	s.final[0], s.final[1] = s.out.progress()
-	s.out, s.replays = outbox{}, replays{}
+	h, l, stop := s.held, s.link, s.replays.stop
+	s.held, s.link, s.replays.list = nil, nil, nil
+	if reason == ReasonMoved || reason == ReasonShutdown {
+		s.still = true
+		s.out.takeBack()
+	} else {
+		s.letGo()
+	}
+	if reason == ReasonMoved {
+		s.gone = make(chan struct{})
+	}
 	if s.timer != nil {
 		s.timer.Stop()
 	}
@@ -175,11 +191,20 @@ func (s *Session) end(reason string, a *Advice) bool {
 	}
 	transport := s.peer.Transport
 	s.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
 	s.server.forget(s, transport, reason)
 	if h != nil {
 		h.link.release(s, h.m, a)
 	}
 	return true
+}
+
+// letGo frees the outbox of a session that has ended. The caller holds mu.
+func (s *Session) letGo() {
+	s.final[0], s.final[1] = s.out.progress()
+	s.out, s.still = outbox{}, false
 }
 
 // void ends a session that was not admitted; false if it has ended already.
@@ -203,27 +228,48 @@ func (s *Session) admit(f func() (SessionHandler, error)) (err error) {
 	return err
 }
 
-// settle tells the handler that the session is gone, unless a call on it is
-// under way: then whoever makes that call comes by here afterwards.
+// settle tells the handler that the session is gone, unless a call on it or a pull
+// is under way: then whoever makes that comes by here afterwards.
 func (s *Session) settle() {
 	s.mu.Lock()
-	ended, reason := s.ended, s.reason
+	due := s.ended && !s.replays.pulling
 	s.mu.Unlock()
-	if !ended || !s.turn.TryLock() {
+	if !due || !s.turn.TryLock() {
 		return
 	}
 	defer s.turn.Unlock()
+	s.conclude()
+}
+
+// conclude is the last call on the handler, and lets the outbox go; it returns what
+// that held. The caller holds turn, no Puller is pulled, and the session has ended.
+func (s *Session) conclude() (left Left) {
+	s.mu.Lock()
+	reason := s.reason
+	s.mu.Unlock()
 	if !s.released {
 		s.released = true
-		s.handler.Close(reason)
+		func() {
+			defer s.server.guard("handler", func() {})
+			s.handler.Close(reason)
+		}()
 	}
+	s.mu.Lock()
+	if s.still {
+		left = s.left()
+		s.letGo()
+	}
+	s.mu.Unlock()
+	if reason == ReasonMoved {
+		s.server.settled(s)
+	}
+	return left
 }
 
 // call runs f as one of the handler's calls; false if the session is gone.
 func (s *Session) call(f func(h SessionHandler)) bool {
-	ok := s.exclusively(f)
-	s.settle()
-	return ok
+	defer s.settle() // also when f panics
+	return s.exclusively(f)
 }
 
 func (s *Session) exclusively(f func(h SessionHandler)) bool {
@@ -284,175 +330,6 @@ func (s *Session) arm(now time.Time) {
 		next = s.held.until
 	}
 	s.timer.Reset(next.Sub(now))
-}
-
-// arrival is a connect on its way to its session.
-type arrival struct {
-	m         *Message
-	link      link
-	peer      Peer
-	transport string
-	hold      time.Duration // 0: answered at once
-	socket    uint64        // serial of the socket; 0: HTTP
-	alone     bool          // no other message in the request
-}
-
-// attach lets the link of a connect serve the session from now on. What another
-// link held is answered, what another link had on its way is sent again. now is
-// true if the connect is to be answered at once; ok is false if the session is gone.
-func (s *Session) attach(a arrival) (now, ok bool) {
-	s.mu.Lock()
-	if s.ended {
-		s.mu.Unlock()
-		return false, false
-	}
-	start := time.Now()
-	s.expires = start.Add(s.server.lifetime())
-	previous, old := s.held, s.link
-	s.held = nil
-	s.recover(a)
-	if a.socket != 0 {
-		// So that the client hears something on its new connection
-		// (bayeux-faye.md §14).
-		if s.connected && s.socket != a.socket {
-			a.hold = 0
-		}
-		s.socket = a.socket
-	}
-	s.connected = true
-	s.move(a.peer, a.transport)
-	if old != nil && old != a.link {
-		old.leave(s)
-	}
-	s.link, s.awake = a.link, false
-	a.link.join(s)
-	if a.hold > 0 {
-		s.held = &held{m: a.m, link: a.link, until: start.Add(a.hold)}
-	}
-	s.arm(start)
-	var wake link
-	if s.out.queue.len() > 0 || !s.replays.empty() {
-		wake = s.rouse()
-	}
-	s.mu.Unlock()
-	if previous != nil {
-		previous.link.release(s, previous.m, s.server.usual())
-	}
-	if wake != nil {
-		wake.wake(s)
-	}
-	return a.hold <= 0, true
-}
-
-// recover decides what becomes of deliveries that are on their way when a
-// connect arrives (decided.md 4). The caller holds mu.
-func (s *Session) recover(a arrival) {
-	_, polled := s.out.sentBy.(*poll)
-	// Faye repeats a connect whose poll broke on the socket it goes to, too.
-	repeated := s.connected && len(a.m.ID) > 0 &&
-		bytes.Equal(a.m.ID, s.lastID) && bytes.Equal(a.m.rawAdvice, s.lastAdvice)
-	// Who goes to a socket after a poll broke says so too; Faye never puts the
-	// timeout there.
-	failed := (a.socket != 0 || a.alone) && a.m.AdviceTimeout == 0
-	s.lastID, s.lastAdvice = nil, nil
-	if a.socket == 0 {
-		s.lastID, s.lastAdvice = a.m.ID, a.m.rawAdvice
-	}
-	switch {
-	case len(s.out.sent) == 0:
-		s.resends = 0
-	case !polled:
-		if s.out.sentBy != a.link {
-			s.server.stats.resent.Add(int64(s.out.putBack()))
-		}
-	case (repeated || failed) && s.resends < mostResends:
-		s.resends++
-		s.server.stats.resent.Add(int64(s.out.putBack()))
-	default:
-		s.resends = 0
-		s.out.acknowledge()
-	}
-}
-
-// move notes from where and how the session is used. The caller holds mu.
-func (s *Session) move(p Peer, transport string) {
-	if transport != s.peer.Transport {
-		s.server.stats.transport(s.peer.Transport).Add(-1)
-		s.server.stats.transport(transport).Add(1)
-	}
-	p.Transport = transport
-	s.peer = p
-}
-
-// keep is attach for a connect by eventsource: it prolongs the session, and the
-// stream goes on serving it.
-func (s *Session) keep(a arrival) bool {
-	s.mu.Lock()
-	if s.ended {
-		s.mu.Unlock()
-		return false
-	}
-	now := time.Now()
-	s.expires = now.Add(s.server.lifetime())
-	previous, old := s.held, s.link
-	s.held = nil
-	if _, streams := old.(*stream); streams {
-		old = nil
-	} else {
-		s.recover(a)
-		s.link = nil
-	}
-	if old != nil {
-		old.leave(s)
-	}
-	s.connected = true
-	s.move(a.peer, a.transport)
-	s.arm(now)
-	s.mu.Unlock()
-	if previous != nil {
-		previous.link.release(s, previous.m, s.server.usual())
-	}
-	return true
-}
-
-// serve lets an EventSource stream serve the session; false if it is gone.
-func (s *Session) serve(st *stream) bool {
-	s.mu.Lock()
-	if s.ended {
-		s.mu.Unlock()
-		return false
-	}
-	previous, old := s.held, s.link
-	s.held = nil
-	if _, polled := s.out.sentBy.(*poll); polled {
-		s.out.acknowledge()
-	} else {
-		s.server.stats.resent.Add(int64(s.out.putBack()))
-	}
-	if old != nil {
-		old.leave(s)
-	}
-	s.link, s.awake = st, true
-	s.mu.Unlock()
-	if previous != nil {
-		previous.link.release(s, previous.m, s.server.usual())
-	}
-	return true
-}
-
-// detach: a link is gone; what it had on its way waits for the next one.
-func (s *Session) detach(l link) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.out.sentBy == l {
-		s.server.stats.resent.Add(int64(s.out.putBack()))
-	}
-	if s.held != nil && s.held.link == l {
-		s.held = nil
-	}
-	if s.link == l {
-		s.link = nil
-	}
 }
 
 // take hands deliveries of at most about most bytes to l, appended to ds. more:

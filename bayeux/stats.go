@@ -38,7 +38,7 @@ var refuseNames = [refuseReasons]string{
 }
 
 // Why a session ended; anything else is counted as kicked.
-var endNames = [...]string{ReasonDisconnect, ReasonExpired, ReasonShutdown, ReasonKicked}
+var endNames = [...]string{ReasonDisconnect, ReasonExpired, ReasonShutdown, ReasonMoved, ReasonKicked}
 
 // Stats is a snapshot of a Server's counters. All but the first three rise only.
 type Stats struct {
@@ -56,10 +56,12 @@ type Stats struct {
 	Panics              int64            // recovered
 	Stalled             int64            // connections closed because they did not read
 	HandshakesCompleted int64
-	Resumed             int64            // sessions taken up after a restart
+	Resumed             int64            // sessions taken up that lived elsewhere, or before a restart
+	Forwarded           int64            // messages given to Resumer.Forward
+	Carried             int64            // messages that came by Session.Carry
 	Dropped             map[string]int64 // deliveries, by reason
 	Refused             map[string]int64 // by reason
-	Ended               map[string]int64 // sessions, by reason
+	Ended               map[string]int64 // sessions, by reason; "moved" went to other servers
 }
 
 type counters struct {
@@ -68,7 +70,7 @@ type counters struct {
 	received, receivedBytes                  atomic.Int64
 	published, delivered, deliveredBytes     atomic.Int64
 	resent, lagged, throttled, panics, stall atomic.Int64
-	handshakes, resumed                      atomic.Int64
+	handshakes, resumed, forwarded, carried  atomic.Int64
 	dropped                                  [dropReasons]atomic.Int64
 	refused                                  [refuseReasons]atomic.Int64
 	ended                                    [len(endNames)]atomic.Int64
@@ -118,6 +120,8 @@ func (v *Server) Stats() Stats {
 		Stalled:             c.stall.Load(),
 		HandshakesCompleted: c.handshakes.Load(),
 		Resumed:             c.resumed.Load(),
+		Forwarded:           c.forwarded.Load(),
+		Carried:             c.carried.Load(),
 		Dropped:             make(map[string]int64, dropReasons),
 		Refused:             make(map[string]int64, refuseReasons),
 		Ended:               make(map[string]int64, len(endNames)),

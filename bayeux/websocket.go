@@ -103,11 +103,8 @@ func (c *socket) close() {
 	delete(v.sockets, c)
 	v.mu.Unlock()
 	v.stats.sockets.Add(-1)
+	bound := c.sessions()
 	c.mu.Lock()
-	bound := make([]*Session, 0, len(c.bound))
-	for s := range c.bound {
-		bound = append(bound, s)
-	}
 	clear(c.bound)
 	if c.timer != nil {
 		c.timer.Stop()
@@ -325,7 +322,7 @@ func (c *socket) connect(s *Session, m *Message) {
 			c.refuseConnect(reply{m: m, clientID: s.id, advice: v.streaming()}.encode())
 			return
 		}
-		v.unknown(c, m)
+		v.unserved(c, s, m)
 		return
 	}
 	a := arrival{m: m, link: c, peer: c.peer, transport: "websocket", hold: v.holdFor(m), socket: c.serial}
@@ -338,7 +335,7 @@ func (c *socket) connect(s *Session, m *Message) {
 	defer c.gather(false)
 	switch now, ok := s.attach(a); {
 	case !ok:
-		v.unknown(c, m)
+		v.unserved(c, s, m)
 	case now:
 		c.release(s, m, advice)
 	}
@@ -395,17 +392,30 @@ func (c *socket) leave(s *Session) {
 	delete(c.bound, s)
 }
 
+// lone: on a socket no connect has company.
+func (c *socket) lone() bool { return true }
+
 // goodbye answers held connects with the advice to come back later, and closes.
 func (c *socket) goodbye() {
+	for _, s := range c.sessions() {
+		s.releaseHeld(c.server.again("retry"))
+	}
+	c.goAway()
+}
+
+// sessions returns those that are served.
+func (c *socket) sessions() []*Session {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	bound := make([]*Session, 0, len(c.bound))
 	for s := range c.bound {
 		bound = append(bound, s)
 	}
-	c.mu.Unlock()
-	for _, s := range bound {
-		s.releaseHeld(c.server.again("retry"))
-	}
+	return bound
+}
+
+// goAway closes the connection once all is written.
+func (c *socket) goAway() {
 	c.enqueue(func() { c.farewell = websocket.CloseGoingAway })
 }
 

@@ -10,7 +10,8 @@
 //
 // Time is a Clock that the test turns, forward and back; a backend with a clock of
 // its own (Options.OwnClock) is tested by what its clock says, never by how long
-// something took. Random tests print their seed; STORETEST_SEED repeats one.
+// something took. Random tests print their seed: STORETEST_SEED
+// repeats one, STORETEST_SEEDS says how many, STORETEST_STEPS how long they are.
 //
 // Goroutines: each server has one that waits for its end; a Dropper has two for each
 // connection, which its Close awaits; the suite's end with the test that began them.

@@ -2,12 +2,19 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobelin-broker/gobelin/store"
 )
+
+// patience is how long a test waits for what must come some time: longer than the
+// 20 s in which a silent loss shows.
+const patience = time.Minute
 
 // watcher writes down what it hears.
 type watcher struct {
@@ -15,6 +22,7 @@ type watcher struct {
 	ready  int
 	broken int
 	early  bool
+	from   int // how many tails were there at the newest Ready
 	tails  []store.Tail
 }
 
@@ -22,6 +30,7 @@ func (w *watcher) Ready() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ready++
+	w.from = len(w.tails)
 }
 
 func (w *watcher) Entries(tails []store.Tail) {
@@ -43,6 +52,47 @@ func (w *watcher) heard() []store.Tail {
 	return append([]store.Tail(nil), w.tails...)
 }
 
+func (w *watcher) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.tails)
+}
+
+func (w *watcher) readies() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ready
+}
+
+// has reports whether it heard of p.
+func (w *watcher) has(log store.LogName, p store.Position) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.tails, func(t store.Tail) bool { return t.Log == log && t.Position == p })
+}
+
+// watch watches a feed and waits until the watcher is ready.
+func (u *suite) watch(feed string) (*watcher, func()) {
+	u.Helper()
+	w := &watcher{}
+	stop, err := u.s.Watch(feed, w)
+	require.NoError(u, err)
+	if !u.s.Shared() {
+		require.Equal(u, 1, w.readies(), "ready before Watch returns")
+	}
+	require.Eventually(u, func() bool { return w.readies() > 0 }, patience, time.Millisecond)
+	return w, stop
+}
+
+// waitFor waits until w has heard of n entries.
+func (u *suite) waitFor(w *watcher, n int) {
+	u.Helper()
+	if !u.s.Shared() {
+		require.GreaterOrEqual(u, w.count(), n, "watchers come before done")
+	}
+	require.Eventually(u, func() bool { return w.count() >= n }, patience, time.Millisecond, "%d entries", n)
+}
+
 // chained checks that the entries of a log follow each other.
 func (u *suite) chained(tails []store.Tail) {
 	u.Helper()
@@ -55,12 +105,9 @@ func (u *suite) chained(tails []store.Tail) {
 }
 
 func (u *suite) watchOrder() {
-	all, one, other := &watcher{}, &watcher{}, &watcher{}
-	for feed, w := range map[string]*watcher{store.AllFeeds: all, "feed 1": one, "none": other} {
-		_, err := u.s.Watch(feed, w)
-		require.NoError(u, err)
-		require.Equal(u, 1, w.ready, "ready before Watch returns")
-	}
+	all, _ := u.watch(store.AllFeeds)
+	one, _ := u.watch("feed 1")
+	other, _ := u.watch("none")
 	const writers, each = 8, 60
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -71,37 +118,91 @@ func (u *suite) watchOrder() {
 				if i%3 == 2 {
 					limits = store.Limits{}
 				}
-				data := fmt.Sprint(w, i)
-				a, err := Append(u.s, log, limits, store.Record{Data: []byte(data)})
+				a, err := Append(u.s, log, limits, store.Record{Data: []byte(fmt.Sprint(w, i))})
 				if err != nil {
 					u.Error(err)
 					return
 				}
-				found := false
-				for _, t := range all.heard() {
-					found = found || t.Log == log && t.Position == a.Positions[0] && string(t.Data) == data && t.Kept == limits.Keeps()
-				}
-				if !found {
+				if !u.s.Shared() && !all.has(log, a.Positions[0]) {
 					u.Errorf("watchers come before done: %v", a.Positions)
 				}
 			}
 		})
 	}
 	wg.Wait()
+	u.waitFor(all, writers*each)
 	tails := all.heard()
 	require.Len(u, tails, writers*each)
 	require.Empty(u, other.heard())
 	require.False(u, all.early)
 	u.chained(tails)
+	data := map[string]bool{}
 	var want []store.Tail
 	for _, t := range tails {
+		data[string(t.Data)] = true
+		require.Equal(u, t.Log.Feed != "feed 2", t.Kept)
 		if t.Log.Feed == "feed 1" {
 			want = append(want, t)
 		}
 	}
-	require.Equal(u, want, one.heard())
+	require.Len(u, data, writers*each)
+	u.waitFor(one, len(want))
+	if got := one.heard(); u.s.Shared() { // an order between logs is not promised
+		require.ElementsMatch(u, want, got)
+		u.chained(got)
+	} else {
+		require.Equal(u, want, got)
+	}
 	require.NoError(u, u.s.Close())
 	require.Equal(u, 1, all.broken)
+}
+
+// watchPrefix watches feeds of look-alike names, alone and by what they begin with.
+func (u *suite) watchPrefix() {
+	logs := []string{"a", "a/", "a/b", "a/b/", "a/b/c", "a/bc", "ab", "ab/", "A/b", "/", "/a", "", "é/x", "a//", strings.Repeat("a/", store.MaxName/2)}
+	f := func(feed string) *watcher {
+		w, stop := u.watch(feed)
+		u.Cleanup(stop)
+		return w
+	}
+	hears := func(feed, of string) bool {
+		if feed == store.AllFeeds || strings.HasSuffix(feed, "/") {
+			return strings.HasPrefix(of, feed)
+		}
+		return feed == of
+	}
+	feeds := append([]string{"none", "none/", "é/", "a/b/c/"}, logs...)
+	var watchers []*watcher
+	for _, feed := range feeds {
+		watchers = append(watchers, f(feed))
+	}
+	twice := f("a/")
+	const rounds = 3
+	for range rounds {
+		for _, feed := range logs {
+			u.add(store.LogName{Feed: feed, Path: "p"}, keep, feed)
+			u.add(store.LogName{Feed: feed, Path: "q"}, store.Limits{}, feed)
+		}
+	}
+	for i, feed := range feeds {
+		want := 0
+		for _, of := range logs {
+			if hears(feed, of) {
+				want += 2 * rounds
+			}
+		}
+		u.waitFor(watchers[i], want)
+		tails := watchers[i].heard()
+		require.Len(u, tails, want, "%q", feed)
+		u.chained(tails)
+		for _, t := range tails {
+			require.True(u, hears(feed, t.Log.Feed), "%q hears %q", feed, t.Log.Feed)
+			require.Equal(u, t.Log.Feed, string(t.Data))
+		}
+		if feed == "a/" {
+			u.waitFor(twice, want)
+		}
+	}
 }
 
 func (u *suite) unwatchRace() {
@@ -125,31 +226,8 @@ func (u *suite) unwatchRace() {
 	for range 4 {
 		watching.Go(func() {
 			for range 50 {
-				w := &watcher{}
-				stop, err := u.s.Watch(log.Feed, w)
-				if err != nil {
-					u.Error(err)
+				if !u.watchOnce(log) {
 					return
-				}
-				if _, err := Append(u.s, log, keep, store.Record{Data: []byte("own")}); err != nil {
-					u.Error(err)
-				}
-				stop()
-				n := len(w.heard())
-				if n == 0 {
-					u.Error("what was committed after Ready was not announced")
-				}
-				if _, err := Append(u.s, log, keep, store.Record{Data: []byte("late")}); err != nil {
-					u.Error(err)
-				}
-				stop()
-				if len(w.heard()) != n {
-					u.Error("called after stop")
-				}
-				for i, t := range w.heard() {
-					if i > 0 && t.Prev != w.heard()[i-1].Position {
-						u.Error("not chained")
-					}
 				}
 			}
 		})
@@ -159,11 +237,52 @@ func (u *suite) unwatchRace() {
 	wg.Wait()
 }
 
+// watchOnce watches for a moment and reports whether all went well.
+func (u *suite) watchOnce(log store.LogName) bool {
+	w := &watcher{}
+	stop, err := u.s.Watch(log.Feed, w)
+	if err != nil {
+		u.Error(err)
+		return false
+	}
+	defer stop()
+	if !until(patience, func() bool { return w.readies() > 0 }) {
+		u.Error("never ready")
+		return false
+	}
+	a, err := Append(u.s, log, keep, store.Record{Data: []byte("own")})
+	if err != nil {
+		u.Error(err)
+		return false
+	}
+	if !u.s.Shared() && !w.has(log, a.Positions[0]) || !until(patience, func() bool { return w.has(log, a.Positions[0]) }) {
+		u.Error("what was committed after Ready was not announced")
+		return false
+	}
+	stop()
+	n := w.count()
+	if _, err := Append(u.s, log, keep, store.Record{Data: []byte("late")}); err != nil {
+		u.Error(err)
+		return false
+	}
+	stop()
+	if w.count() != n {
+		u.Error("called after stop")
+		return false
+	}
+	tails := w.heard()[w.from:]
+	for i, t := range tails {
+		if i > 0 && t.Prev != tails[i-1].Position {
+			u.Error("not chained")
+			return false
+		}
+	}
+	return true
+}
+
 func (u *suite) nothingKept() {
 	log := name("nothing")
-	w := &watcher{}
-	_, err := u.s.Watch(log.Feed, w)
-	require.NoError(u, err)
+	w, _ := u.watch(log.Feed)
 	for i := range 5 {
 		u.add(log, store.Limits{}, fmt.Sprint(i))
 	}
@@ -171,11 +290,12 @@ func (u *suite) nothingKept() {
 		require.Empty(u, u.page(log, store.Range{Limits: limits}).Entries)
 		require.Zero(u, u.head(log, limits))
 	}
+	u.waitFor(w, 5)
 	u.chained(w.heard())
 	require.Len(u, w.heard(), 5)
 	for i, t := range w.heard() {
 		require.False(u, t.Kept)
-		require.Equal(u, w.tails[0].Position.N()+uint64(i), t.Position.N())
+		require.Equal(u, w.heard()[0].Position.N()+uint64(i), t.Position.N())
 	}
 	// Kept and unkept records of one log never share or disorder a position.
 	var last store.Position

@@ -194,6 +194,14 @@ func (u *suite) nonceAge() {
 	require.Equal(u, store.Appended{Positions: first.Positions, Prior: []bool{true}}, again)
 	u.clock.Turn(time.Second * 2)
 	require.Equal(u, []bool{false}, put().Prior, "forgotten after a day")
+	short := func() store.Appended {
+		a, err := Append(u.s, log, limits, store.Record{Data: []byte("s"), Nonce: store.Nonce{6}, Remember: time.Hour})
+		require.NoError(u, err)
+		return a
+	}
+	first = short()
+	u.clock.Turn(time.Hour)
+	require.Equal(u, store.Appended{Positions: first.Positions, Prior: []bool{true}}, short(), "at least as long as asked for")
 }
 
 func (u *suite) tableTTL() {

@@ -34,8 +34,7 @@ func (u *suite) model(seed uint64) {
 		{limits: store.Limits{Age: store.Forever, Length: 40, Idle: 30 * time.Hour}},
 		{limits: store.Limits{Age: 2 * time.Hour, Idle: time.Hour}},
 	}
-	steps := 600
-	for step := range steps {
+	for step := range int(number("STORETEST_STEPS", 600)) {
 		i := r.IntN(len(logs))
 		l, log := logs[i], name(fmt.Sprint("model/", i))
 		switch k := r.IntN(100); {
@@ -50,6 +49,8 @@ func (u *suite) model(seed uint64) {
 		case k < 64:
 			require.NoError(u, u.s.Delete(ctx, log))
 			l.records = nil
+		case k < 87 && u.o.OwnClock:
+			u.modelCheck(r, l, log)
 		case k < 82:
 			u.clock.Turn(time.Duration(r.ExpFloat64() * float64(10*time.Minute)))
 		case k < 84:

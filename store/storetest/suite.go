@@ -25,8 +25,24 @@ type Options struct {
 	Reopen func(t testing.TB, s store.Store, now func() time.Time) store.Store
 	// Sweep deletes what has expired by now; nil if the backend cannot be told to.
 	Sweep func(t testing.TB, s store.Store)
-	// OwnClock: the backend does not read now; tests that turn it are skipped.
+	// OwnClock: the backend does not read now; tests that turn it are skipped, and
+	// others take a few seconds instead.
 	OwnClock bool
+
+	// The hooks below are nil where there is nothing of the kind; their tests are
+	// skipped then.
+
+	// FillUp makes the store refuse what needs room, and returns what makes room.
+	FillUp func(t testing.TB, s store.Store) (free func())
+	// Disturb breaks every connection over which the store hears of appends. Others
+	// may break, too.
+	Disturb func(t testing.TB, s store.Store)
+	// DropLive loses a share, from 0 to 1, of what the store hears of appends, from
+	// now on and without a sign.
+	DropLive func(t testing.TB, s store.Store, share float64)
+	// Deafen leaves the connections over which the store hears open and mute, and
+	// returns what ends that. Others may stop, too.
+	Deafen func(t testing.TB, s store.Store) (mend func())
 }
 
 // Clock is a wall clock that a test turns.
@@ -95,15 +111,36 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("Length", (*suite).length)
 	run("Closed", (*suite).closed)
 	run("Many", (*suite).many)
+	run("Heads", (*suite).heads)
+	run("Spoke", (*suite).spoke)
 	run("WatchOrder", (*suite).watchOrder)
+	run("WatchPrefix", (*suite).watchPrefix)
 	run("UnwatchRace", (*suite).unwatchRace)
+	run("Announced", (*suite).announced)
+	run("Follow", (*suite).follow)
+	run("Disturbed", (*suite).disturbed)
+	run("Dropped", (*suite).dropped)
+	run("LastDropped", (*suite).lastDropped)
+	run("Deaf", (*suite).deaf)
+	run("ManyWatches", (*suite).manyWatches)
+	run("Full", (*suite).full)
 	run("TableRoundTrip", (*suite).tableRoundTrip)
 	run("TableRace", (*suite).tableRace)
 	run("TableList", (*suite).tableList)
+	run("TableOnce", (*suite).tableOnce)
+	run("Revocations", (*suite).revocations)
 	if o.Reopen != nil {
 		run("Reopen", (*suite).reopen)
 	}
+	for i, seed := range seeds() {
+		run(fmt.Sprintf("Model/%d", seed), func(u *suite) { u.model(seed) })
+		if o.OwnClock && i == 2 {
+			break // without a clock to turn they differ little
+		}
+	}
 	if o.OwnClock {
+		run("AgeOfOwnClock", (*suite).ageOfOwnClock)
+		run("TTLOfOwnClock", (*suite).ttlOfOwnClock)
 		return
 	}
 	run("SinceEachMS", (*suite).sinceEachMS)
@@ -115,13 +152,26 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("Overload", (*suite).overload)
 	run("NonceAge", (*suite).nonceAge)
 	run("TableTTL", (*suite).tableTTL)
-	seed := time.Now().UnixNano()
-	if v, err := strconv.ParseInt(os.Getenv("STORETEST_SEED"), 10, 64); err == nil {
-		seed = v
+	run("SpokeFor", (*suite).spokeFor)
+	run("AnnouncedAndClockBack", (*suite).announcedAndClockBack)
+}
+
+// number returns what an environment variable says, or else.
+func number(name string, otherwise int64) int64 {
+	if v, err := strconv.ParseInt(os.Getenv(name), 10, 64); err == nil {
+		return v
 	}
-	for i := range int64(8) {
-		run(fmt.Sprintf("Model/%d", seed+i), func(u *suite) { u.model(uint64(seed + i)) })
+	return otherwise
+}
+
+// seeds returns the seeds of the random tests: 8, or STORETEST_SEEDS of them.
+func seeds() []uint64 {
+	first := number("STORETEST_SEED", time.Now().UnixNano())
+	var all []uint64
+	for i := range number("STORETEST_SEEDS", 8) {
+		all = append(all, uint64(first+i))
 	}
+	return all
 }
 
 var ctx = context.Background()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -118,4 +120,58 @@ func (u *suite) tableList() {
 	f("", "", 0, nil)
 	require.NoError(u, u.s.Remove(ctx, "list", keys[3], nil))
 	f("p/", keys[2], 1, keys[4:5])
+}
+
+// tableOnce: of a hundred that put what must not be there, one does.
+func (u *suite) tableOnce() {
+	const writers = 100
+	var wg sync.WaitGroup
+	var first, others atomic.Int64
+	for i := range writers {
+		wg.Go(func() {
+			_, err := u.s.Put(ctx, "once", "nonce", store.Put{Data: []byte(strconv.Itoa(i)), TTL: time.Hour, IfVersion: new(uint64)})
+			switch {
+			case err == nil:
+				first.Add(1)
+			case errors.Is(err, store.ErrConflict):
+				others.Add(1)
+			default:
+				u.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(u, 1, first.Load())
+	require.EqualValues(u, writers-1, others.Load())
+}
+
+// revocations: what is put in a table and told on a log reaches who listens, who
+// was away, and who comes later.
+func (u *suite) revocations() {
+	log := store.LogName{Feed: "revoked", Path: "log"}
+	put := func(from, to int) {
+		for i := from; i < to; i++ {
+			id := fmt.Sprintf("%03d", i)
+			_, err := u.s.Put(ctx, "revoked", id, store.Put{TTL: time.Hour})
+			require.NoError(u, err)
+			u.add(log, keep, id)
+		}
+	}
+	f := u.follower(log.Feed)
+	put(0, 20)
+	if u.o.Disturb != nil {
+		u.o.Disturb(u, u.s)
+	} else {
+		f.stop()
+		f.watch()
+	}
+	put(20, 40)
+	u.followed(f)
+	require.Len(u, f.entries(log), 40)
+	items, err := u.s.List(ctx, "revoked", "", "", 1000)
+	require.NoError(u, err)
+	require.Len(u, items, 40)
+	for i, it := range items {
+		require.Equal(u, fmt.Sprintf("%03d", i), it.Key)
+	}
 }

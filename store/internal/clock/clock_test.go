@@ -48,3 +48,40 @@ func TestLead(t *testing.T) {
 	c.Forget(1 << 40)
 	require.EqualValues(t, last+3, c.Epoch(store.Position{}), "nothing was drawn there")
 }
+
+func TestSettled(t *testing.T) {
+	at := int64(1000)
+	c := New(func() time.Time { return time.UnixMilli(at) }, 0)
+	f := func(want int64) {
+		t.Helper()
+		require.Equal(t, want, c.Settled().UnixMilli())
+	}
+	f(1000)
+	at = 900 // set back: nothing is drawn before what was told
+	f(1000)
+	require.EqualValues(t, 1000, c.Now().UnixMilli())
+	require.EqualValues(t, 1000, c.Next())
+	at = 2000
+	c.Begin()
+	at = 2100
+	require.EqualValues(t, 2100, c.Next())
+	f(2000)
+	c.Begin() // changes nothing
+	f(2000)
+	at = 1500 // set back while drawing
+	require.EqualValues(t, 2100, c.Next())
+	c.Settle()
+	f(2100)
+	c.Begin()
+	at = 500
+	require.GreaterOrEqual(t, c.After(store.Position{}), int64(2100))
+	f(2100)
+	c.Settle()
+	at = 3000
+	f(3000)
+	c = New(func() time.Time { return time.UnixMilli(at) }, 0)
+	c.Begin() // at 3000
+	at = 2500
+	require.EqualValues(t, 3000, c.Next(), "not below what Settled may say")
+	f(3000)
+}

@@ -59,3 +59,49 @@ func TestAnnounce(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrClosed)
 	a.stop()
 }
+
+func TestPrefixes(t *testing.T) {
+	f := New()
+	watch := func(feed string) *ear {
+		e := &ear{}
+		stop, err := f.Watch(feed, e)
+		require.NoError(t, err)
+		e.stop = stop
+		return e
+	}
+	ab, ab2, b, a := watch("a/b/"), watch("a/b/"), watch("b/c/"), watch("a/")
+	exact := watch("a/b/c")
+	require.Equal(t, []length{{2, 1}, {4, 2}}, f.lengths)
+	f.Announce([]store.Tail{
+		{Log: store.LogName{Feed: "a/b/c"}},
+		{Log: store.LogName{Feed: "a/b/"}},
+		{Log: store.LogName{Feed: "a/b"}},
+		{Log: store.LogName{Feed: "b/c"}},
+		{Log: store.LogName{Feed: "b/c/d/e"}},
+	})
+	require.Equal(t, []string{"ready", "a/b/c ", "a/b/ "}, ab.heard)
+	require.Equal(t, ab.heard, ab2.heard)
+	require.Equal(t, []string{"ready", "a/b/c ", "a/b/ ", "a/b "}, a.heard)
+	require.Equal(t, []string{"ready", "b/c/d/e "}, b.heard)
+	require.Equal(t, []string{"ready", "a/b/c "}, exact.heard)
+	ab.stop()
+	ab.stop()
+	require.Equal(t, []length{{2, 1}, {4, 2}}, f.lengths)
+	a.stop()
+	ab2.stop()
+	require.Equal(t, []length{{4, 1}}, f.lengths)
+	f.Announce([]store.Tail{{Log: store.LogName{Feed: "a/b/c"}}, {Log: store.LogName{Feed: "b/c/"}}})
+	require.Len(t, ab2.heard, 3)
+	require.Len(t, a.heard, 4)
+	require.Equal(t, "b/c/ ", b.heard[2])
+	b.stop()
+	exact.stop()
+	require.Empty(t, f.lengths)
+	for _, c := range f.calls[:cap(f.calls)] {
+		require.Nil(t, c.a, "a watch that ended is let go of")
+	}
+	last := watch("x/")
+	f.Close()
+	require.Equal(t, []string{"ready", "store: closed"}, last.heard)
+	last.stop()
+}

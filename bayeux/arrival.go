@@ -1,0 +1,207 @@
+package bayeux
+
+import (
+	"hash/fnv"
+	"time"
+)
+
+// arrival is a connect on its way to its session.
+type arrival struct {
+	m         *Message
+	link      link
+	peer      Peer
+	transport string
+	hold      time.Duration // 0: answered at once
+	socket    uint64        // serial of the socket; 0: HTTP
+	alone     bool          // no other message in the request
+}
+
+// attach lets the link of a connect serve the session from now on. What another
+// link held is answered, what another link had on its way is sent again. now is
+// true if the connect is to be answered at once; ok is false if the session is gone.
+func (s *Session) attach(a arrival) (now, ok bool) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return false, false
+	}
+	start := time.Now()
+	s.expires = start.Add(s.server.lifetime())
+	previous, old := s.held, s.link
+	s.held = nil
+	usual := s.server.usual()
+	if repeated := s.recover(a); repeated {
+		if p, is := old.(*poll); is {
+			// Whoever repeats a connect has given its first connection up. Were that
+			// answered, too, a client that reads only there would go on, and seem to
+			// have what the second one brought.
+			p.severed, usual = true, nil
+		}
+	}
+	if a.socket != 0 {
+		// So that the client hears something on its new connection
+		// (bayeux-faye.md §14).
+		if s.connected && s.socket != a.socket {
+			a.hold = 0
+		}
+		s.socket = a.socket
+	}
+	s.connected = true
+	s.move(a.peer, a.transport)
+	if old != nil && old != a.link {
+		old.leave(s)
+	}
+	s.link, s.awake = a.link, false
+	a.link.join(s)
+	if a.hold > 0 {
+		s.held = &held{m: a.m, link: a.link, until: start.Add(a.hold)}
+	}
+	s.arm(start)
+	var wake link
+	if s.out.queue.len() > 0 || !s.replays.empty() {
+		wake = s.rouse()
+	}
+	s.mu.Unlock()
+	if previous != nil {
+		previous.link.release(s, previous.m, usual)
+	}
+	if wake != nil {
+		wake.wake(s)
+	}
+	return a.hold <= 0, true
+}
+
+// recover decides what becomes of deliveries that are on their way when a
+// connect arrives (decided.md 4), and reports whether it is one that came before.
+// The caller holds mu.
+func (s *Session) recover(a arrival) (repeated bool) {
+	// Faye repeats a connect whose poll broke on the socket it goes to, too.
+	repeated = s.connected && a.m.repeats(s.last)
+	failed := a.m.failed(a.socket != 0 || a.alone)
+	s.last = 0
+	if a.socket == 0 {
+		s.last = a.m.mark()
+	}
+	_, polled := s.out.sentBy.(*poll)
+	s.out.takeBack()
+	switch {
+	case s.tookUp:
+		s.tookUp = false // what there was to decide, TakeUp has
+	case len(s.out.sent) == 0:
+		s.resends = 0
+	case !polled:
+		if s.out.sentBy != a.link {
+			s.server.stats.resent.Add(int64(s.out.putBack()))
+		}
+	case (repeated || failed) && s.resends < mostResends:
+		s.resends++
+		s.server.stats.resent.Add(int64(s.out.putBack()))
+	default:
+		s.resends = 0
+		s.out.acknowledge()
+	}
+	return repeated
+}
+
+// mark tells a connect from others: of its id and its advice; 0: it has no id. Two
+// that share a mark by chance cost a client of bad luck a repeat.
+func (m *Message) mark() uint64 {
+	if len(m.ID) == 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(m.ID)
+	_, _ = h.Write([]byte{0})
+	_, _ = h.Write(m.rawAdvice)
+	return h.Sum64()
+}
+
+// repeats reports whether a connect is the one with that mark again.
+func (m *Message) repeats(last uint64) bool { return last != 0 && m.mark() == last }
+
+// failed reports whether a connect says that the last answer was not received. Who
+// goes to a socket after a poll broke says so too; Faye never puts the timeout there,
+// but does in company.
+func (m *Message) failed(lone bool) bool { return lone && m.AdviceTimeout == 0 }
+
+// move notes from where and how the session is used. The caller holds mu.
+func (s *Session) move(p Peer, transport string) {
+	if transport != s.peer.Transport {
+		s.server.stats.transport(s.peer.Transport).Add(-1)
+		s.server.stats.transport(transport).Add(1)
+	}
+	p.Transport = transport
+	s.peer = p
+}
+
+// keep is attach for a connect by eventsource: it prolongs the session, and the
+// stream goes on serving it.
+func (s *Session) keep(a arrival) bool {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return false
+	}
+	now := time.Now()
+	s.expires = now.Add(s.server.lifetime())
+	previous, old := s.held, s.link
+	s.held = nil
+	if _, streams := old.(*stream); streams {
+		old = nil
+	} else {
+		s.recover(a)
+		s.link = nil
+	}
+	if old != nil {
+		old.leave(s)
+	}
+	s.connected = true
+	s.move(a.peer, a.transport)
+	s.arm(now)
+	s.mu.Unlock()
+	if previous != nil {
+		previous.link.release(s, previous.m, s.server.usual())
+	}
+	return true
+}
+
+// serve lets an EventSource stream serve the session; false if it is gone.
+func (s *Session) serve(st *stream) bool {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return false
+	}
+	previous, old := s.held, s.link
+	s.held, s.tookUp = nil, false
+	s.out.takeBack()
+	if _, polled := s.out.sentBy.(*poll); polled {
+		s.out.acknowledge()
+	} else {
+		s.server.stats.resent.Add(int64(s.out.putBack()))
+	}
+	if old != nil {
+		old.leave(s)
+	}
+	s.link, s.awake = st, true
+	s.mu.Unlock()
+	if previous != nil {
+		previous.link.release(s, previous.m, s.server.usual())
+	}
+	return true
+}
+
+// detach: a link is gone; what it had on its way waits for the next one.
+func (s *Session) detach(l link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.sentBy == l {
+		s.server.stats.resent.Add(int64(s.out.putBack()))
+	}
+	if s.held != nil && s.held.link == l {
+		s.held = nil
+	}
+	if s.link == l {
+		s.link = nil
+	}
+}

@@ -1,0 +1,182 @@
+package bayeux
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// Left is what the outbox of a session held when it ended here.
+type Left struct {
+	// Wire is the state of the protocol, for TakeUp on another server: JSON, at most
+	// 1 KiB.
+	Wire []byte
+	// Sent was handed to a connection and is not known to have arrived, in order.
+	Sent []*Delivery
+	// Queued was waiting, in order; all of it comes after Sent.
+	Queued []*Delivery
+}
+
+// wire is the form of Left.Wire.
+type wire struct {
+	Last    uint64 `json:"last,omitempty"`    // mark of the last connect by HTTP
+	Polled  bool   `json:"polled,omitempty"`  // Sent is the answer of a poll
+	Resends int    `json:"resends,omitempty"` // how often such an answer was repeated in a row
+}
+
+// Left returns what the outbox holds of a session that has ended with ReasonMoved or
+// ReasonShutdown, from then until its handler's Close has returned; at other times
+// nothing. Between, nothing is handed to a connection any more and no Puller is
+// pulled, but Deliver goes on queueing as it does for a client that is away. So a
+// Close that first ends its subscriptions, or stops their channels, and then asks for
+// Left, misses no delivery between: each that Deliver has returned true for has
+// arrived, or is in Left, or was dropped because nothing keeps it.
+func (s *Session) Left() Left {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left()
+}
+
+// left is Left for those who hold mu.
+func (s *Session) left() (l Left) {
+	if !s.still {
+		return Left{}
+	}
+	for _, d := range s.out.sent {
+		l.Sent = append(l.Sent, d.d)
+	}
+	l.Queued = append(l.Queued, s.out.queue.live()...)
+	w := wire{Last: s.last, Resends: s.resends}
+	_, w.Polled = s.out.sentBy.(*poll)
+	l.Wire, _ = json.Marshal(w) // numbers and booleans: it does not fail
+	return l
+}
+
+// Release ends the session here because another server takes it: a connect that is
+// held is answered as at its timeout, a WebSocket loses the session and nothing else,
+// an EventSource ends. It waits, within ctx, for a call on the SessionHandler that is
+// under way, so it must not be called from one. Then it lets nothing more be handed to
+// a connection (what was handed before counts as sent, even if a peer that does not
+// read has not got it yet), cancels a Pull that is under way and waits for it, and
+// calls the handler's Close with ReasonMoved.
+//
+// It returns what Left did at the end of that Close. What a cancelled Pull returned is
+// at the end of Queued, so a Puller has read beyond what the client has by Sent and
+// Queued and by nothing else. ok is false if the session had ended, or ctx ended
+// first: then it goes on living here.
+func (s *Session) Release(ctx context.Context) (left Left, ok bool) {
+	if !s.takeTurn(ctx) {
+		return Left{}, false
+	}
+	defer s.settle() // if another ended it while its settle could not have the turn
+	defer s.turn.Unlock()
+	if !s.end(ReasonMoved, s.server.usual()) {
+		return Left{}, false
+	}
+	s.mu.Lock()
+	var idle chan struct{}
+	if s.replays.pulling {
+		idle = make(chan struct{})
+		s.replays.idle = idle
+	}
+	s.mu.Unlock()
+	if idle != nil {
+		<-idle // it was cancelled
+	}
+	return s.conclude(), true
+}
+
+// takeTurn locks turn; false if ctx ended first.
+func (s *Session) takeTurn(ctx context.Context) bool {
+	if s.turn.TryLock() {
+		return true
+	}
+	if !s.server.enter() {
+		return false // stopped: all sessions have ended
+	}
+	got := make(chan struct{})
+	go func() {
+		defer s.server.running.Done()
+		s.turn.Lock()
+		select {
+		case got <- struct{}{}: // the lock goes along
+		case <-ctx.Done():
+			s.turn.Unlock()
+			s.settle()
+		}
+	}()
+	select {
+	case <-got:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// TakeUp gives a session that is being resumed the state of the protocol that it left
+// elsewhere, Left.Wire, and reports whether what was Sent there is known to have
+// arrived, now that m is here (decided.md 4): an answer to a poll has, unless m is no
+// connect, or one that says otherwise; over a socket nothing has. It is called at most
+// once, inside Resume, with its m. A nil wire, or one that cannot be read: false.
+func (s *Session) TakeUp(left []byte, m *Message) (arrived bool) {
+	var w wire
+	if left == nil || json.Unmarshal(left, &w) != nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.resends = w.Last, w.Resends
+	if m.kind != kindConnect {
+		return false
+	}
+	s.tookUp = true
+	switch {
+	case !w.Polled:
+		s.resends = 0
+		return false
+	case (m.repeats(w.Last) || m.failed(s.lone)) && w.Resends < mostResends:
+		s.resends++
+		return false
+	}
+	s.resends = 0
+	return true
+}
+
+// ending returns why the session ended; "" if it lives.
+func (s *Session) ending() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		return ""
+	}
+	return s.reason
+}
+
+// HandOff lets all clients go elsewhere: every session that is here when it is called
+// ends with ReasonMoved. Held polls are answered with the advice to come back after a
+// jittered pause, sockets closed one after the other over three quarters of the time
+// that ctx leaves. The server goes on serving what comes. It returns when the
+// handler's Close has returned for all of them, or is left to a call under way.
+func (v *Server) HandOff(ctx context.Context) {
+	var ended []*Session
+	leave := func(s *Session) {
+		if s.end(ReasonMoved, v.again("retry")) {
+			ended = append(ended, s)
+		}
+	}
+	all := v.allSessions()
+	for _, s := range all {
+		if !s.onSocket() {
+			leave(s)
+		}
+	}
+	v.closeSockets(ctx, func(c *socket) {
+		for _, s := range c.sessions() {
+			leave(s)
+		}
+		c.goAway()
+	})
+	for _, s := range all {
+		leave(s) // those that left a socket meanwhile
+	}
+	v.eachOf(ended, (*Session).settle)
+}
