@@ -36,6 +36,9 @@ type Broker struct {
 	reads       slots // of histories (historyReads)
 	pages       *pages
 	started     int64 // when this node began, in ms of the store's clock
+	// fanned is a time up to which everything announced was handed to the queues, in ms
+	// of the store's clock, as of the last round.
+	fanned      atomic.Int64
 	nodes       *nodes
 	mail        *mail
 	absents     absents
@@ -85,9 +88,6 @@ func New(o Options) (*Broker, error) {
 	b.mail = newMail(b)
 	b.hub = newHub(b)
 	b.pages = newPages()
-	if b.unwatch, err = o.Store.Watch(store.AllFeeds, b.hub); err != nil {
-		return nil, fmt.Errorf("broker: watch: %w", err)
-	}
 	return b, nil
 }
 
@@ -152,7 +152,6 @@ func (b *Broker) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	b.unwatch()
 	wg.Wait()
 	b.mail.wg.Wait()
 	select {

@@ -30,8 +30,11 @@ type flow struct {
 	lags    bool           // the live subscription waits behind this flow
 	cursor  store.Position // newest live position handed over, while it lags
 	since   time.Time      // nothing older is due; zero: no bound
+	from    store.Position // nor anything before it
 	ended   bool           // no longer among the listener's flows
 	given   bool           // the session has it
+	forked  uint64         // of the topic's forks, those before need not be looked at
+	asked   uint64         // how often the topic will have looked when it has for us
 }
 
 type replaying struct {
@@ -68,6 +71,9 @@ func (f *flow) Pull(ctx context.Context, limit int) ([]*bayeux.Delivery, error) 
 			continue
 		}
 		page, level, err := f.pullLive(ctx, limit)
+		if errors.Is(err, errLost) {
+			return nil, nil // asked again in a moment
+		}
 		if len(page) > 0 || err != nil {
 			return page, err
 		}
@@ -118,23 +124,34 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	t := f.topic
 	t.mu.Lock()
 	last := t.last
+	f.turnBack()
 	if !f.lags || !f.cursor.Before(last) {
 		f.end()
 		t.mu.Unlock()
 		return nil, true, nil
 	}
 	t.mu.Unlock()
-	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, store.Range{After: f.cursor, Since: f.since, UpTo: last, Limits: t.limits}, limit, catchup.PageBytes)
+	span := t.after(f.cursor, f.since)
+	span.UpTo = last
+	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, span, limit, catchup.PageBytes)
 	if err != nil {
 		return nil, false, err
 	}
+	if read.Forked && t.mayFork(f.cursor) {
+		return nil, false, f.astray()
+	}
+	f.asked = 0
 	if n := len(read.Entries); n > 0 {
 		f.cursor = read.Entries[n-1].Position
 	}
 	if !read.More {
 		f.cursor = last // what is not there any more has expired or was redacted
 	}
-	page = f.encode(f.listener.prefix+t.name.String(), read.Entries, false)
+	due := read.Entries
+	for len(due) > 0 && due[0].Position.Before(f.from) {
+		due = due[1:] // the client has it: since counts in ms
+	}
+	page = f.encode(f.listener.prefix+t.name.String(), due, false)
 	f.listener.sub.b.metrics.mended.Add(float64(len(page)))
 	return page, false, nil
 }

@@ -9,16 +9,20 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/store"
-	"go.uber.org/zap"
 )
 
 // hub brings what the store announces to the topics: the committer only queues
-// (Entries), each shard's goroutine fans out (decided.md 14).
+// (road.Entries), each shard's goroutine fans out (decided.md 14).
 type hub struct {
 	b      *Broker
 	shards []*shard
+	roads  *roads
 	seed   maphash.Seed
+	shared bool         // the store is: what it has may be gone one day (ring.go)
 	marks  atomic.Int64 // that topics hold besides their first (allMarks)
+	ringed atomic.Int64 // positions that topics remember (allRinged)
+	// announced is the newest time that Announced gave, in ms.
+	announced atomic.Int64
 
 	mu     sync.RWMutex
 	spaces map[string]*space
@@ -27,33 +31,31 @@ type hub struct {
 	fannedAt int64    // everything committed up to it has been queued for sessions
 	asOf     int64    // the same of when the shards are where behind says
 	goals    []uint64 // per shard
+	ticket   uint64   // and of the roads
 }
 
 func newHub(b *Broker) *hub {
-	h := &hub{b: b, seed: maphash.MakeSeed(), spaces: map[string]*space{}}
+	h := &hub{b: b, roads: newRoads(), seed: maphash.MakeSeed(), shared: b.opt.Store.Shared(), spaces: map[string]*space{}}
 	for range max(1, runtime.GOMAXPROCS(0)) {
-		s := &shard{hub: h, topics: map[store.LogName]*topic{}}
+		s := &shard{hub: h, topics: map[store.LogName]*topic{}, byFeed: map[string]map[*topic]struct{}{}, owing: map[*topic]uint64{}}
 		s.wake = sync.NewCond(&s.mu)
 		h.shards = append(h.shards, s)
 	}
+	h.refresh()
 	return h
 }
 
-// Ready is part of store.Watcher. After a break every topic reads what it missed.
-func (h *hub) Ready() {
-	for _, s := range h.shards {
-		s.resync()
-	}
-}
-
-// Broken is part of store.Watcher.
-func (h *hub) Broken(err error) { h.b.log.Warn("store feed broken", zap.Error(err)) }
-
-// Entries queues what was committed; it is called by the store's committer and
-// does no more than that.
-func (h *hub) Entries(batch []store.Tail) {
-	for i := range batch {
-		h.shardOf(batch[i].Log).push(batch[i])
+// refresh asks the store how far it has announced everything, and returns it in ms.
+func (h *hub) refresh() int64 {
+	at := h.b.opt.Store.Announced().UnixMilli()
+	for {
+		old := h.announced.Load()
+		if at <= old {
+			return old
+		}
+		if h.announced.CompareAndSwap(old, at) {
+			return at
+		}
 	}
 }
 
@@ -66,12 +68,15 @@ func (h *hub) shardOf(log store.LogName) *shard {
 	return h.shards[x.Sum64()%uint64(len(h.shards))]
 }
 
-// run starts the shards and waits until ctx ends and they have stopped.
+// run starts the shards and what looks after the roads, and waits until ctx ends and
+// they have stopped; then no feed is watched any more.
 func (h *hub) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, s := range h.shards {
 		wg.Go(func() { s.run(ctx) })
 	}
+	wg.Go(func() { h.keepRoads(ctx) })
+	wg.Go(func() { h.mender(ctx) })
 	stop := context.AfterFunc(ctx, func() {
 		for _, s := range h.shards {
 			s.mu.Lock()
@@ -124,14 +129,15 @@ func (h *hub) lookSpace(feed string) *space {
 // The caller releases it.
 func (h *hub) holdTopic(ctx context.Context, t target) (*topic, error) {
 	sh := h.shardOf(t.log)
-	sh.mu.Lock()
-	tp := sh.topics[t.log]
-	if tp == nil {
-		tp = sh.makeTopic(t.log, t.name, h.holdSpace(spaceFeed(t.feed)), t.kind)
+	if tp := sh.again(t.log); tp != nil {
+		return tp, nil
 	}
-	tp.refs++
-	synced := tp.synced
-	sh.mu.Unlock()
+	// Before the head is looked at: only what is announced from then on is complete.
+	r, err := h.hold(ctx, t.log.Feed, nil)
+	if err != nil {
+		return nil, err
+	}
+	tp, synced := sh.take(&t, r)
 	if synced {
 		return tp, nil
 	}
@@ -159,23 +165,28 @@ const (
 
 // fanned returns a time of the store's clock, in ms, up to which everything that was
 // announced has been handed to listeners, and whether it moved since the last call.
+//
+// What was announced up to that time was in the shards' queues when it was asked
+// for, and what was missed was about to be read for a road, with a ticket.
 func (h *hub) fanned() (at int64, moved bool) {
+	announced := h.refresh()
 	reached := h.goals != nil
-	goals := make([]uint64, len(h.shards))
-	now := h.b.opt.Store.Now().UnixMilli()
+	goals, all := make([]uint64, len(h.shards)), make([]uint64, len(h.shards))
 	for i, s := range h.shards {
 		queued, done := s.progress()
 		if reached && done < h.goals[i] {
 			reached = false
 		}
-		goals[i] = queued
+		goals[i], all[i] = queued, done
 	}
+	oldest, ticket := h.roads.oldest(all)
+	reached = reached && oldest > h.ticket
 	if reached {
 		moved = h.asOf > h.fannedAt
 		h.fannedAt = h.asOf
 	}
 	if reached || h.goals == nil {
-		h.goals, h.asOf = goals, now
+		h.goals, h.ticket, h.asOf = goals, ticket, announced
 	}
 	return h.fannedAt, moved
 }
@@ -209,6 +220,11 @@ func (h *hub) sweep(now time.Time) {
 			}
 			over--
 			sh.drop(t)
+		}
+		for _, t := range sh.topics {
+			t.mu.Lock()
+			h.ringed.Add(int64(t.ring.expire(now)))
+			t.mu.Unlock()
 		}
 		sh.mu.Unlock()
 	}

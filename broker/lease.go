@@ -40,10 +40,12 @@ func (b *Broker) keepAlive(ctx context.Context) {
 
 // lease is what keepAlive does about losing it.
 type lease struct {
-	b      *Broker
-	lost   bool
-	cancel context.CancelFunc // of handing the clients over, while that goes on
-	done   chan struct{}
+	b    *Broker
+	lost bool
+	// handing the clients over, or looking which are still here, goes on beside
+	handing bool
+	cancel  context.CancelFunc // nil: nothing goes on
+	done    chan struct{}
 }
 
 func (l *lease) judge(ctx context.Context) {
@@ -51,40 +53,46 @@ func (l *lease) judge(ctx context.Context) {
 	switch {
 	case ok && l.lost:
 		l.lost = false
-		l.end()
 		l.b.log.Info("this node is heard again")
-		l.b.verifySessions(ctx)
+		l.beside(ctx, time.Minute, l.b.verifySessions)
 	case ok:
 	case !l.lost:
 		l.lost = true
 		l.b.metrics.leaseLosses.Inc()
 		l.b.log.Warn("this node cannot say that it lives: it is not ready, and lets its clients go if that lasts", zap.Error(why))
-	case l.cancel == nil && time.Since(since) > handOffAfter:
-		l.handOff(ctx)
+	case !l.handing && time.Since(since) > handOffAfter:
+		l.beside(ctx, handOffTime, l.b.handOff)
+		l.handing = true
 	}
 }
 
-// handOff lets the clients of all servers go, beside.
-func (l *lease) handOff(ctx context.Context) {
-	ctx, l.cancel = context.WithTimeout(ctx, handOffTime)
+// beside runs f for at most limit, instead of what was going on.
+func (l *lease) beside(ctx context.Context, limit time.Duration, f func(context.Context)) {
+	l.end()
+	ctx, l.cancel = context.WithTimeout(ctx, limit)
 	l.done = make(chan struct{})
-	l.b.mu.Lock()
-	servers := l.b.servers
-	l.b.mu.Unlock()
 	go func() {
 		defer close(l.done)
-		for _, s := range servers {
-			s.HandOff(ctx)
-		}
+		f(ctx)
 	}()
 }
 
-// end waits until clients are not being let go any more.
+// end waits until nothing goes on.
 func (l *lease) end() {
 	if l.cancel != nil {
 		l.cancel()
 		<-l.done
-		l.cancel = nil
+	}
+	l.cancel, l.handing = nil, false
+}
+
+// handOff lets the clients of all servers go.
+func (b *Broker) handOff(ctx context.Context) {
+	b.mu.Lock()
+	servers := b.servers
+	b.mu.Unlock()
+	for _, s := range servers {
+		s.HandOff(ctx)
 	}
 }
 

@@ -30,6 +30,7 @@ type listener struct {
 	// the topic's mu
 	seams    map[*topic]*seam
 	patterns map[channels.Pattern]uint64 // wildcards, and their numbers (space.join)
+	roads    map[channels.Pattern]*road  // that they hold
 	former   []formerWild
 	resumed  map[channels.Pattern]store.Position // where those from before a restart began
 	raised   [RoleServer + 1]uint64              // from which number on wildcards hear a level
@@ -63,7 +64,7 @@ func (l *listener) offer(t *topic, d *bayeux.Delivery) {
 	}
 	// The queue is full: from here on the topic is read at the client's speed.
 	l.sub.b.metrics.lagged.Inc()
-	f := &flow{listener: l, topic: t, lags: true, cursor: t.last}
+	f := &flow{listener: l, topic: t, lags: true, cursor: t.last, forked: t.forked}
 	l.addFlow(f)
 	f.give()
 }
@@ -110,7 +111,7 @@ func (l *listener) flowOf(t *topic, live bool) *flow {
 			other := l.flows[t]
 			l.sub.mu.Unlock()
 			if other == nil {
-				f.lags, f.cursor = live, t.last
+				f.lags, f.cursor, f.forked = live, t.last, t.forked
 				l.addFlow(f)
 			}
 			t.mu.Unlock()
@@ -184,7 +185,7 @@ func (l *listener) begin(t *topic, s *seam, now time.Time) *flow {
 	defer t.mu.Unlock()
 	from, again := s.Subscribe(t.last, now)
 	if f != nil && !again && !f.lags {
-		f.lags, f.cursor = true, from
+		f.lags, f.cursor, f.forked = true, from, 0
 	}
 	l.space.tree.Add(t.name.Pattern(), l)
 	return f

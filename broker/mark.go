@@ -84,6 +84,16 @@ func (m *marks) compact(sp *space, b *Broker) {
 	b.hub.marks.Add(int64(len(kept) - had))
 }
 
+// turn notes that everything after p is lost and that what comes after it now is new
+// to all.
+func (m *marks) turn(p store.Position) {
+	for i := range m.list {
+		if p.Before(m.list[i].after) {
+			m.list[i].after = p
+		}
+	}
+}
+
 // at returns the position after which a wildcard of this number has heard all of
 // the topic; last is the topic's newest. exact is false when the wildcard has heard
 // more than that, and it is not known how much.

@@ -10,6 +10,7 @@ type metrics struct {
 	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
 	resumed, released, unanswered, leaseLosses                                   prometheus.Counter
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
+	feedBreaks, lostWildcards, forks, deepForks                                  prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
 }
 
@@ -42,6 +43,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		leaseLosses:    counter("lease_losses_total", "Times this node could not say in time that it lives, and stopped serving."),
 		repeats:        counter("repeated_publishes_total", "Publishes sent again by their session and answered as before."),
 		forgottenSeams: counter("forgotten_seams_total", "Catch-ups that repeat some of what came by an older wildcard, since where that began was forgotten."),
+		feedBreaks:     counter("feed_breaks_total", "Times a watched feed of the store broke."),
+		lostWildcards:  counter("lost_wildcards_total", "Sessions ended because more channels spoke during a break of the feed than their wildcards are mended for."),
+		forks:          counter("history_forks_total", "Channels of which the store lost the newest messages after they had been delivered."),
+		deepForks:      counter("history_forks_deep_total", "Those of them of which nothing delivered of late is left, so that it is not known how much was lost."),
 		refusals:       vec("refused_total", "Requests refused, by what was asked.", "what"),
 		drops:          vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
 	}

@@ -234,6 +234,7 @@ func (s *subscriber) dropUnread(u *unread) {
 // rememberSessions is one round: the records of sessions, then the watermark.
 func (b *Broker) rememberSessions(ctx context.Context) {
 	at, moved := b.hub.fanned()
+	b.fanned.Store(at)
 	b.mu.Lock()
 	all := make([]*subscriber, 0, len(b.subscribers))
 	for _, s := range b.subscribers {
@@ -269,10 +270,9 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 // where it stands, exactly, and that it lives nowhere now. Its handler is called no
 // more.
 func (s *subscriber) leave(ctx context.Context) {
-	left := s.session.Left()
+	left, places, at := s.standing()
 	queued, arrived := s.session.Progress()
 	m := &s.memory
-	places, at := s.standing(left)
 	s.mu.Lock()
 	m.record.Owner, m.record.Behind = "", m.safe
 	if s.flows == 0 && arrived >= queued {

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -55,7 +54,6 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 		}
 	}
 	s.memory.record, s.memory.safe, s.memory.saved = c.sessionRecord, c.from, time.Now()
-	s.memory.record.Owner, s.memory.record.Left = s.b.nodes.id, nil
 	if err := s.restore(ctx, m, c); err != nil {
 		return err
 	}
@@ -68,10 +66,10 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 // refusals of the rights, and the store's errors as refusals.
 func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed) error {
 	l := landing{since: time.UnixMilli(c.from)}
-	if c.Left != nil {
-		l.since = time.UnixMilli(c.Left.At)
-		l.arrived = s.session.TakeUp(c.Left.Wire, m)
-		l.places = placesByName(c.Left.Places)
+	if c.left != nil {
+		l.since = time.UnixMilli(c.left.At + 1)
+		l.arrived = s.session.TakeUp(c.left.Wire, m)
+		l.places = placesByName(c.left.Places)
 	}
 	for _, p := range c.Patterns {
 		if err := s.restorePattern(ctx, p, l); err != nil {
@@ -102,7 +100,7 @@ func (s *subscriber) regain(ctx context.Context, text string, level Role) (targe
 	return t, p, err
 }
 
-func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, since time.Time) error {
+func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landing) error {
 	t, p, err := s.regain(ctx, r.Channel, r.Level)
 	if err != nil {
 		return err
@@ -132,17 +130,22 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, since time
 		add()
 		return nil
 	}
-	s.mend(l, tp, r.Seam.Start, since, add)
+	s.mend(l, tp, r.Seam.Start, &land, add)
 	return nil
 }
 
-// mend lets a listener hear a topic from since on, but not before after, and then
-// what is live. add puts it into the tree, while the topic stands still.
-func (s *subscriber) mend(l *listener, tp *topic, after store.Position, since time.Time, add func()) {
+// mend lets a listener hear a topic from where its session stood, or from since on, but
+// not before after, and then what is live. add puts it into the tree, while the topic
+// stands still.
+func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *landing, add func()) {
+	if p, named := land.place(l.prefix + tp.name.String()); named {
+		s.mendAt(l, tp, p, land, add)
+		return
+	}
 	f := l.flowOf(tp, true)
 	defer f.mu.Unlock()
 	tp.mu.Lock()
-	f.lags, f.cursor, f.since = true, after, since
+	f.lags, f.cursor, f.since, f.from, f.forked = true, after, land.since, store.Position{}, 0
 	if add != nil {
 		add()
 	}
@@ -152,7 +155,12 @@ func (s *subscriber) mend(l *listener, tp *topic, after store.Position, since ti
 
 // restoreUnread begins a catch-up again that the client may not have had whole. Its
 // end stays where it was.
-func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord) error {
+func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, land landing) error {
+	p, named := land.place(r.Channel)
+	first, under := p.first(land.arrived)
+	if named && !under && !p.Lags {
+		return nil // all of it has arrived
+	}
 	name, err := channels.Parse(r.Channel)
 	if err != nil {
 		return errNotAsBefore
@@ -176,6 +184,11 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord) error {
 			replay, _, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, r.Since, r.UpTo)
 			if err != nil {
 				return storeRefusal(err, s.b, "resume")
+			}
+			if under {
+				replay.Begin(first)
+			} else if named {
+				replay.Advance(p.After)
 			}
 			f := l.flowOf(tp, sm.exact)
 			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, unread: s.unreadOf(r)})

@@ -119,9 +119,13 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 	l := s.listener(t)
 	if !t.pattern.IsZero() {
 		if _, again := l.patterns[t.pattern]; !again {
+			r, err := s.b.hub.hold(ctx, roadFeed(t), l)
+			if err != nil {
+				return err
+			}
 			t.fresh = true
 			s.notePattern(channel, s.b.opt.Store.Now().UnixMilli())
-			l.join(t.pattern, time.Now())
+			l.join(t.pattern, r, time.Now())
 		}
 		return nil
 	}

@@ -34,12 +34,13 @@ type leftRecord struct {
 	Places []placeRecord   `json:"places,omitempty"`
 }
 
-// claimed is a session whose record is ours now, as it was before.
+// claimed is a session whose record is ours now.
 type claimed struct {
 	sessionRecord
 	version uint64
+	left    *leftRecord // what the owner before has left; nil: it could not
 	// from is a time of the store's clock, in ms, up to which everything live has
-	// reached the client; with Left it counts only where that says nothing.
+	// reached the client; where left says something it counts.
 	from int64
 }
 
@@ -97,7 +98,7 @@ func (b *Broker) free(ctx context.Context, owner, key string) (free, unknown boo
 
 // claimRecord writes this node into a record that has a version.
 func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, version uint64) (*claimed, error) {
-	c := &claimed{sessionRecord: *r, from: r.Behind}
+	c := &claimed{sessionRecord: *r, left: r.Left, from: r.Behind}
 	if c.from == 0 {
 		at, err := b.nodes.watermark(ctx, r.Owner)
 		if err != nil {
@@ -108,12 +109,11 @@ func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, 
 		}
 		c.from = at - keepsUp.Milliseconds()
 	}
-	next := *r
-	next.Owner, next.Left, next.Behind = b.nodes.id, nil, c.from
+	c.Owner, c.Left, c.Behind = b.nodes.id, nil, c.from
 	if b.opt.Store.Now().UnixMilli()-c.from < recentLeft.Milliseconds() {
-		next.Behind = 0 // what our watermark will say is far enough back
+		c.Behind = 0 // what our watermark will say is far enough back
 	}
-	data, err := json.Marshal(&next)
+	data, err := json.Marshal(&c.sessionRecord)
 	if err != nil {
 		return nil, err
 	}

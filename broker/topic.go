@@ -16,6 +16,7 @@ import (
 // far its log has been handed to the listeners. Only its shard's goroutine moves
 // last; everybody who must see it stand still takes mu.
 type topic struct {
+	shard  *shard
 	log    store.LogName
 	name   channels.Name
 	space  *space
@@ -29,11 +30,18 @@ type topic struct {
 	// moved is closed when last moves, and made by who waits for that.
 	moved chan struct{}
 	marks marks // where it stood when wildcards came; made with synced
+	// looked counts how often the store was asked for what comes after last.
+	looked uint64
+	forks       // what it handed out and was lost then
+	ring   ring // positions handed out of late, where the store is shared
 
 	// guarded by shard.mu
 	refs    int   // subscriptions and flows that hold it
 	waiting int   // bytes of it in the shard's queue
-	missed  bool  // entries of it were left out of the queue
+	road    *road // held while refs is not 0
+	missed  bool  // it is to be read from the store
+	missing bool  // and as soon as it is synced
+	retried bool  // and again in a moment
 	synced  bool  // last is known
 	touched int64 // unix seconds of the last entry, for the sweep
 }
@@ -75,16 +83,23 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 
 // advance notes that everything up to p was handed to the listeners. The caller
 // holds t.mu and is the shard's goroutine.
-func (t *topic) advance(p store.Position) {
+func (t *topic) advance(p store.Position, kept bool) {
 	t.last = p
+	if h := t.shard.hub; h.shared && kept {
+		h.ringed.Add(int64(t.ring.push(p, time.Now(), h.ringed.Load() >= allRinged)))
+	}
 	if t.moved != nil {
 		close(t.moved)
 		t.moved = nil
 	}
 }
 
-// patience is how long a catch-up waits for the fan-out.
-const patience = 10 * time.Second
+// patience is how long a catch-up waits for the fan-out; after fannedSoon the topic
+// looks into the store instead of waiting for what was announced in vain.
+const (
+	patience   = 10 * time.Second
+	fannedSoon = 100 * time.Millisecond
+)
 
 // level returns when all that is in the log now was handed to the listeners: a
 // catch-up ends there, and must not miss what was acknowledged before it was asked
@@ -94,8 +109,9 @@ func (t *topic) level(ctx context.Context, log store.Log) error {
 	if err != nil {
 		return err
 	}
-	late := time.NewTimer(patience)
+	late, soon := time.NewTimer(patience), time.NewTimer(fannedSoon)
 	defer late.Stop()
+	defer soon.Stop()
 	for {
 		t.mu.Lock()
 		if !t.last.Before(head.Last) {
@@ -109,6 +125,8 @@ func (t *topic) level(ctx context.Context, log store.Log) error {
 		t.mu.Unlock()
 		select {
 		case <-moved:
+		case <-soon.C:
+			t.shard.missed(t)
 		case <-late.C:
 			return errUnavailable()
 		case <-ctx.Done():

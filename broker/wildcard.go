@@ -74,8 +74,8 @@ func (l *listener) raise(level Role) {
 
 // join subscribes the listener by a wildcard. For topics with a seam that is not
 // live it is as if they were subscribed by name: what was published since their
-// catch-up comes first (store.md §5.3, second row).
-func (l *listener) join(p channels.Pattern, now time.Time) {
+// catch-up comes first (store.md §5.3, second row). It takes over a hold of the road.
+func (l *listener) join(p channels.Pattern, r *road, now time.Time) {
 	var named []*topic
 	var flows []*flow
 	for t, s := range l.seams {
@@ -86,7 +86,7 @@ func (l *listener) join(p channels.Pattern, now time.Time) {
 		flows = append(flows, l.begin(t, s, now))
 		named = append(named, t)
 	}
-	l.number(p)
+	l.number(p, r)
 	for _, t := range named {
 		l.space.tree.Remove(t.name.Pattern(), l)
 	}
@@ -100,22 +100,23 @@ func (l *listener) join(p channels.Pattern, now time.Time) {
 }
 
 // number adds a wildcard under its number.
-func (l *listener) number(p channels.Pattern) {
+func (l *listener) number(p channels.Pattern, r *road) {
 	if l.patterns == nil {
-		l.patterns = make(map[channels.Pattern]uint64)
+		l.patterns, l.roads = make(map[channels.Pattern]uint64), make(map[channels.Pattern]*road)
 	}
+	l.roads[p] = r
 	l.patterns[p] = l.space.join(p, l)
 }
 
 // rejoin subscribes a listener of a session that was resumed by a wildcard that it
 // has had since a time of the store's clock, in ms. From the next ms on everything
-// has been heard by it, or comes again now.
-func (l *listener) rejoin(p channels.Pattern, since int64) {
-	l.number(p)
+// has been heard by it, or comes again now. It takes over a hold of the road.
+func (l *listener) rejoin(p channels.Pattern, r *road, since int64) {
+	l.number(p, r)
 	if l.resumed == nil {
 		l.resumed = make(map[channels.Pattern]store.Position)
 	}
-	l.resumed[p] = store.NewPosition(since, 1<<32-1, 1<<48-1)
+	l.resumed[p] = endOf(since)
 }
 
 // heardFrom returns the position after which wildcards have brought all of a topic;
@@ -162,6 +163,8 @@ func (l *listener) leave(p channels.Pattern) {
 		l.sub.stopLive(l, t, l.seams[t], func() { l.space.tree.Remove(t.name.Pattern(), l) })
 	}
 	l.stopLagging()
+	l.sub.b.hub.letGo(l.roads[p], l)
+	delete(l.roads, p)
 	l.former = append(l.former, formerWild{pattern: p, from: number, until: until})
 	l.tidyFormer()
 }
@@ -208,6 +211,7 @@ func (l *listener) quit() {
 	for p, number := range l.patterns {
 		l.space.leave(p, l)
 		l.space.drop(number)
+		l.sub.b.hub.letGo(l.roads[p], l)
 	}
 	l.dropNumbers()
 }

@@ -123,13 +123,18 @@ func (s *Store) begin(name store.LogName, prev store.Position) (*log, store.Posi
 	}
 	ms := s.clock.Epoch(prev)
 	l := &log{start: store.NewPosition(ms, rand.Uint32(), uint64(ms))}
+	s.hold(name, l)
+	return l, l.start
+}
+
+// hold makes l the log of that name; mu is held.
+func (s *Store) hold(name store.LogName, l *log) {
 	s.logs[name] = l
 	if s.paths[name.Feed] == nil {
 		s.paths[name.Feed] = make(map[string]*log)
 	}
 	s.paths[name.Feed][name.Path] = l
 	s.grow(l, logOverhead+int64(len(name.Feed)+len(name.Path)))
-	return l, l.start
 }
 
 // kept returns the ms of the next record of a log that has one: it is later than

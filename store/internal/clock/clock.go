@@ -31,10 +31,10 @@ type Clock struct {
 	// wall is the greatest ms that the wall clock has shown.
 	wall int64
 
-	mu sync.Mutex
+	mu sync.Mutex // makes Begin and Settled see each other whole
 	// begun is a ms below which nothing is drawn until Settle, 0 while all that was
-	// drawn is settled; guarded by mu, written by whoever draws.
-	begun int64
+	// drawn is settled; written under mu.
+	begun atomic.Int64
 }
 
 // New returns a clock that reads now and draws nothing at or below mark, in ms.
@@ -60,8 +60,8 @@ func (c *Clock) Now() time.Time {
 func (c *Clock) Begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.begun == 0 {
-		c.begun = c.Now().UnixMilli()
+	if c.begun.Load() == 0 {
+		c.begun.Store(c.Now().UnixMilli())
 	}
 }
 
@@ -69,7 +69,7 @@ func (c *Clock) Begin() {
 func (c *Clock) Settle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.begun = 0
+	c.begun.Store(0)
 }
 
 // Settled returns a time up to which everything is settled: what is settled later
@@ -79,8 +79,8 @@ func (c *Clock) Settled() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ms := c.Now().UnixMilli()
-	if c.begun != 0 {
-		ms = c.begun
+	if begun := c.begun.Load(); begun != 0 {
+		ms = begun
 	}
 	c.told.Store(ms) // Now and begun are not below what was told before
 	return time.UnixMilli(ms)
@@ -100,7 +100,7 @@ func (c *Clock) Next() int64 {
 func (c *Clock) look() int64 {
 	ms := c.now().UnixMilli()
 	c.wall = max(c.wall, ms)
-	return max(ms, c.told.Load(), c.begun)
+	return max(ms, c.told.Load(), c.begun.Load())
 }
 
 // After draws a ms greater than that of p.
