@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -102,8 +101,5 @@ func (b *Broker) Health(ctx context.Context) error {
 	if err := b.opt.Store.Health(ctx); err != nil {
 		return err
 	}
-	if ok, since, why := b.nodes.leased(); !ok {
-		return fmt.Errorf("cut off from the store since %s, other nodes may have taken its sessions: %w", since.UTC().Format(time.RFC3339), why)
-	}
-	return nil
+	return b.nodes.healthy()
 }

@@ -234,7 +234,7 @@ func (s *subscriber) dropUnread(u *unread) {
 // rememberSessions is one round: the records of sessions, then the watermark.
 func (b *Broker) rememberSessions(ctx context.Context) {
 	at, moved := b.hub.fanned()
-	b.fanned.Store(at)
+	b.fanned.Store(max(at, b.started))
 	b.mu.Lock()
 	all := make([]*subscriber, 0, len(b.subscribers))
 	for _, s := range b.subscribers {
