@@ -21,6 +21,20 @@
 // after the deliveries (decided.md 4). A ping asks only for what was written whole
 // before it. An EventSource has no way to tell: what was written counts as arrived.
 //
+// # Many servers
+//
+// A session lives on one server at a time. Who knows where is the Resumer:
+//
+//	connect, stream         ──► Resume ── Release on the other server ──► Close(moved)
+//	of a session elsewhere         │                                         │ Left
+//	                            TakeUp ◄──────────── wire ◄──────────────────┘
+//	subscribe, unsubscribe, ──► Forward ── ParseForwarded, Carry on the other server
+//	disconnect
+//	publish                 ──► Handler.Publish
+//
+// From its end until its Close has returned, a session that moved or was shut down
+// stands still: it queues, and hands out nothing. Only then may it come back here.
+//
 // # Goroutines
 //
 // A WebSocket has one that reads, and one that writes only while there is something

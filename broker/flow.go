@@ -34,6 +34,7 @@ type flow struct {
 	ended   bool           // no longer among the listener's flows
 	given   bool           // the session has it
 	forked  uint64         // of the topic's forks, those before need not be looked at
+	adrift  store.Position // a cursor that is lost and read on from
 	asked   uint64         // how often the topic will have looked when it has for us
 }
 
@@ -137,7 +138,7 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	if err != nil {
 		return nil, false, err
 	}
-	if read.Forked && t.mayFork(f.cursor) {
+	if read.Forked && t.mayFork(f.cursor) && f.cursor != f.adrift {
 		return nil, false, f.astray()
 	}
 	f.asked = 0
