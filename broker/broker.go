@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
@@ -30,20 +31,25 @@ type Broker struct {
 	hub     *hub
 	metrics *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
-	entropy io.Reader
-	reads   slots // of histories (historyReads)
-	pages   *pages
-	// before is how far the node had come when it last ran, started when it began
-	// this time, both by the store's clock. Immutable after New.
-	before      watermark
-	started     int64
+	entropy     io.Reader
+	unwatch     func()
+	reads       slots // of histories (historyReads)
+	pages       *pages
+	started     int64 // when this node began, in ms of the store's clock
+	// fanned is a time up to which everything announced was handed to the queues, in ms
+	// of the store's clock, as of the last round.
+	fanned      atomic.Int64
 	nodes       *nodes
+	mail        *mail
+	absents     absents
 	listing     chan struct{} // asks Run to read the deny lists
 	retiredKeys atomic.Uint32 // a bit for each key whose roots are refused
 
-	// mu guards subscribers, by clientId.
+	// mu guards what follows.
 	mu          sync.Mutex
-	subscribers map[string]*subscriber
+	subscribers map[string]*subscriber // by the key of their record
+	taking      map[string]int         // sessions being taken up, likewise
+	servers     []*bayeux.Server
 }
 
 // New makes a broker over an open store; Run must be called for it to deliver.
@@ -55,7 +61,7 @@ func New(o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}}
+	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int{}}
 	var err error
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History); err != nil {
 		return nil, err
@@ -76,14 +82,11 @@ func New(o Options) (*Broker, error) {
 		b.opt.SessionLife = 90 * time.Second
 	}
 	b.started = o.Store.Now().UnixMilli()
+	b.fanned.Store(b.started)
 	if b.nodes, err = newNodes(o, b.recordLife(), b.started); err != nil {
 		return nil, fmt.Errorf("broker: new: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
-	defer cancel()
-	if err := b.loadWatermark(ctx); err != nil {
-		return nil, err
-	}
+	b.mail = newMail(b)
 	b.hub = newHub(b)
 	b.pages = newPages()
 	return b, nil
@@ -117,15 +120,18 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() { b.hub.run(ctx) })
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	wg.Go(func() { b.objects.Run(ctx) })
 	wg.Go(func() { b.keepLists(ctx) })
-	wg.Go(func() {
-		if err := b.notices().run(ctx); err != nil {
-			failed <- err
-			cancel()
-		}
-	})
+	for _, f := range []*follower{b.notices(), b.mail.inbox()} {
+		wg.Go(func() {
+			if err := f.run(ctx); err != nil {
+				failed <- err
+				cancel()
+			}
+		})
+	}
+	wg.Go(func() { b.keepAlive(ctx) })
 	wg.Go(func() {
 		tick := time.NewTicker(rememberEvery)
 		defer tick.Stop()
@@ -148,6 +154,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		}
 	}
 	wg.Wait()
+	b.mail.wg.Wait()
 	select {
 	case err := <-failed:
 		return err
@@ -173,10 +180,6 @@ func (b *Broker) kindOf(log store.LogName, name channels.Name) *kind {
 func (b *Broker) withdraw(_, oid channels.OID) {
 	b.endSessions(func(s *subscriber) bool { return s.uses(oid) })
 }
-
-// Health returns nil when the broker can serve, or what is wrong in words for an
-// operator.
-func (b *Broker) Health(ctx context.Context) error { return b.opt.Store.Health(ctx) }
 
 // Object returns an object, made on its first mention by a trusted party where
 // Options.AutoCreate is set. ErrNoObject when there is none.

@@ -30,6 +30,7 @@ type flow struct {
 	lags    bool           // the live subscription waits behind this flow
 	cursor  store.Position // newest live position handed over, while it lags
 	since   time.Time      // nothing older is due; zero: no bound
+	from    store.Position // nor anything before it
 	ended   bool           // no longer among the listener's flows
 	given   bool           // the session has it
 	forked  uint64         // of the topic's forks, those before need not be looked at
@@ -147,7 +148,11 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	if !read.More {
 		f.cursor = last // what is not there any more has expired or was redacted
 	}
-	page = f.encode(f.listener.prefix+t.name.String(), read.Entries, false)
+	due := read.Entries
+	for len(due) > 0 && due[0].Position.Before(f.from) {
+		due = due[1:] // the client has it: since counts in ms
+	}
+	page = f.encode(f.listener.prefix+t.name.String(), due, false)
 	f.listener.sub.b.metrics.mended.Add(float64(len(page)))
 	return page, false, nil
 }

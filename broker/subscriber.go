@@ -18,7 +18,12 @@ import (
 type subscriber struct {
 	b        *Broker
 	session  *bayeux.Session
+	key      string    // of its record
 	identity *Identity // from the handshake; nil without a token
+	// resumedAt is zero for a session that was handshaken here; resumedFrom is how far
+	// its node had come when it was resumed, in ms of the store's clock.
+	resumedAt   time.Time
+	resumedFrom int64
 
 	// owned by the handler calls
 	listeners []*listener // one for each space and root
@@ -26,14 +31,13 @@ type subscriber struct {
 	patternSince map[string]int64
 
 	// mu guards oids, and the flows of all its listeners.
-	mu        sync.Mutex
-	oids      []channels.OID // roots in use, one for each listener that has one
-	kids      uint16         // a bit for each key that signed one of them
-	flows     int            // how many there are, over all listeners
-	closed    bool
-	memory    remembered
-	repeats   repeats
-	resumedAt time.Time // immutable; zero for a session that was handshaken here
+	mu      sync.Mutex
+	oids    []channels.OID // roots in use, one for each listener that has one
+	kids    uint16         // a bit for each key that signed one of them
+	flows   int            // how many there are, over all listeners
+	closed  bool
+	memory  remembered
+	repeats repeats
 }
 
 var _ bayeux.SessionHandler = (*subscriber)(nil)
@@ -384,25 +388,27 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 		return
 	}
 	if len(m.ID) == 0 {
-		s.b.publishMessage(ctx, m, a, true, 0, done)
+		s.b.publishMessage(ctx, m, a, true, known{}, done)
 		return
 	}
-	tag := publishTag(s.session.ID(), m)
-	again, first := s.repeated(tag, done)
+	mark := markOf(s.session.ID(), m)
+	again, first := s.repeated(mark.tag(), done)
 	if again {
 		return
 	}
-	if s.b.opt.Now().Sub(s.resumedAt) < repeatAge {
-		t, err := s.b.publication(ctx, m.Channel, a, true)
-		if err == nil {
-			if p, found := s.b.storedBefore(ctx, t, tag); found {
-				s.b.metrics.repeats.Inc()
-				first(bayeux.Ack{Ext: ackExt(p)}, nil)
-				return
-			}
+	k := known{tag: mark.tag()}
+	switch {
+	case s.b.opt.Store.Shared():
+		k = known{nonce: mark.nonce()}
+	case s.b.opt.Now().Sub(s.resumedAt) < repeatAge:
+		// It may have been taken before the restart, or since, but before the session
+		// was resumed.
+		if s.b.answerBefore(ctx, m, a, s.resumedFrom, mark.tag(), first) {
+			return
 		}
+		k.nonce = mark.nonce()
 	}
-	s.b.publishMessage(ctx, m, a, true, tag, first)
+	s.b.publishMessage(ctx, m, a, true, k, first)
 }
 
 // Connect is part of bayeux.SessionHandler.
@@ -412,15 +418,22 @@ func (s *subscriber) Connect(context.Context, *bayeux.Message) error { return ni
 func (s *subscriber) Close(reason string) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	if reason == bayeux.ReasonShutdown {
-		s.keepForRestart(ctx)
+	goesOn := reason == bayeux.ReasonShutdown || reason == bayeux.ReasonMoved
+	if goesOn {
+		s.leave(ctx)
 	}
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	if reason != bayeux.ReasonShutdown {
+	if !goesOn {
 		s.erase(ctx)
 	}
+	s.drop()
+	s.b.forget(s)
+}
+
+// drop gives up everything the session holds on this node.
+func (s *subscriber) drop() {
 	for _, l := range s.listeners {
 		l.quit()
 		for t, sm := range l.seams {
@@ -440,7 +453,6 @@ func (s *subscriber) Close(reason string) {
 		s.mu.Unlock()
 		s.b.hub.releaseSpace(l.space)
 	}
-	s.b.forget(s)
 }
 
 // closeWait bounds the last write about a session.
