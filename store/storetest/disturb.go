@@ -84,7 +84,6 @@ func (u *suite) lastDropped() {
 	u.o.DropLive(u, u.s, 1)
 	u.add(store.LogName{Feed: "quiet/1", Path: "0"}, keep, "lost")
 	u.add(store.LogName{Feed: "quiet/1", Path: "new"}, keep, "lost, too")
-	u.o.DropLive(u, u.s, 0)
 	for _, f := range fs {
 		u.followed(f)
 	}

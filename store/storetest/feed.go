@@ -96,7 +96,9 @@ func (u *suite) waitFor(w *watcher, n int) {
 	if !u.s.Shared() {
 		require.GreaterOrEqual(u, w.count(), n, "watchers come before done")
 	}
-	require.Eventually(u, func() bool { return w.count() >= n }, patience, time.Millisecond, "%d entries", n)
+	if !until(patience, func() bool { return w.count() >= n }) {
+		require.Len(u, w.heard(), n, "not all was heard")
+	}
 }
 
 // chained checks that the entries of a log follow each other.
@@ -187,7 +189,7 @@ func (u *suite) watchPrefix() {
 	for range rounds {
 		for _, feed := range logs {
 			u.add(store.LogName{Feed: feed, Path: "p"}, keep, feed)
-			u.add(store.LogName{Feed: feed, Path: "q"}, store.Limits{}, feed)
+			u.add(store.LogName{Feed: feed, Path: strings.Repeat("q", store.MaxName)}, store.Limits{}, feed)
 		}
 	}
 	for i, feed := range feeds {
