@@ -37,8 +37,8 @@
 //
 // # Goroutines
 //
-// A WebSocket has one that reads, and one that writes only while there is something
-// to write. A poll and a stream use their request's own. A session has none, and one
+// A WebSocket has one that reads, one that writes only while there is something to
+// write, and one that pulls pages only while a session of it has room for them. A poll and a stream use their request's own. A session has none, and one
 // timer, as has a WebSocket. Shutdown waits for all of them; when its time is up it
 // cuts whatever reads or writes.
 //
