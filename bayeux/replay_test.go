@@ -40,6 +40,22 @@ func TestASlowPullDelaysNothingElse(t *testing.T) {
 	})
 }
 
+func TestAPullThatPanicsEndsItsSocket(t *testing.T) {
+	in(t, Options{}, func(t *testing.T, w *world) {
+		p := &pages{channel: "/r", end: 2, failAt: -1, panics: true}
+		w.app.pullers["/r"] = func() Puller { return p }
+		w.Run("open a websocket\n" + hello("a") + listen("a", "/r") + connects("a", "1") + `
+			a< closed 0
+			wait 1s
+			open b websocket
+			` + whose("b", "a", "2") + `
+			b< [{"id":"2","successful":true}]
+			b< [{"data":0},{"data":1}]
+		`)
+		require.Equal(t, int64(1), w.server.Stats().Panics)
+	})
+}
+
 // past is a Puller of n deliveries that cost nothing to read.
 type past struct {
 	page []*Delivery
