@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -61,6 +62,7 @@ type Store struct {
 
 	cancel  context.CancelFunc // ends the goroutines
 	running sync.WaitGroup
+	ended   atomic.Bool // Close was called
 	closing sync.Once
 	closed  error // of client; written under closing
 }
@@ -162,6 +164,9 @@ func (s *Store) Shared() bool { return true }
 // Health returns nil when appends and reads can be expected to work, or what is
 // wrong in words for an operator.
 func (s *Store) Health(context.Context) error {
+	if s.ended.Load() {
+		return fmt.Errorf("redis: %w", store.ErrClosed)
+	}
 	if err := s.breaker.health(); err != nil {
 		return err
 	}
@@ -190,6 +195,7 @@ func (s *Store) tryWrite(ctx context.Context) error {
 // connections. Doing it again changes nothing.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
+		s.ended.Store(true)
 		s.gather.close()
 		s.cancel()
 		s.running.Wait()
