@@ -4,7 +4,7 @@
 //	bayeux.Server ─ Handler ─► Broker ──────► publishMessage ─► store.Submit
 //	      ▲                      │ Handshake        (rights)        │ committed
 //	      │ SessionHandler       ▼                                  ▼
-//	      └──────────────── subscriber                       hub.Entries (queues only)
+//	      └──────────────── subscriber                       road.Entries (queues only)
 //	                          │  listeners                          │
 //	                          │    seams   ◄──── offer ◄── topic ◄─ shard
 //	                          ▼                                (encode once per root)
@@ -35,9 +35,19 @@
 // on, and a session is resumed as of a little before that, unless it is further
 // behind, which its record then says (remember.go). What comes twice has the same id.
 //
+// # Roads
+//
+// Only feeds with listeners are watched: a road (road.go) is one of them, held by
+// topics and wildcards, and passable from its first Ready on. When it is Ready again
+// after a break, its topics compare their last position with the log's head and read
+// what they missed, and channels that only its wildcards want are asked of the store
+// (mend.go). A shared store may lose its newest records and go on: a topic that is
+// beyond what is left goes back to the newest position that it handed out and that
+// is still there, and so do the flows (ring.go; store.md §5.4).
+//
 // # Goroutines
 //
-// Run owns the shards (one a core, at least one) and the registry's sweep. A session
+// Run owns the shards (one a core, at least one), the mender, the sweep of roads, and the registry's sweep. A session
 // costs none here.
 //
 // # Locks, in the order in which they are taken
@@ -46,7 +56,9 @@
 //
 // Nobody holding topic.mu or a later one calls the store, the network or a callback.
 // flow.mu is held while its page is read; nothing live waits for it. The store calls
-// Entries from its committer, which takes shard.mu and hub.mu for a moment only.
+// a road from its committer, which takes shard.mu and hub.mu for a moment only.
+// roads.mu is taken under shard.mu or alone, and nothing under it; watches are begun
+// and stopped under no lock.
 //
 // # Caveats
 //

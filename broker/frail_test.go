@@ -66,6 +66,19 @@ func newFrail(s *memory.Store) *frail {
 
 func (s *frail) Shared() bool { return true }
 
+// set changes how the store behaves.
+func (s *frail) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+func (s *frail) count(n *int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return *n
+}
+
 func (s *frail) log(name store.LogName) *frailLog {
 	l := s.logs[name]
 	if l == nil {

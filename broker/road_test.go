@@ -52,7 +52,7 @@ func TestRoads(t *testing.T) {
 		require.True(t, p.subscribe(root+"/**").ok())
 		require.True(t, p.subscribe(root+"/chat").ok())
 		require.Len(t, x.watched(), 2)
-		require.Equal(t, 2, s.watches)
+		require.Equal(t, 2, s.count(&s.watches))
 		for _, name := range []string{"/open/a", "/open/b", "/open/*", root + "/**", root + "/chat"} {
 			p.unsubscribe(name)
 		}
@@ -61,7 +61,7 @@ func TestRoads(t *testing.T) {
 			require.LessOrEqual(t, holders, 2, feed)
 		}
 		require.True(t, p.subscribe("/open/a").ok())
-		require.Equal(t, 2, s.watches, "the road was still there")
+		require.Equal(t, 2, s.count(&s.watches), "the road was still there")
 		require.True(t, x.post(p, p.message("/meta/disconnect", ""))[0].ok())
 		time.Sleep(roadLinger / 2)
 		require.Len(t, x.watched(), 2)
@@ -116,12 +116,12 @@ func TestRoadForgets(t *testing.T) {
 func TestRoadWait(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		x, s := newFrailBench(t)
-		s.slow = time.Second
+		s.set(func() { s.slow = time.Second })
 		p := x.join("")
 		began := time.Now()
 		require.True(t, p.subscribe("/open/a").ok())
 		require.Equal(t, time.Second, time.Since(began))
-		s.slow = 5 * time.Second
+		s.set(func() { s.slow = 5 * time.Second })
 		for _, name := range []string{x.root("gala", channels.ClassView) + "/chat", x.root("gala", channels.ClassView) + "/**"} {
 			r := p.subscribe(name)
 			require.Equal(t, "503::Service unavailable", r.Error)
@@ -153,14 +153,12 @@ func TestMend(t *testing.T) {
 		x.say("gala", "c7", 2)
 		x.say("gala", "new", 1, 2)
 		require.Empty(t, p.poll())
-		s.mu.Lock()
-		s.reads, s.headers = 0, 0
-		s.mu.Unlock()
+		s.set(func() { s.reads, s.headers = 0, 0 })
 		s.mend()
 		synctest.Wait()
 		require.ElementsMatch(t, append(on(root+"/new", 1, 2), root+"/c7 2"), p.poll())
-		require.LessOrEqual(t, s.headers, 2)
-		require.LessOrEqual(t, s.reads, 2)
+		require.LessOrEqual(t, s.count(&s.headers), 2)
+		require.LessOrEqual(t, s.count(&s.reads), 2)
 		x.say("gala", "c7", 3)
 		require.Equal(t, on(root+"/c7", 3), p.poll())
 	})
@@ -174,22 +172,18 @@ func TestMendAgain(t *testing.T) {
 		require.True(t, p.subscribe("/open/a").ok())
 		x.join("").publish("/open/a", "1", "")
 		time.Sleep(3 * time.Second)
-		s.mu.Lock()
-		s.failing = store.ErrUnavailable
-		s.mu.Unlock()
+		s.set(func() { s.failing = store.ErrUnavailable })
 		s.breaks()
 		broke := x.store.Now().UnixMilli()
 		x.join("").publish("/open/a", "2", "")
 		s.mend()
 		time.Sleep(5 * time.Second)
-		require.LessOrEqual(t, x.b.hub.fannedAt, broke)
+		require.LessOrEqual(t, x.b.fanned.Load(), broke)
 		require.Equal(t, []string{"/open/a 1"}, p.poll())
-		s.mu.Lock()
-		s.failing = nil
-		s.mu.Unlock()
+		s.set(func() { s.failing = nil })
 		time.Sleep(5 * time.Second)
 		require.Equal(t, []string{"/open/a 2"}, p.poll())
-		require.Greater(t, x.b.hub.fannedAt, broke)
+		require.Greater(t, x.b.fanned.Load(), broke)
 	})
 }
 
@@ -201,7 +195,7 @@ func TestMendTooMany(t *testing.T) {
 		require.True(t, p.subscribe("/open/*").ok())
 		require.True(t, q.subscribe("/open/a").ok())
 		s.breaks()
-		s.hidden = true
+		s.set(func() { s.hidden = true })
 		s.mend()
 		synctest.Wait()
 		r := x.post(p, p.message("/meta/connect", `,"connectionType":"long-polling"`))[0]
@@ -219,16 +213,14 @@ func TestFanned(t *testing.T) {
 		p := x.join("")
 		require.True(t, p.subscribe("/open/a").ok())
 		time.Sleep(3 * time.Second)
-		s.mu.Lock()
-		s.lossy = 100
-		s.mu.Unlock()
+		s.set(func() { s.lossy = 100 })
 		x.join("").publish("/open/a", "1", "")
 		lost := x.store.Now().UnixMilli()
 		time.Sleep(10 * time.Second)
-		require.LessOrEqual(t, x.b.hub.fannedAt, lost, "what has that ms is read again")
+		require.LessOrEqual(t, x.b.fanned.Load(), lost, "what has that ms is read again")
 		s.mend()
 		time.Sleep(3 * time.Second)
-		require.Greater(t, x.b.hub.fannedAt, lost)
+		require.Greater(t, x.b.fanned.Load(), lost)
 		require.Equal(t, []string{"/open/a 1"}, p.poll())
 	})
 }
@@ -240,7 +232,7 @@ func TestResumeUnknown(t *testing.T) {
 		p := x.join("")
 		require.True(t, p.subscribe("/open/*").ok())
 		time.Sleep(3 * time.Second)
-		s.hidden = true
+		s.set(func() { s.hidden = true })
 		x.restart(true)
 		r := x.post(p, p.message("/meta/connect", `,"connectionType":"long-polling"`))[0]
 		require.Equal(t, "401:"+p.id+":Unknown client", r.Error)
