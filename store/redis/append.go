@@ -109,7 +109,7 @@ func (c *call) command(s *Store, text bool) []any {
 		args = append(args, k)
 	}
 	args = append(args, c.settings(s, biggest), s.keys.live(p, c.log.Feed), s.keys.wide(p),
-		string(byte(len(c.log.Feed)))+c.log.Feed, string(byte(len(c.log.Path)))+c.log.Path,
+		short(c.log.Feed), short(c.log.Path),
 		logText(c.log), lengths, nonces)
 	for _, u := range c.submits {
 		for j := range u.records {
@@ -199,6 +199,9 @@ func append48(b []byte, v int64) []byte {
 	return append(b, byte(v>>40), byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 }
 
+// short is a text of at most 255 bytes behind its length.
+func short(text string) string { return string([]byte{byte(len(text))}) + text }
+
 func bit(b bool) byte {
 	if b {
 		return 1
@@ -209,4 +212,3 @@ func bit(b bool) byte {
 // maxCallBytes bounds what one call carries, unless one submit has more: while the
 // script runs nobody else is served.
 const maxCallBytes = 1 << 20
-

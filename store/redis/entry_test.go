@@ -72,7 +72,10 @@ func FuzzParseLogText(f *testing.F) {
 
 func TestLogText(t *testing.T) {
 	for _, name := range []store.LogName{
-		{}, {Feed: "a"}, {Path: "a"}, {Feed: "1:a", Path: "2:b"},
+		{},
+		{Feed: "a"},
+		{Path: "a"},
+		{Feed: "1:a", Path: "2:b"},
 		{Feed: strings.Repeat("\xff", store.MaxName), Path: strings.Repeat(":", store.MaxName)},
 	} {
 		got, ok := parseLogText(logText(name))

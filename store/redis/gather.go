@@ -344,7 +344,7 @@ func (l *lane) fly(calls []*call) {
 			l.setDoubt(l.refuse(calls, err))
 			continue
 		}
-		ctx, cancel := context.WithDeadline(context.Background(), last)
+		ctx, cancel := context.WithDeadline(context.Background(), last.Add(l.short))
 		l.setDoubt(true)
 		now := l.s.clock.Now().UnixMilli()
 		outcomes := l.s.send(ctx, calls, attempt > 0)

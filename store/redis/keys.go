@@ -85,6 +85,7 @@ func (k *keys) probe(p int) string       { return k.tags[p] + "probe" }
 // Of a table: its rows, their order, and when those with an end expire. Rows of a
 // table spread over the partitions by key.
 func (k *keys) row(p int, table, key string) string { return k.rows(p, table) + key }
+
 func (k *keys) rows(p int, table string) string {
 	return k.of(p, "d", strconv.Itoa(len(table))+":"+table)
 }

@@ -91,7 +91,7 @@ func FuzzDecodeLive(f *testing.F) {
 func TestLiveMessages(t *testing.T) {
 	r := storetest.StartRedis(t)
 	s, own := openStore(t, r.URL), direct(t, r)
-	name := store.LogName{Feed: "object/é", Path: ""}
+	name := store.LogName{Feed: strings.Repeat("é/", 63) + strings.Repeat("\x00", store.MaxName-189), Path: strings.Repeat("p", 200)}
 	p := partition(name.Feed)
 	listen := own.Subscribe(ctx, s.keys.live(p, name.Feed), s.keys.wide(p))
 	defer func() { require.NoError(t, listen.Close()) }()

@@ -317,7 +317,7 @@ func TestQueueIsBounded(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	r := storetest.StartRedis(t)
 	s, own := openWith(t, r.URL, Options{PublishTimeout: 30 * time.Second}), direct(t, r)
-	hasty := openWith(t, r.URL, Options{PublishTimeout: 100 * time.Millisecond, Prefix: s.options.Prefix})
+	hasty := openWith(t, r.URL, Options{PublishTimeout: time.Second, Prefix: s.options.Prefix})
 	require.NoError(t, own.SlaveOf(ctx, "127.0.0.1", "1").Err())
 	got := make(chan error, 1)
 	s.Submit(anyLog, keep, []store.Record{text(0, 0)}, func(_ store.Appended, err error) { got <- err })
