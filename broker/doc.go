@@ -4,7 +4,7 @@
 //	bayeux.Server ─ Handler ─► Broker ──────► publishMessage ─► store.Submit
 //	      ▲                      │ Handshake        (rights)        │ committed
 //	      │ SessionHandler       ▼                                  ▼
-//	      └──────────────── subscriber                       road.Entries (queues only)
+//	      └──────────────── subscriber                       hub.Entries (queues only)
 //	                          │  listeners                          │
 //	                          │    seams   ◄──── offer ◄── topic ◄─ shard
 //	                          ▼                                (encode once per root)
@@ -35,20 +35,34 @@
 // on, and a session is resumed as of a little before that, unless it is further
 // behind, which its record then says (remember.go). What comes twice has the same id.
 //
-// # Roads
+// # Many nodes on one store
 //
-// Only feeds with listeners are watched: a road (road.go) is one of them, held by
-// topics and wildcards, and passable from its first Ready on. When it is Ready again
-// after a break, its topics compare their last position with the log's head and read
-// what they missed, and channels that only its wildcards want are asked of the store
-// (mend.go). A shared store may lose its newest records and go on: a topic that is
-// beyond what is left goes back to the newest position that it handed out and that
-// is still there, and so do the flows (ring.go; store.md §5.4).
+//	connect of s ──► node B ── claim ──► record of s: owner A, version 7
+//	                   │ "release s"  ┌─► A's mailbox ─► Session.Release
+//	                   └──────────────┘                   │ Close: where s stands
+//	                   ◄── "done" ── B's mailbox ◄── record: nobody, version 8
+//	                 record: owner B, version 9 ─► subscriptions, from where they stood
+//
+// A session lives on one node, the owner in its record; the record's version is the
+// fence. Only a connect moves it (takeover.go). The owner that is asked writes down
+// where the session stands on each channel (place.go), so nothing is lost and nothing
+// comes twice; one that is dead or silent for a second is not waited for, and the
+// session resumes as after a crash. A node that finds another version than it wrote
+// drops the session. Subscribes and disconnects are carried out where the session
+// lives (Forward); a publish goes ahead where it came in (absent.go), and the store
+// knows it again when it comes twice.
+//
+// Nodes hear of each other by logs that are followed exactly (follow.go): each has a
+// mailbox (mail.go), and one log has the notices for all, such as changed objects,
+// revoked tokens and retired keys (notice.go). Each writes once a second that it lives
+// (nodes.go); one that cannot is not ready within three seconds, and then lets its
+// clients go (lease.go).
 //
 // # Goroutines
 //
-// Run owns the shards (one a core, at least one), the mender, the sweep of roads, and the registry's sweep. A session
-// costs none here.
+// Run owns the shards (one a core, at least one), the mender of roads, the registry's
+// sweep, the rounds of remembering, the two followers and keepAlive; letters being
+// answered have one each, bounded. A session costs none here.
 //
 // # Locks, in the order in which they are taken
 //
@@ -56,9 +70,7 @@
 //
 // Nobody holding topic.mu or a later one calls the store, the network or a callback.
 // flow.mu is held while its page is read; nothing live waits for it. The store calls
-// a road from its committer, which takes shard.mu and hub.mu for a moment only.
-// roads.mu is taken under shard.mu or alone, and nothing under it; watches are begun
-// and stopped under no lock.
+// Entries from its committer, which takes shard.mu and hub.mu for a moment only.
 //
 // # Caveats
 //
