@@ -92,18 +92,20 @@ type server struct {
 
 // inspect asks one server.
 func inspect(ctx context.Context, c goredis.Cmdable) (server, error) {
-	before := time.Now()
-	now, err := c.Time(ctx).Result()
-	if err != nil {
-		return server{}, err
-	}
-	middle := before.Add(time.Since(before) / 2)
 	text, err := c.Info(ctx).Result()
 	if err != nil {
 		return server{}, err
 	}
 	one := readInfo(text)
-	one.Skew = now.Sub(middle)
+	if one.mode == kindSentinel { // it knows nothing of what follows
+		return one, nil
+	}
+	before := time.Now()
+	now, err := c.Time(ctx).Result()
+	if err != nil {
+		return server{}, err
+	}
+	one.Skew = now.Sub(before.Add(time.Since(before) / 2))
 	if one.Persistence == "aof" {
 		if v, err := c.ConfigGet(ctx, "appendfsync").Result(); err == nil && v["appendfsync"] != "" {
 			one.Persistence += " " + v["appendfsync"]
@@ -208,9 +210,9 @@ func older(a, b string) bool {
 // fits refuses a server of another kind than the url says.
 func (s *Store) fits(one server) error {
 	switch {
-	case one.mode == "cluster":
+	case one.mode == kindCluster:
 		return misfit("this is a node of a cluster, use redis+cluster://")
-	case one.mode == "sentinel":
+	case one.mode == kindSentinel:
 		return misfit("this is a sentinel, use redis+sentinel://host,host/<name of the primary>")
 	case one.role == "slave":
 		return fmt.Errorf("%w: %w", misfit("this is a replica, name the primary or use redis+sentinel://"), store.ErrUnavailable)
@@ -220,15 +222,7 @@ func (s *Store) fits(one server) error {
 
 // check asks everything that must hold before anything is written.
 func (s *Store) check(ctx context.Context) error {
-	facts, err := s.survey(ctx)
-	for refusal(err) == "LOADING" {
-		select {
-		case <-ctx.Done():
-			return s.explain(err)
-		case <-time.After(loadingEach):
-		}
-		facts, err = s.survey(ctx)
-	}
+	facts, err := s.loaded(ctx)
 	if err != nil {
 		return s.explain(err)
 	}
@@ -242,6 +236,24 @@ func (s *Store) check(ctx context.Context) error {
 		return s.explain(err)
 	}
 	return nil
+}
+
+// loaded is survey of a server that has its data; one that still loads is waited for.
+func (s *Store) loaded(ctx context.Context) (Facts, error) {
+	for {
+		facts, err := s.survey(ctx)
+		if err == nil { // which a server can tell while it loads; what claim meets, claim tells
+			err = s.client.Exists(ctx, s.keys.config()).Err()
+		}
+		if refusal(err) != "LOADING" {
+			return facts, err
+		}
+		select {
+		case <-ctx.Done():
+			return facts, err
+		case <-time.After(loadingEach):
+		}
+	}
 }
 
 // judgeFacts refuses what would lose history, and warns of what may.

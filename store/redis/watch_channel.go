@@ -3,7 +3,6 @@ package redis
 import (
 	"slices"
 	"sync/atomic"
-
 )
 
 // channel is one pub/sub channel: of a feed, or of all feeds of a partition. Its
@@ -236,4 +235,3 @@ func (l *line) unlive() (down []*watch) {
 	l.changed, l.settling = nil, nil
 	return down
 }
-
