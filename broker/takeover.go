@@ -151,13 +151,21 @@ func (b *Broker) take(key string) func() {
 // lives (decided.md 17).
 func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) ([]byte, error) {
 	key := sessionKey(m.ClientID)
-	for range claimTries {
+	for range claimTries { // in all a second
 		r, _, err := b.loadSession(ctx, key)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil, bayeux.ErrNoSession
 		}
 		if err != nil {
 			return nil, storeRefusal(err, b, "forward")
+		}
+		if r.Owner == "" && b.opt.Store.Shared() {
+			// On its way from one node to another: were it taken here, it could not be
+			// told whether what was sent has arrived.
+			if pause(ctx, claimPause) != nil {
+				return nil, errUnavailable()
+			}
+			continue
 		}
 		alive, err := b.nodes.alive(ctx, r.Owner)
 		if err != nil {
