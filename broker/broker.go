@@ -31,11 +31,11 @@ type Broker struct {
 	hub     *hub
 	metrics *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
-	entropy     io.Reader
-	unwatch     func()
-	reads       slots // of histories (historyReads)
-	pages       *pages
-	started     int64 // when this node began, in ms of the store's clock
+	entropy io.Reader
+	unwatch func()
+	reads   slots // of histories (historyReads)
+	pages   *pages
+	started int64 // when this node began, in ms of the store's clock
 	// fanned is a time up to which everything announced was handed to the queues, in ms
 	// of the store's clock, as of the last round.
 	fanned      atomic.Int64
