@@ -114,7 +114,7 @@ func byHand(b *testing.B, s *Store, n, stride int) {
 	for i := 0; i < n; {
 		pipe := s.client.Pipeline()
 		for range min(n-i, maxFlight) {
-			c := &call{log: benchName(i*max(stride, 1)), limits: keep}
+			c := &call{log: benchName(i * max(stride, 1)), limits: keep}
 			c.join(&submit{records: []store.Record{{Data: payload}}, bytes: len(payload)})
 			_ = pipe.Process(ctx, goredis.NewCmd(ctx, c.command(s, false)...))
 			i++

@@ -92,3 +92,67 @@ func TestManyPublishersOfOneLog(t *testing.T) {
 		next[p]++
 	}
 }
+
+func TestContractOnCluster(t *testing.T) {
+	c := storetest.StartCluster(t)
+	storetest.Run(t, func(t *testing.T, _ func() time.Time) store.Store {
+		return openStore(t, c.URL)
+	}, storetest.Options{OwnClock: true})
+}
+
+// Slots move while publishers publish: what was acknowledged is there once, in
+// order, and what was refused is not.
+func TestSlotsMove(t *testing.T) {
+	c := storetest.StartCluster(t)
+	s := openStore(t, c.URL)
+	const publishers, each = 6, 150
+	acked := make([][]string, publishers)
+	var publishing sync.WaitGroup
+	for p := range publishers {
+		publishing.Go(func() {
+			for i := range each {
+				_, err := storetest.Append(s, store.LogName{Feed: strconv.Itoa(p), Path: "x"}, keep, text(p, i))
+				if err == nil {
+					acked[p] = append(acked[p], string(text(p, i).Data))
+				}
+			}
+		})
+	}
+	moved := c.MoveSlots(6)
+	publishing.Wait()
+	require.NotEmpty(t, moved)
+	require.Eventually(t, func() bool {
+		for p := range publishers {
+			if _, err := storetest.Append(s, store.LogName{Feed: strconv.Itoa(p), Path: "after"}, keep, text(p, 0)); err != nil {
+				return false
+			}
+		}
+		return true
+	}, 20*time.Second, 10*time.Millisecond)
+	for p := range publishers {
+		require.NotEmpty(t, acked[p])
+		there := []string{}
+		seen := make(map[string]bool)
+		for _, e := range readAll(t, s, store.LogName{Feed: strconv.Itoa(p), Path: "x"}) {
+			require.False(t, seen[string(e.Data)], "once")
+			seen[string(e.Data)] = true
+			there = append(there, string(e.Data))
+		}
+		require.Subset(t, there, acked[p])
+		require.Equal(t, acked[p], among(there, acked[p]), "in order")
+	}
+}
+
+// among returns those of all that are among wanted.
+func among(all, wanted []string) (kept []string) {
+	is := make(map[string]bool)
+	for _, w := range wanted {
+		is[w] = true
+	}
+	for _, a := range all {
+		if is[a] {
+			kept = append(kept, a)
+		}
+	}
+	return kept
+}
