@@ -43,7 +43,7 @@ func serverCPU(b *testing.B, own *goredis.Client) time.Duration {
 
 const (
 	benchLogs       = 10_000
-	benchPublishers = 256
+	benchPublishers = 1024
 )
 
 func benchName(i int) store.LogName {
