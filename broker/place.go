@@ -62,22 +62,51 @@ func (s *subscriber) standing() (left bayeux.Left, places []placeRecord, at int6
 		add(p)
 	}
 	left = s.session.Left()
+	stray := map[string]store.Position{}
 	for i, ds := range [][]*bayeux.Delivery{left.Sent, left.Queued} {
 		for _, d := range ds {
+			p, err := store.ParsePosition(d.ID())
+			if err != nil || !d.Kept() {
+				continue
+			}
 			n, there := index[d.Channel()]
-			if !there || !d.Kept() {
+			if !there {
+				if _, again := stray[d.Channel()]; !again {
+					stray[d.Channel()] = p
+				}
 				continue
 			}
 			first := &places[n].Sent
 			if i == 1 {
 				first = &places[n].Queued
 			}
-			if p, err := store.ParsePosition(d.ID()); err == nil && *first == nil {
+			if *first == nil {
 				*first = &p
 			}
 		}
 	}
+	s.uncover(stray)
 	return left, places, at
+}
+
+// uncover sees to what was under way of channels that are not live any more: it is not
+// taken along, so a live subscription that comes back has to begin there.
+func (s *subscriber) uncover(stray map[string]store.Position) {
+	for _, l := range s.listeners {
+		for t, sm := range l.seams {
+			first, under := stray[l.prefix+t.name.String()]
+			if !under || sm.Live() {
+				continue
+			}
+			t.mu.Lock()
+			last, known := t.ring.before(first)
+			t.mu.Unlock()
+			if !known { // what else was in that ms comes again
+				last = store.NewPosition(first.MS()-1, 1<<32-1, 1<<48-1)
+			}
+			sm.Undeliver(last)
+		}
+	}
 }
 
 // place is where the session stands on one live channel.

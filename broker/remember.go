@@ -194,7 +194,7 @@ func (s *subscriber) look(fanned int64) bool {
 		m.safe, m.marked = m.markAt, false
 		fallthrough
 	case !m.marked:
-		m.marked, m.markAt, m.markQueued = true, fanned, queued
+		m.marked, m.markAt, m.markQueued = true, max(fanned, m.safe), queued
 	}
 	rest := m.unread[:0]
 	for _, u := range m.unread {
@@ -234,7 +234,8 @@ func (s *subscriber) dropUnread(u *unread) {
 // rememberSessions is one round: the records of sessions, then the watermark.
 func (b *Broker) rememberSessions(ctx context.Context) {
 	at, moved := b.hub.fanned()
-	b.fanned.Store(max(at, b.started))
+	at = max(at, b.started) // before its first round the hub knows of none
+	b.fanned.Store(at)
 	b.mu.Lock()
 	all := make([]*subscriber, 0, len(b.subscribers))
 	for _, s := range b.subscribers {
@@ -271,6 +272,7 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 // more.
 func (s *subscriber) leave(ctx context.Context) {
 	left, places, at := s.standing()
+	s.noteSubscriptions()
 	queued, arrived := s.session.Progress()
 	m := &s.memory
 	s.mu.Lock()

@@ -99,6 +99,9 @@ func (b *Broker) free(ctx context.Context, owner, key string) (free, unknown boo
 // claimRecord writes this node into a record that has a version.
 func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, version uint64) (*claimed, error) {
 	c := &claimed{sessionRecord: *r, left: r.Left, from: r.Behind}
+	if c.from == 0 && r.Left != nil {
+		c.from = r.Left.At
+	}
 	if c.from == 0 {
 		at, err := b.nodes.watermark(ctx, r.Owner)
 		if err != nil {
