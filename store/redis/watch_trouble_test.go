@@ -28,10 +28,11 @@ type follower struct {
 	readies int
 }
 
-func follow(t testing.TB, s *Store, name store.LogName) *follower {
+// follow keeps a copy of the log name by a watch of feed.
+func follow(t testing.TB, s *Store, feed string, name store.LogName) *follower {
 	t.Helper()
 	f := &follower{t: t, s: s, name: name, wake: make(chan struct{}, 1)}
-	stop, err := s.Watch(name.Feed, f)
+	stop, err := s.Watch(feed, f)
 	require.NoError(t, err)
 	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -192,10 +193,7 @@ func disturbed(t *testing.T, watching, writing *Store, n int) []*follower {
 	t.Helper()
 	var followers []*follower
 	for _, name := range followed {
-		followers = append(followers, follow(t, watching, name))
-		many := follow(t, watching, store.LogName{Feed: store.AllFeeds, Path: name.Path})
-		many.name = name
-		followers = append(followers, many)
+		followers = append(followers, follow(t, watching, name.Feed, name), follow(t, watching, store.AllFeeds, name))
 	}
 	var wg sync.WaitGroup
 	for _, name := range followed {
@@ -283,10 +281,7 @@ func TestFlushAll(t *testing.T) {
 	s := openStore(t, r.URL)
 	var followers []*follower
 	for _, name := range followed {
-		followers = append(followers, follow(t, s, name))
-		many := follow(t, s, store.LogName{Feed: store.AllFeeds, Path: name.Path})
-		many.name = name
-		followers = append(followers, many)
+		followers = append(followers, follow(t, s, name.Feed, name), follow(t, s, store.AllFeeds, name))
 	}
 	for _, name := range followed {
 		publish(t, s, name, 20)
@@ -351,7 +346,7 @@ func TestFailover(t *testing.T) {
 	s := openStore(t, sentinel.URL)
 	var followers []*follower
 	for _, name := range followed {
-		followers = append(followers, follow(t, s, name))
+		followers = append(followers, follow(t, s, name.Feed, name))
 		publish(t, s, name, 50)
 	}
 	settled(t, s, followers)
@@ -392,8 +387,7 @@ func TestSlotsMigrate(t *testing.T) {
 	var moving sync.WaitGroup
 	var followers []*follower
 	moving.Go(func() { followers = disturbed(t, watching, writing, 500) })
-	cluster.MoveSlots(20)
-	cluster.MoveSlots(20)
+	cluster.MoveSlots(40)
 	moving.Wait()
 	settled(t, writing, followers)
 	at := watching.Now()
