@@ -53,16 +53,17 @@ func direct(t testing.TB, r *storetest.Redis) *goredis.Client {
 
 func TestContract(t *testing.T) {
 	r := storetest.StartRedis(t)
-	storetest.Run(t, func(t *testing.T, _ func() time.Time) store.Store {
-		return openStore(t, r.URL)
-	}, storetest.Options{
-		OwnClock: true,
-		Reopen: func(t testing.TB, s store.Store, _ func() time.Time) store.Store {
-			prefix := s.(*Store).options.Prefix
-			require.NoError(t, s.Close())
-			return openPrefix(t, r.URL, prefix)
-		},
-	})
+	between, err := storetest.NewDropper(r.Addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, between.Close()) })
+	url := "redis://" + between.Addr
+	o := storetest.Hooks(r, between)
+	o.Reopen = func(t testing.TB, s store.Store, _ func() time.Time) store.Store {
+		prefix := s.(*Store).options.Prefix
+		require.NoError(t, s.Close())
+		return openPrefix(t, url, prefix)
+	}
+	storetest.Run(t, func(t *testing.T, _ func() time.Time) store.Store { return openStore(t, url) }, o)
 }
 
 // The contract is kept by calls that carry much as by calls that carry little.
