@@ -42,7 +42,9 @@ type Broker struct {
 	mail        *mail
 	absents     absents
 	overdue     overdue
+	deaf        atomic.Bool // letters to this node were lost
 	doubts      atomic.Uint64 // how often this node could not be sure to be taken for alive
+	advanced    bool          // the watermark has, and is not written; owned by the round
 	listing     chan struct{} // asks Run to read the deny lists
 	retiredKeys atomic.Uint32 // a bit for each key whose roots are refused
 

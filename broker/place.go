@@ -27,6 +27,9 @@ type placeRecord struct {
 	Channel string `json:"c"`
 	// After: everything up to it was handed to the session's queue.
 	After store.Position `json:"a"`
+	// Since is a time of the store's clock, in ms: nothing older is due, though it is
+	// after After; 0: no bound.
+	Since int64 `json:"t,omitempty"`
 	// Lags: there was more in the log already, which a flow was to bring.
 	Lags bool `json:"l,omitempty"`
 	// Sent and Queued are the first that are not known to have arrived: of those that
@@ -41,6 +44,7 @@ type placeRecord struct {
 // looked at first and the queue after them. The caller is the handler's Close.
 func (s *subscriber) standing() (left bayeux.Left, places []placeRecord, at int64) {
 	at = s.b.fanned.Load()
+	wild := 0 // of them because of wildcards
 	index := map[string]int{}
 	add := func(p placeRecord) {
 		if _, there := index[p.Channel]; !there {
@@ -54,7 +58,9 @@ func (s *subscriber) standing() (left bayeux.Left, places []placeRecord, at int6
 				add(s.place(l, t))
 			}
 		}
-		for _, t := range s.b.hub.heardBy(l) {
+		heard := s.b.hub.heardBy(l, at, standingMost-wild)
+		wild += len(heard)
+		for _, t := range heard {
 			add(s.place(l, t))
 		}
 	}
@@ -122,6 +128,9 @@ func (s *subscriber) place(l *listener, t *topic) placeRecord {
 	defer t.mu.Unlock()
 	p := placeRecord{Channel: l.prefix + t.name.String(), After: l.heard(t, f)}
 	p.Lags = p.After != t.last
+	if p.Lags && f != nil && f.lags && !f.since.IsZero() {
+		p.Since = f.since.UnixMilli()
+	}
 	if p.Lags && f.cursor.IsZero() && !f.from.IsZero() {
 		p.Queued = &f.from // not begun yet
 	}
@@ -167,17 +176,18 @@ func (s *subscriber) replaysUnderWay() []placeRecord {
 	return places
 }
 
-// heardBy returns the kept channels that only wildcards of a listener hear and that
-// spoke lately.
-func (h *hub) heardBy(l *listener) (heard []*topic) {
+// heardBy returns the kept channels, at most most, that only wildcards of a listener
+// hear and that spoke lately, or since at, in ms of the store's clock.
+func (h *hub) heardBy(l *listener, at int64, most int) (heard []*topic) {
 	if len(l.patterns) == 0 {
 		return nil
 	}
-	least := time.Now().Add(-standingFor).Unix()
+	late := max(0, h.b.opt.Store.Now().Sub(time.UnixMilli(at)))
+	least := time.Now().Add(-standingFor - late).Unix()
 	for _, sh := range h.shards {
 		sh.mu.Lock()
-		for _, t := range sh.topics {
-			if t.space == l.space && t.synced && t.touched >= least && t.limits.Keeps() && len(heard) < standingMost && l.wild(t) {
+		for _, t := range sh.under(l.space.feed) {
+			if t.synced && t.touched >= least && t.limits.Keeps() && len(heard) < most && l.wild(t) {
 				heard = append(heard, t)
 			}
 		}
@@ -231,6 +241,8 @@ func (s *subscriber) mendAt(l *listener, tp *topic, p placeRecord, land *landing
 	switch {
 	case under:
 		f.cursor, f.since, f.from = store.Position{}, from.Time(), from
+	case p.Since != 0:
+		f.since = time.UnixMilli(p.Since)
 	case p.After.IsZero():
 		f.since = land.since // there was nothing yet
 	}

@@ -21,7 +21,11 @@ var errNotAsBefore = errors.New("broker: session cannot be resumed")
 // was, and what its client may not have had comes again.
 func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
 	key := sessionKey(session.ID())
-	defer b.take(key)()
+	done, err := b.take(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	c, err := b.claim(ctx, key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -34,7 +38,8 @@ func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.
 		s.drop()
 		var refusal *bayeux.Error
 		if errors.As(err, &refusal) && refusal.Code >= 500 {
-			return nil, refusal // the record is as it was: it may go better next time
+			b.putBack(key, c.before, c.from, c.version) // it may go better next time
+			return nil, refusal
 		}
 		b.log.Debug("session not resumed", zap.Error(err))
 		s.erase(ctx)
@@ -51,6 +56,9 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 	if c.Identity != nil {
 		if s.identity = c.Identity.identity(s.b.tokens); s.identity == nil {
 			return errNotAsBefore
+		}
+		if s.b.denied(s.identity) {
+			return errNotAsBefore // that was while it lived nowhere
 		}
 	}
 	s.memory.record, s.memory.safe, s.memory.saved = c.sessionRecord, c.from, time.Now()
