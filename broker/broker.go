@@ -42,7 +42,7 @@ type Broker struct {
 	mail        *mail
 	absents     absents
 	overdue     overdue
-	deaf        atomic.Bool // letters to this node were lost
+	deaf        atomic.Bool   // letters to this node were lost
 	doubts      atomic.Uint64 // how often this node could not be sure to be taken for alive
 	advanced    bool          // the watermark has, and is not written; owned by the round
 	listing     chan struct{} // asks Run to read the deny lists
@@ -90,6 +90,12 @@ func New(o Options) (*Broker, error) {
 		return nil, fmt.Errorf("broker: new: %w", err)
 	}
 	b.mail = newMail(b)
+	// Before the first session: what its node was is asked when it is resumed.
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	if err := b.nodes.beat(ctx, false); err != nil {
+		return nil, err
+	}
 	b.overdue.b = b
 	b.hub = newHub(b)
 	b.pages = newPages()

@@ -41,6 +41,7 @@ type flow struct {
 type replaying struct {
 	channel string // X/catchup/6h as subscribed: Faye needs it to find the callback
 	replay  *catchup.Replay
+	began   store.Position // where replay stood before anything was read
 	unread  *unread
 }
 

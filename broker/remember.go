@@ -292,7 +292,8 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 // where it stands, exactly, and that it lives nowhere now. Its handler is called no
 // more.
 func (s *subscriber) leave(ctx context.Context) {
-	left, places, at := s.standing()
+	left, places, at := s.standing(ctx)
+	catchups := s.catchups(left)
 	s.noteSubscriptions()
 	queued, arrived := s.session.Progress()
 	m := &s.memory
@@ -301,7 +302,7 @@ func (s *subscriber) leave(ctx context.Context) {
 	if s.flows == 0 && arrived >= queued {
 		m.record.Behind = at
 	}
-	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places}
+	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places, Catchups: catchups}
 	s.mu.Unlock()
 	err := errBarred
 	if !s.b.overdue.barred() {

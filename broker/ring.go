@@ -98,16 +98,6 @@ func (r *ring) lacks(p store.Position) bool {
 	return !found
 }
 
-// before returns what was handed out right before p; false if that is not remembered.
-func (r *ring) before(p store.Position) (store.Position, bool) {
-	live := r.live()
-	at, found := slices.BinarySearchFunc(live, p, func(h handed, p store.Position) int { return h.position.Compare(p) })
-	if !found || at == 0 {
-		return store.Position{}, false
-	}
-	return live[at-1].position, true
-}
-
 // turn forgets everything after p, and returns by how many the ring has grown.
 func (r *ring) turn(p store.Position) int {
 	had := len(r.live())

@@ -201,7 +201,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
 	if err == nil {
 		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo})
-		f.replays = append(f.replays, replaying{channel: channel, replay: replay, unread: u})
+		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
 		x.Truncated = x.Truncated || extent.Truncated

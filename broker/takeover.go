@@ -40,6 +40,8 @@ type leftRecord struct {
 	Wire   json.RawMessage `json:"wire,omitempty"` // bayeux.Left
 	At     int64           `json:"at"`             // up to which everything was handed to the queue, in ms
 	Places []placeRecord   `json:"places,omitempty"`
+	// Catchups are the places of the record's Unread, in that order.
+	Catchups []placeRecord `json:"catchups,omitempty"`
 }
 
 // claimed is a session whose record is ours now.
