@@ -51,10 +51,12 @@ func (s *subscriber) restorePattern(ctx context.Context, r patternRecord, land l
 		s.b.hub.letGo(way, l)
 		return err
 	}
-	l.rejoin(t.pattern, way, r.Since)
+	// Before the tree: else what is said meanwhile overtakes what is under way.
 	if err := s.placedUnder(ctx, l, &t, &land, mended); err != nil {
+		s.b.hub.letGo(way, l)
 		return err
 	}
+	l.rejoin(t.pattern, way, r.Since)
 	return s.mendSpoken(ctx, l, &t, &land, mended)
 }
 
