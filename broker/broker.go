@@ -85,7 +85,7 @@ func New(o Options) (*Broker, error) {
 		b.opt.SessionLife = 90 * time.Second
 	}
 	b.started = o.Store.Now().UnixMilli()
-	b.fanned.Store(b.started)
+	b.fanned.Store(b.started - 1) // in that ms something may still be said
 	if b.nodes, err = newNodes(o, b.recordLife(), b.started); err != nil {
 		return nil, fmt.Errorf("broker: new: %w", err)
 	}

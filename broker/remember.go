@@ -270,7 +270,7 @@ func (s *subscriber) dropUnread(u *unread) {
 // rememberSessions is one round: the records of sessions, then the watermark.
 func (b *Broker) rememberSessions(ctx context.Context) {
 	at, moved := b.hub.fanned()
-	at = max(at, b.started) // before its first round the hub knows of none
+	at = max(at, b.started-1) // before its first round the hub knows of none
 	b.fanned.Store(at)
 	b.mu.Lock()
 	all := make([]*subscriber, 0, len(b.subscribers))
