@@ -42,6 +42,7 @@ type Broker struct {
 	mail        *mail
 	absents     absents
 	overdue     overdue
+	departed    departed
 	deaf        atomic.Bool   // letters to this node were lost
 	doubts      atomic.Uint64 // how often this node could not be sure to be taken for alive
 	advanced    bool          // the watermark has, and is not written; owned by the round
@@ -96,7 +97,7 @@ func New(o Options) (*Broker, error) {
 	if err := b.nodes.beat(ctx, false); err != nil {
 		return nil, err
 	}
-	b.overdue.b = b
+	b.overdue.b, b.departed.b = b, b
 	b.hub = newHub(b)
 	b.pages = newPages()
 	return b, nil
@@ -150,6 +151,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			case <-tick.C:
 				b.rememberSessions(ctx)
 				b.pages.sweep()
+				b.departed.sweep()
 			case <-ctx.Done():
 			}
 		}

@@ -31,6 +31,9 @@ type sessionRecord struct {
 	// known to have reached the client; 0: it keeps up (decided.md 18).
 	Behind int64       `json:"behind,omitempty"`
 	Left   *leftRecord `json:"left,omitempty"`
+	// Seq rises with each record of the session that was written, also over what the store
+	// loses: a record with a lower one than was written is one that it went back to.
+	Seq uint64 `json:"seq,omitempty"`
 	// Paced is when all its moves would be over had each taken paceEach, in ms.
 	Paced int64 `json:"paced,omitempty"`
 }

@@ -159,7 +159,7 @@ func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, 
 		}
 		c.from = at - keepsUp.Milliseconds()
 	}
-	c.Owner, c.Left, c.Behind = b.nodes.id, nil, c.from
+	c.Owner, c.Left, c.Behind, c.Seq = b.nodes.id, nil, c.from, r.Seq+1
 	if b.opt.Store.Now().UnixMilli()-c.from < recentLeft.Milliseconds() {
 		c.Behind = 0 // what our watermark will say is far enough back
 	}
@@ -254,6 +254,7 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 			return nil, bayeux.ErrNoSession
 		case err != nil:
 			return nil, storeRefusal(err, b, "forward")
+		case b.nodes.turning():
 		case version == asked && version != 0:
 			return nil, bayeux.ErrHere
 		case r.Owner != "" || !b.opt.Store.Shared():
@@ -299,13 +300,13 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 // verify looks whether a session is still this node's, and drops it if not. A record
 // that the store has set back is written again.
 func (b *Broker) verify(ctx context.Context, s *subscriber) error {
-	r, version, err := b.loadSession(ctx, s.key)
+	r, _, err := b.loadSession(ctx, s.key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		s.session.Close(bayeux.ReasonKicked)
 	case err != nil:
 		return err
-	case s.ahead(version):
+	case s.ahead(r):
 		if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
 			return err
 		}
