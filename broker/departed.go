@@ -108,7 +108,9 @@ func (d *departed) write(ctx context.Context, g *gone) error {
 		r, version, err := d.b.loadSession(ctx, g.key)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			return nil // it has ended, or the store does not know that it began
+			// The store does not know that it began. Or it has ended elsewhere since: then
+			// nobody asks for it, and it expires.
+			r = new(sessionRecord)
 		case err != nil:
 			return err
 		case r.Seq >= g.seq:

@@ -167,6 +167,10 @@ func (s *subscriber) write(ctx context.Context, data []byte) error {
 func (s *subscriber) adopt(ctx context.Context) (rival string, err error) {
 	r, version, err := s.b.loadSession(ctx, s.key)
 	switch {
+	case errors.Is(err, store.ErrNotFound) && s.b.nodes.lateTurned():
+		s.b.metrics.recordForks.Inc()
+		s.memory.version = 0 // the store does not know that it began
+		return "", nil
 	case errors.Is(err, store.ErrNotFound):
 		s.session.Close(bayeux.ReasonKicked) // it was ended elsewhere, or has expired
 		return "", errMoved

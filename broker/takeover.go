@@ -67,14 +67,14 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 	var wait backoff
 	for range claimTries {
 		r, version, err := b.loadSession(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		if b.nodes.turning() {
+		if b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)) {
 			if err := wait.pause(ctx); err != nil {
 				return nil, err
 			}
 			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		if version != asked {
 			free, unknown, err := b.free(ctx, r.Owner, key, &wait)
@@ -250,11 +250,11 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 	for time.Since(began) < answerIn {
 		r, version, err := b.loadSession(ctx, key)
 		switch {
+		case b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)):
 		case errors.Is(err, store.ErrNotFound):
 			return nil, bayeux.ErrNoSession
 		case err != nil:
 			return nil, storeRefusal(err, b, "forward")
-		case b.nodes.turning():
 		case version == asked && version != 0:
 			return nil, bayeux.ErrHere
 		case r.Owner != "" || !b.opt.Store.Shared():
@@ -302,11 +302,11 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 func (b *Broker) verify(ctx context.Context, s *subscriber) error {
 	r, _, err := b.loadSession(ctx, s.key)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound) && !b.nodes.lateTurned():
 		s.session.Close(bayeux.ReasonKicked)
-	case err != nil:
+	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return err
-	case s.ahead(r):
+	case err != nil, s.ahead(r):
 		if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
 			return err
 		}
