@@ -187,6 +187,10 @@ func (f *flow) overtaken(ctx context.Context) error {
 // session has had. A position that is not there any more gives way to the next.
 func (f *flow) early(ctx context.Context) error {
 	t, log := f.topic, f.listener.sub.b.opt.Store
+	head, err := log.Head(ctx, t.log, t.limits) // before the look at what there is
+	if err != nil {
+		return err
+	}
 	read, err := log.Read(ctx, t.log, store.Range{Since: f.from.Time(), Limits: t.limits}, pageMessages, pageBytes)
 	if err != nil {
 		return err
@@ -197,10 +201,6 @@ func (f *flow) early(ctx context.Context) error {
 		f.from = read.Entries[due].Position
 		return t.catchUp(ctx, f.from)
 	case !read.More: // nothing of what there is
-		head, err := log.Head(ctx, t.log, t.limits)
-		if err != nil {
-			return err
-		}
 		f.cursor, f.from, f.since = head.Last, store.Position{}, time.Time{}
 		return nil
 	}
