@@ -7,11 +7,11 @@ import (
 // metrics are the broker's own counters; no channel and no client is ever a label
 // (experience.md §6).
 type metrics struct {
-	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
-	resumed, released, unanswered, leaseLosses                                   prometheus.Counter
-	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
-	feedBreaks, lostWildcards, forks, deepForks                                  prometheus.Counter
-	refusals, drops                                                              *prometheus.CounterVec
+	accumulated, published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
+	resumed, released, unanswered, leaseLosses                                                prometheus.Counter
+	sessionRecords, repeats, forgottenSeams                                                   prometheus.Counter
+	feedBreaks, lostWildcards, forks, deepForks                                               prometheus.Counter
+	refusals, drops                                                                           *prometheus.CounterVec
 }
 
 // newMetrics makes the counters and, where reg is not nil, registers them.
@@ -28,6 +28,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return c
 	}
 	m := &metrics{
+		accumulated:    counter("accumulated_total", "Entries taken into accumulations."),
 		published:      counter("published_total", "Messages appended and acknowledged."),
 		replays:        counter("replays_total", "Catch-ups begun."),
 		replayed:       counter("replayed_messages_total", "Messages delivered by catch-ups."),
