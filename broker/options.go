@@ -25,7 +25,8 @@ type Options struct {
 	Kinds map[string]KindOptions
 	// AutoCreate makes an object on its first mention by a trusted party.
 	AutoCreate bool
-	// Sandbox allows short and sample secrets.
+	// Sandbox allows short and sample secrets, and gives tokens to anybody who asks
+	// (POST /v1/e/authtoken).
 	Sandbox bool
 	// ForwardExt names the publisher's ext keys that are passed on; "*" is all
 	// but the broker's own (bayeux-faye.md §14).
