@@ -21,7 +21,7 @@ export const serveOn = async (t, config = []) => {
   const lines = [
     `listen: 127.0.0.1:${port}`,
     `admin: {listen: 127.0.0.1:${admin}}`,
-    `store: ${where}`,
+    `store: "${where}"`,
     'disk: {floor: 64MiB}',
     `accounts: [{apps: [{id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}]}]`,
     'keys: {identity_secret: only-for-this-test-identity-secret, roots: [{kid: 0, secret: only-for-this-test-signing-secret-0, sign: true}]}',
