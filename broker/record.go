@@ -31,6 +31,8 @@ type sessionRecord struct {
 	// known to have reached the client; 0: it keeps up (decided.md 18).
 	Behind int64       `json:"behind,omitempty"`
 	Left   *leftRecord `json:"left,omitempty"`
+	// Paced is when all its moves would be over had each taken paceEach, in ms.
+	Paced int64 `json:"paced,omitempty"`
 }
 
 // identityRecord is an Identity whose application is named by its number.

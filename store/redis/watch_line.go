@@ -134,11 +134,16 @@ func (l *line) breakOff(err error) (was bool) {
 // recover notes that the connection works; mu is held.
 func (l *line) recover() { l.broken = nil }
 
+// deafAfter is for how long a line may be broken before the store is called ill: it is
+// mended in 50 ms as a rule, and a node that turned its clients away for that would make
+// the trouble worse. It is below the 3 s in which a node that is cut off must say so.
+const deafAfter = 2 * time.Second
+
 // health returns since when nothing is heard, and why.
 func (l *line) health() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.broken == nil {
+	if l.broken == nil || time.Since(l.since) < deafAfter {
 		return nil
 	}
 	return fmt.Errorf("redis: nothing is heard since %s: %w", l.since.UTC().Format(time.RFC3339), l.broken)
