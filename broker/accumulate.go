@@ -71,7 +71,7 @@ func checkEntry(data []byte) ([]byte, *Error) {
 // the accumulation holds Options.Accumulate.Max entries.
 func (b *Broker) Accumulate(ctx context.Context, who *Identity, objectID, name string, data []byte, nonce store.Nonce) (int64, error) {
 	observed, err := b.accumulate(ctx, who, objectID, name, data, nonce)
-	if err != nil {
+	if err != nil && !errors.Is(err, errAccumulationFull) { // which has its own
 		b.metrics.refused("accumulate").Inc()
 	}
 	return observed, err
@@ -120,13 +120,16 @@ func (b *Broker) accumulateMessage(ctx context.Context, m *bayeux.Message, t *ta
 		return
 	}
 	rec := store.Record{Nonce: k.nonce, Remember: repeatAge}
-	ack := *t
+	kind := t.kind
 	b.keepEntry(ctx, t.object, t.name, t.speaker, blob, k.tag, rec, func(p store.Position, err error) {
-		if err != nil {
+		switch {
+		case errors.Is(err, errAccumulationFull): // counted already
+			done(bayeux.Ack{}, &bayeux.Error{Code: 507, Text: "Store full"})
+		case err != nil:
 			done(bayeux.Ack{}, storeRefusal(err, b, "accumulate"))
-			return
+		default:
+			done(bayeux.Ack{Ext: kind.ackExt(p)}, nil)
 		}
-		done(bayeux.Ack{Ext: ack.ackExt(p)}, nil)
 	})
 }
 

@@ -533,6 +533,85 @@ func TestAccumulationHistory(t *testing.T) {
 	})
 }
 
+// Several nodes write to accumulations of one store at once, over both roads; each reads
+// the same, and a dashboard on any of them hears every entry once, in order.
+func TestM1AccumulateOnManyNodes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fleet := newFleet(t, 3)
+		const each = 30
+		objects := []string{"show0", "show1"}
+		boards := make([]*peer, len(fleet))
+		for i, x := range fleet {
+			boards[i] = x.join("")
+			require.True(t, boards[i].subscribe(x.root("show0", channels.ClassControl)+"/accumulate/mood").ok())
+		}
+		var wg sync.WaitGroup
+		for i, x := range fleet {
+			view := x.root("show0", channels.ClassView)
+			viewer := x.join(x.token(map[string]any{"role": "viewer", "channel_id": "show0", "opaque_user_id": fmt.Sprint("N", i)}))
+			wg.Go(func() {
+				for n := range each {
+					x.give(objects[n%2], "mood", fmt.Sprintf(`{"http":%d,"n":%d}`, i, n))
+				}
+			})
+			wg.Go(func() {
+				for n := range each {
+					r := x.post(viewer, viewer.message(view+"/accumulate/mood", fmt.Sprintf(`,"data":{"bayeux":%d,"n":%d}`, i, n)))[0]
+					if !r.ok() {
+						t.Error(r.Error)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		time.Sleep(time.Second)
+		var first []string
+		for i, x := range fleet {
+			all, _ := x.taken(x.roleOf(RoleAdmin, "", ""), AccumulationQuery{Name: "mood", Whole: true})
+			require.Len(t, all, 2*each*len(fleet), "node %d finds those of all objects", i)
+			one, views, _, err := x.take(x.backend(), AccumulationQuery{Name: "mood", ChannelID: "show0", Whole: true})
+			require.NoError(t, err)
+			if i == 0 {
+				first = one
+			}
+			require.Equal(t, first, one)
+			heard := boards[i].poll()
+			require.Len(t, heard, len(views))
+			for j, text := range heard {
+				_, data, _ := strings.Cut(text, " ")
+				var v entryView
+				require.NoError(t, json.Unmarshal([]byte(data), &v))
+				require.Equal(t, views[j], v)
+			}
+		}
+	})
+}
+
+// Where the store cannot be reached nothing is taken, and it is said how it is meant.
+func TestAccumulateWithoutStore(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newFleet(t, 1)[0]
+		view := x.root("show", channels.ClassView)
+		p := x.join(x.token(map[string]any{"role": "viewer", "channel_id": "show"}))
+		x.give("show", "m", `{}`)
+		away := &x.options.Store.(*sharedStore).away
+		for _, name := range []string{"m", "fresh"} {
+			away.Store(true)
+			_, err := x.b.Accumulate(context.Background(), x.roleOf(RoleViewer, "show", ""), "show", name, []byte(`{}`), store.Nonce{})
+			require.Equal(t, 5003, AsError(err).Result)
+			require.Equal(t, "503::Service unavailable", p.publish(view+"/accumulate/"+name, `{}`, "").Error)
+			_, _, _, err = x.take(x.backend(), AccumulationQuery{Name: "m", ChannelID: "show"})
+			require.Equal(t, 5003, AsError(err).Result)
+			away.Store(false)
+		}
+		got, _ := x.taken(x.backend(), AccumulationQuery{Name: "m"})
+		require.Len(t, got, 1)
+		got, _ = x.taken(x.backend(), AccumulationQuery{Name: "fresh"})
+		require.Empty(t, got)
+		require.True(t, p.publish(view+"/accumulate/fresh", `{}`, "").ok())
+	})
+}
+
 func BenchmarkAccumulate(b *testing.B) {
 	x := newBench(b, func(o *Options, _ *bayeux.Options) { o.Accumulate.Max = 1 << 40 })
 	who, data := x.roleOf(RoleViewer, "show", "U1"), []byte(`{"awesomeness_level":{"great":10,"good":2.5,"poor":"dank"}}`)

@@ -39,6 +39,7 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		b.accumulateMessage(ctx, m, &t, k, done)
 		return
 	}
+	kind := t.kind
 	rec := store.Record{Data: catchup.Encode(m.Data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
@@ -50,17 +51,17 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		} else {
 			b.metrics.published.Inc()
 		}
-		done(bayeux.Ack{Ext: t.ackExt(at.Positions[0])}, nil)
+		done(bayeux.Ack{Ext: kind.ackExt(at.Positions[0])}, nil)
 	})
 }
 
 // ackExt tells the publisher the id under which the message is kept, and of an entry
 // when it was observed (product.md §6).
-func (t *target) ackExt(p store.Position) []byte {
+func (k *kind) ackExt(p store.Position) []byte {
 	b := make([]byte, 0, 112)
 	b = append(b, `{"history":`...)
 	b = catchup.AppendHistory(b, p, false)
-	if t.kind.entries {
+	if k.entries {
 		b = append(b, `,"observed":`...)
 		b = strconv.AppendInt(b, p.MS(), 10)
 	}

@@ -14,6 +14,15 @@ export const TRANSPORTS = process.env.TRANSPORT ? [process.env.TRANSPORT] : ['we
 // serve, as in production but without rates: all clients of a test come from one
 // address. config are further lines of its file.
 export const serveOn = async (t, config = []) => {
+  for (let left = 3; ; left--) {
+    try { return await serveOnce(t, config) } catch (e) {
+      // A port that was free may be another test file's a moment later.
+      if (left === 0 || !/in use/.test(e.message)) throw e
+    }
+  }
+}
+
+const serveOnce = async (t, config) => {
   const dir = tempDir(t)
   const port = await freePort()
   const admin = await freePort()
