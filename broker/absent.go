@@ -107,7 +107,7 @@ func (b *Broker) answerBefore(ctx context.Context, m *bayeux.Message, a asker, w
 	p, found := b.storedBefore(ctx, t, was, tag)
 	if found {
 		b.metrics.repeats.Inc()
-		done(bayeux.Ack{Ext: ackExt(p)}, nil)
+		done(bayeux.Ack{Ext: t.kind.ackExt(p)}, nil)
 	}
 	return found
 }

@@ -41,9 +41,11 @@ type target struct {
 	// pattern is set for a wildcard; then name and log are zero.
 	pattern channels.Pattern
 
+	object  *Object // of the root used; nil for open channels
 	kind    *kind
 	class   class
 	token   Role          // level of the asker's token on the object
+	speaker *Identity     // the token that acts on the object; nil: there is none
 	catchup time.Duration // the interval of a catch-up, 0 for live
 	open    *OpenPrefix
 	fresh   bool // the subscription did not stand before (subscriber.take)
@@ -79,6 +81,17 @@ func (a asker) level(app uint32, objectID string) Role {
 		}
 	}
 	return level
+}
+
+// speaker returns the token that acts on an object: the message's own before the
+// session's; nil if neither does.
+func (a asker) speaker(app uint32, objectID string) *Identity {
+	for _, id := range []*Identity{a.message, a.session} {
+		if id != nil && id.LevelFor(app, objectID) > RoleNone && (id.Expires.IsZero() || a.now.Before(id.Expires.Add(tokenLeeway))) {
+			return id
+		}
+	}
+	return nil
 }
 
 // subscription resolves what is asked for in a subscribe, or refuses it. All
@@ -206,11 +219,13 @@ func (b *Broker) underRoot(ctx context.Context, root, text string, a asker) (tar
 		return target{}, bayeux.ErrForbidden(text)
 	}
 	return target{
-		prefix: "/" + root,
-		oid:    verified.OID,
-		feed:   feedOf(object),
-		class:  c,
-		token:  a.level(object.App.ID, object.ID),
+		prefix:  "/" + root,
+		oid:     verified.OID,
+		feed:    feedOf(object),
+		object:  object,
+		class:   c,
+		token:   a.level(object.App.ID, object.ID),
+		speaker: a.speaker(object.App.ID, object.ID),
 	}, nil
 }
 
@@ -227,6 +242,9 @@ func (t target) hears() Role {
 func (t target) mayPublish() bool {
 	if t.kind.closed || t.kind.own {
 		return false
+	}
+	if t.kind.entries {
+		return t.speaker.LevelFor(t.object.App.ID, t.object.ID) >= t.kind.publish
 	}
 	if t.token >= t.kind.publish {
 		return true

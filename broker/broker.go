@@ -33,6 +33,7 @@ type Broker struct {
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
 	reads   slots // of histories (historyReads)
+	fills   *fills
 	pages   *pages
 	started int64 // when this node began, in ms of the store's clock
 	// fanned is a time up to which everything announced was handed to the queues, in ms
@@ -66,7 +67,8 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int64{}}
 	var err error
-	if b.kinds, err = newKinds(o.Kinds, b.limits.History); err != nil {
+	b.opt.Accumulate = o.Accumulate.withDefaults()
+	if b.kinds, err = newKinds(o.Kinds, b.limits.History, b.opt.Accumulate.TTL); err != nil {
 		return nil, err
 	}
 	if b.open, err = openPrefixes(o.Open, b.limits.History); err != nil {
@@ -99,6 +101,7 @@ func New(o Options) (*Broker, error) {
 	b.overdue.b = b
 	b.hub = newHub(b)
 	b.pages = newPages()
+	b.fills = newFills(o.Store, b.opt.Accumulate)
 	return b, nil
 }
 

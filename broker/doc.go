@@ -26,6 +26,16 @@
 // with the topic. While a flow of a topic exists, the topic queues nothing for that
 // listener; which positions come which way is kept by catchup.Seam.
 //
+// # Accumulations
+//
+// A channel of kind accumulate is written by who has a token of the object and read from
+// level broadcaster up (accumulate.go). Both roads, HTTP and Bayeux, end in keepEntry:
+// the blob is kept with who gave it, and when it was observed is its position's ms, so it
+// is an entry only where it is read. The log goes whole, a time after its last entry. A
+// row in a table says that an object has an accumulation of a name; it is written before
+// the first entry, so an admin's query over all objects finds every log, and braids them
+// by time (catchup.Braid). How full each is, a node asks once a second (fill.go).
+//
 // # What outlives the process
 //
 // A session's record (record.go) is written before the client hears that its

@@ -29,6 +29,9 @@ type kind struct {
 	closed bool
 	// own kinds are filled by the broker itself, never by a publisher.
 	own bool
+	// entries: its channels are accumulations (accumulate.go). Who publishes must have
+	// a token of the object, whatever the root; nothing but entries is kept there.
+	entries bool
 }
 
 const (
@@ -36,6 +39,8 @@ const (
 	maxSegment   = 64 // product.md §4: a name at most 64
 	maxSubLevels = 3  // segments below the root
 	customKind   = "custom"
+	// accumulateKind is also the first segment of its channels.
+	accumulateKind = "accumulate"
 )
 
 // kinds maps first segments to rows; custom is every other path.
@@ -44,8 +49,9 @@ type kinds struct {
 	custom   *kind
 }
 
-// newKinds builds the table, with overrides by kind name and the default length.
-func newKinds(override map[string]KindOptions, length int) (*kinds, error) {
+// newKinds builds the table, with overrides by kind name, the default length, and how
+// long an accumulation outlives its last entry.
+func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*kinds, error) {
 	kept := func(name string, sub, pub Role, catch, keep time.Duration) *kind {
 		return &kind{name: name, subscribe: sub, publish: pub, catchup: catch, limits: store.Limits{Age: keep, Length: length}}
 	}
@@ -59,7 +65,10 @@ func newKinds(override map[string]KindOptions, length int) (*kinds, error) {
 		comments("all_json"), comments("all_html"), comments("promoted_json"), comments("promoted_html"),
 		kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day),
 		kept("analytics", RoleBroadcaster, RoleServer, day, day),
-		{name: "accumulate", closed: true},
+		{
+			name: accumulateKind, subscribe: RoleBroadcaster, publish: RoleViewer, catchup: day, entries: true,
+			limits: store.Limits{Age: store.Forever, Idle: ttl},
+		},
 		{name: "data", closed: true},
 		{name: "presence", closed: true},
 		{name: "stats", closed: true},
@@ -74,11 +83,14 @@ func newKinds(override map[string]KindOptions, length int) (*kinds, error) {
 		if row == nil || row.closed {
 			return nil, fmt.Errorf("broker: kinds: %q is not a kind of channel that can be set: %s", name, strings.Join(k.names(), ", "))
 		}
+		if row.entries && (o.Retention > 0 || o.Length > 0) {
+			return nil, fmt.Errorf("broker: kinds: %q goes whole, a time after its last entry: that time and its size are set by themselves", name)
+		}
 		row.apply(o)
 	}
 	for _, row := range append([]*kind{k.custom}, k.rows()...) {
 		row.catchup = min(row.catchup, row.limits.Age)
-		if row.limits.Keeps() {
+		if row.limits.Keeps() && row.limits.Age != store.Forever {
 			row.limits.Age += catchup.Grace
 		}
 	}
@@ -133,7 +145,11 @@ func (k *kinds) of(sub channels.Name) *kind {
 	if row == nil {
 		return k.custom
 	}
-	if sub.Segments() > 1 && !row.closed {
+	segments := 1
+	if row.entries {
+		segments = 2
+	}
+	if sub.Segments() != segments && !row.closed {
 		return nil
 	}
 	return row

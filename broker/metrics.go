@@ -12,6 +12,7 @@ type metrics struct {
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
 	feedBreaks, lostWildcards, forks, deepForks                                  prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
+	accumulated                                                                  prometheus.Counter
 }
 
 // newMetrics makes the counters and, where reg is not nil, registers them.
@@ -28,6 +29,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return c
 	}
 	m := &metrics{
+		accumulated:    counter("accumulated_total", "Entries taken into accumulations."),
 		published:      counter("published_total", "Messages appended and acknowledged."),
 		replays:        counter("replays_total", "Catch-ups begun."),
 		replayed:       counter("replayed_messages_total", "Messages delivered by catch-ups."),

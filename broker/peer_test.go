@@ -141,6 +141,7 @@ type reply struct {
 			TS     int64
 			Replay bool
 		}
+		Observed      int64
 		Trace, Binary json.RawMessage
 	} `json:"ext"`
 	Advice map[string]any `json:"advice"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -34,6 +35,11 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		done(bayeux.Ack{}, err)
 		return
 	}
+	if t.kind.entries {
+		b.accumulateMessage(ctx, m, &t, k, done)
+		return
+	}
+	kind := t.kind
 	rec := store.Record{Data: catchup.Encode(m.Data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
@@ -45,15 +51,20 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		} else {
 			b.metrics.published.Inc()
 		}
-		done(bayeux.Ack{Ext: ackExt(at.Positions[0])}, nil)
+		done(bayeux.Ack{Ext: kind.ackExt(at.Positions[0])}, nil)
 	})
 }
 
-// ackExt tells the publisher the id under which the message is kept.
-func ackExt(p store.Position) []byte {
-	b := make([]byte, 0, 80)
+// ackExt tells the publisher the id under which the message is kept, and of an entry
+// when it was observed (product.md §6).
+func (k *kind) ackExt(p store.Position) []byte {
+	b := make([]byte, 0, 112)
 	b = append(b, `{"history":`...)
 	b = catchup.AppendHistory(b, p, false)
+	if k.entries {
+		b = append(b, `,"observed":`...)
+		b = strconv.AppendInt(b, p.MS(), 10)
+	}
 	return append(b, '}')
 }
 
@@ -166,7 +177,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 		return target{}, &Error{Result: 4000, Text: "channel: a path below the object's root is required, such as chat"}
 	}
 	kind := b.kinds.of(name)
-	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || level < kind.publish {
+	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || kind.entries || level < kind.publish {
 		return target{}, &Error{Result: 4003, Text: "channel: nobody may publish to " + name.String()[1:] + " this way"}
 	}
 	object, err := b.Object(ctx, who.App, p.ObjectID)

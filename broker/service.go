@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
 )
 
@@ -38,6 +39,34 @@ func (s Service) WalkHistory(ctx context.Context, who *Identity, q HistoryQuery,
 // Comment is Broker.Comment.
 func (s Service) Comment(ctx context.Context, who *Identity, objectID string, draft CommentDraft) (*Comment, error) {
 	return s.b.Comment(ctx, who, objectID, draft)
+}
+
+// Accumulate is Broker.Accumulate.
+func (s Service) Accumulate(ctx context.Context, who *Identity, objectID, name string, data []byte, nonce [16]byte) (int64, error) {
+	return s.b.Accumulate(ctx, who, objectID, name, data, nonce)
+}
+
+// Accumulated is Broker.Accumulated.
+func (s Service) Accumulated(ctx context.Context, who *Identity, q AccumulationQuery, yield func([]catchup.Entry) error) (AccumulationEnd, error) {
+	return s.b.Accumulated(ctx, who, q, yield)
+}
+
+// ClearAccumulation is Broker.ClearAccumulation.
+func (s Service) ClearAccumulation(ctx context.Context, who *Identity, objectID, name string) error {
+	return s.b.ClearAccumulation(ctx, who, objectID, name)
+}
+
+// Now is the store's clock.
+func (s Service) Now() time.Time { return s.b.opt.Store.Now() }
+
+// Sandbox reports whether this is a place for trying things out.
+func (s Service) Sandbox() bool { return s.b.opt.Sandbox }
+
+// SandboxToken signs a token for an application as its backend would, for 12 hours.
+// Errors: *Error with 4004 outside of a sandbox or for an unknown application, 4000 for
+// claims that no token may have.
+func (s Service) SandboxToken(app, channelID, role, userID string) (string, error) {
+	return s.b.sandboxToken(app, channelID, role, userID)
 }
 
 // Remember binds an Idempotency-Key to the hash of a request for 24 hours; another

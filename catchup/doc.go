@@ -14,6 +14,13 @@
 // A history asked for over HTTP is the same walk (Replay), or its newest end (Newest);
 // a message id is its cursor, and CheckCursor says what it is worth.
 //
+// An accumulation (product.md §6) is a log of entries: what a viewer gave, and who the
+// token said that is (EncodeEntry). Its observed time is that of the position, so an
+// entry is whole only when it is read: Decode makes a message of it for subscribers,
+// DecodeEntry an Entry for who pages through them. Accumulations of several objects are
+// read as one by a Braid, in order of time, and a Bookmark is where such a walk goes on:
+// how far each log was read lately, and a time before which all of them were.
+//
 // A Seam decides, for one session and one channel, which positions come by replay
 // and which live: one position divides them, so nothing is lost or comes twice
 // whatever the order of the subscriptions (store.md §5.3). It is pure bookkeeping:

@@ -89,7 +89,7 @@ type route struct {
 }
 
 // routes are all that is served here.
-var routes = slices.Concat(objectRoutes, publishRoutes, commentRoutes, historyRoutes, listRoutes)
+var routes = slices.Concat(objectRoutes, publishRoutes, commentRoutes, historyRoutes, accumulateRoutes, extensionRoutes, listRoutes)
 
 // New returns a handler for the paths below /v1/ and /api/.
 func New(b Service, o Options) http.Handler {
@@ -108,12 +108,16 @@ func New(b Service, o Options) http.Handler {
 // serve answers the requests of one route.
 func (a *api) serve(rt route) http.Handler {
 	allow := allowed(rt.methods)
+	if rt.methods == nil {
+		// A page is to see the 404, and not a failure of its browser's (M13).
+		allow = "DELETE, GET, HEAD, PATCH, POST, PUT, OPTIONS"
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		out := &writer{ResponseWriter: w, form: rt.form, log: a.Logger, route: rt.path}
 		defer a.finish(out, rt.path, start)
 		a.allowOrigin(w.Header(), r)
-		if r.Method == http.MethodOptions && rt.methods != nil {
+		if r.Method == http.MethodOptions && (rt.methods != nil || rt.path == "/v1/") {
 			preflight(out, allow)
 			return
 		}

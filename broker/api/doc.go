@@ -13,6 +13,10 @@
 // could not be finished is cut off, not ended. Bodies are read exactly: names are case-sensitive,
 // duplicates and unknown fields are refused, data stays the bytes that were sent.
 //
+// Accumulations (accumulate.go) are answered as the kits that fill them expect: the
+// body of a post is JSON whatever its type, the answers have their own shapes, and what
+// a kit asks before (extension.go) is there, tokens for trying out in a sandbox only.
+//
 // Rights: what belongs to an object needs a level on it (broker.Identity.LevelFor);
 // roles up to broadcaster have one on their token's object only, and get 403 for
 // any other before anybody looks whether it exists. Ids in bodies never widen a

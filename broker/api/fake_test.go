@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -43,6 +44,9 @@ type fake struct {
 	bodies    map[string][32]byte       // guarded by mu
 	pages     []broker.HistoryPage      // of every channel
 	asked     []broker.HistoryQuery
+	parts     [][]catchup.Entry // of every accumulation
+	queries   []broker.AccumulationQuery
+	sandbox   bool
 	fail      error // what every call returns
 	panics    bool
 	slow      time.Duration // that Publish and Object take, unless the request ends
@@ -150,6 +154,43 @@ func (f *fake) Comment(_ context.Context, who *broker.Identity, id string, d bro
 		return nil, &broker.Error{Result: 4000, Text: "content must be 1 to 4096 characters"}
 	}
 	return &broker.Comment{ID: "c1", JSON: fmt.Appendf(nil, `{"comment_id":"c1","object_id":%q,"content":%q,"name":%q,"user_id":%q}`, id, d.Content, d.Name, who.UserID)}, nil
+}
+
+func (f *fake) Accumulate(ctx context.Context, who *broker.Identity, id, name string, data []byte, nonce [16]byte) (int64, error) {
+	if who.LevelFor(who.App.ID, id) < broker.RoleViewer {
+		return 0, &broker.Error{Result: 4003, Text: "forbidden"}
+	}
+	done := f.Publish(ctx, who, []broker.Publication{{ObjectID: id, Channel: "accumulate/" + name, Data: data, Nonce: nonce}})
+	return done[0].Time, done[0].Err
+}
+
+func (f *fake) Accumulated(_ context.Context, _ *broker.Identity, q broker.AccumulationQuery, yield func([]catchup.Entry) error) (broker.AccumulationEnd, error) {
+	f.queries = append(f.queries, q)
+	if len(f.parts) == 0 && f.fail == nil {
+		return broker.AccumulationEnd{}, yield(nil)
+	}
+	for _, part := range f.parts {
+		if err := yield(part); err != nil {
+			return broker.AccumulationEnd{}, err
+		}
+	}
+	return broker.AccumulationEnd{Latest: 1700, Cursor: "c1", Truncated: true}, f.fail
+}
+
+func (f *fake) ClearAccumulation(_ context.Context, who *broker.Identity, id, name string) error {
+	f.queries = append(f.queries, broker.AccumulationQuery{Name: name, ChannelID: id})
+	if who.LevelFor(who.App.ID, id) < broker.RoleBroadcaster {
+		return &broker.Error{Result: 4003, Text: "forbidden"}
+	}
+	return f.fail
+}
+
+func (f *fake) Now() time.Time { return time.UnixMilli(1700) }
+
+func (f *fake) Sandbox() bool { return f.sandbox }
+
+func (f *fake) SandboxToken(app, channelID, role, userID string) (string, error) {
+	return app + "/" + channelID + "/" + role + "/" + userID, f.fail
 }
 
 func (f *fake) Remember(_ context.Context, app uint32, key string, request [32]byte) error {

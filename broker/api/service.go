@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/catchup"
 )
 
 // Service is what the HTTP surfaces ask of the broker. Its methods are called by
@@ -13,6 +14,7 @@ import (
 // and shown as 500. A nil identity is a caller without a credential.
 type Service interface {
 	Objects
+	Accumulations
 
 	// Authorize verifies an Authorization header: "<app> <jwt>", "Bearer <jwt>"
 	// or "Basic …". Errors: *broker.Error with result 4001.
@@ -35,6 +37,26 @@ type Service interface {
 	// request for 24 hours (decided.md 19). Another hash than the one it is bound
 	// to is an *broker.Error with result 4000.
 	Remember(ctx context.Context, app uint32, key string, request [32]byte) error
+}
+
+// Accumulations is the part of Service that keeps accumulations (product.md §6), which
+// checks the rights itself.
+type Accumulations interface {
+	// Accumulate takes one blob and returns when it was observed, in ms, once it is
+	// stored. nonce makes a retry harmless; zero: every call is a new entry.
+	Accumulate(ctx context.Context, who *broker.Identity, objectID, name string, data []byte, nonce [16]byte) (observed int64, err error)
+	// Accumulated reads a page of entries, or all, and calls yield with one part after
+	// the other, at least one; an error of yield ends it and is returned.
+	Accumulated(ctx context.Context, who *broker.Identity, q broker.AccumulationQuery, yield func([]catchup.Entry) error) (broker.AccumulationEnd, error)
+	// ClearAccumulation removes every entry of an accumulation.
+	ClearAccumulation(ctx context.Context, who *broker.Identity, objectID, name string) error
+	// Now is the clock that observes.
+	Now() time.Time
+	// Sandbox reports whether SandboxToken makes tokens.
+	Sandbox() bool
+	// SandboxToken signs a token for trying things out; *broker.Error with result 4004
+	// where there is no sandbox.
+	SandboxToken(app, channelID, role, userID string) (string, error)
 }
 
 // Objects is the part of Service that keeps objects (product.md §3). The

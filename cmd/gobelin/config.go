@@ -28,6 +28,7 @@ type config struct {
 	Channels       channelsConfig
 	Keys           keysConfig
 	Accounts       []accountConfig
+	Accumulate     accumulateConfig
 	AutoCreate     bool
 	TokenIssuer    string
 	TokenAudience  string
@@ -84,6 +85,13 @@ type openRule struct {
 	Publish string
 	History time.Duration
 	at      place
+}
+
+// accumulateConfig bounds accumulations (product.md §6).
+type accumulateConfig struct {
+	TTL  time.Duration
+	Page int
+	Max  int
 }
 
 // kindAge is a duration for one channel kind.

@@ -26,6 +26,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 	o := broker.Options{
 		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
+		Accumulate: broker.AccumulateOptions{TTL: c.Accumulate.TTL, Page: c.Accumulate.Page, Max: c.Accumulate.Max},
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
 		SessionLife: c.sessionLife(),
