@@ -345,3 +345,25 @@ func TestLettersAreBounded(t *testing.T) {
 		require.False(t, here)
 	})
 }
+
+// What waits for a session that hears it by a wildcard is taken along, however long ago
+// it was said.
+func TestWildcardLeavesLate(t *testing.T) {
+	for _, queue := range []int{0, 4} {
+		t.Run(fmt.Sprint("queue ", queue), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				nodes := newFleetWith(t, 2, func(_ *Options, bo *bayeux.Options) { bo.Limits.QueueMessages = queue })
+				root := nodes[0].root("gala", channels.ClassView)
+				p := nodes[0].join("")
+				require.True(t, p.subscribe(root+"/**").ok())
+				require.True(t, p.connectAt(nodes[0], 0).ok())
+				time.Sleep(5 * time.Second)
+				nodes[1].say("gala", "chat", numbers(1, 10)...)
+				time.Sleep(38 * time.Second)
+				nodes[0].stop()
+				defer nodes[0].run() // for the clean-up
+				require.Equal(t, on(root+"/chat", numbers(1, 10)...), p.pollAround(nodes[1:]))
+			})
+		})
+	}
+}
