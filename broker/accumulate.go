@@ -1,13 +1,13 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/broker/exact"
@@ -43,14 +43,13 @@ var (
 
 // checkEntry returns the blob without blanks around it, or what is wrong with it.
 func checkEntry(data []byte) ([]byte, *Error) {
-	text := strings.Trim(string(data), " \t\r\n")
-	if len(text) > maxEntry {
+	blob := bytes.Trim(data, " \t\r\n")
+	if len(blob) > maxEntry {
 		return nil, errEntryLarge
 	}
-	if text == "" || text[0] != '{' {
+	if len(blob) == 0 || blob[0] != '{' {
 		return nil, errEntryShape
 	}
-	blob := []byte(text) // a copy: the store keeps it, and not the body it came in
 	switch err := exact.Check(blob, maxEntryDepth); {
 	case errors.Is(err, exact.ErrDepth):
 		return nil, errEntryDepth
