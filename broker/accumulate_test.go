@@ -188,9 +188,11 @@ func TestM7M8AccumulationExpires(t *testing.T) {
 		_, gone = x.taken(caster, q)
 		require.Equal(t, AccumulationEnd{Cursor: end.Cursor}, gone, "who goes on from a cursor keeps it")
 		time.Sleep(48 * time.Minute)
-		rows, err := x.store.List(context.Background(), tableAccumulation, "", "", 10)
-		require.NoError(t, err)
-		require.Empty(t, rows, "rows end as well")
+		for _, table := range []string{tableAccumulation, tableAccumulationName} {
+			rows, err := x.store.List(context.Background(), table, "", "", 10)
+			require.NoError(t, err)
+			require.Empty(t, rows, "rows end as well")
+		}
 	})
 }
 
@@ -315,6 +317,33 @@ func TestAccumulateFull(t *testing.T) {
 		}
 		time.Sleep(fillFor)
 		require.Equal(t, "507::Store full", p.publish(view+"/accumulate/m", "{}", "").Error)
+	})
+}
+
+// Any viewer can begin an accumulation, but not without end.
+func TestAccumulationNames(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, func(o *Options, _ *bayeux.Options) { o.Accumulate.TTL = time.Minute })
+		give := func(object, name string) error {
+			_, err := x.b.Accumulate(context.Background(), x.roleOf(RoleViewer, object, "U1"), object, name, []byte("{}"), store.Nonce{})
+			return err
+		}
+		for n := range maxNames {
+			require.NoError(t, give("show", fmt.Sprint("n", n)))
+		}
+		for _, name := range []string{"more", "again"} { // counted, and remembered
+			require.ErrorIs(t, give("show", name), errAccumulationNames)
+		}
+		require.Equal(t, 5007, AsError(give("show", "more")).Result)
+		p := x.join(x.token(map[string]any{"role": "viewer", "channel_id": "show"}))
+		require.Equal(t, "507::Store full", p.publish(x.root("show", channels.ClassView)+"/accumulate/more", "{}", "").Error)
+		require.NoError(t, give("show", "n7"), "those there are go on")
+		require.NoError(t, give("show/n", "more"), "as do other objects")
+		rows, err := x.store.List(context.Background(), tableAccumulation, "", "", 2*maxNames)
+		require.NoError(t, err)
+		require.Len(t, rows, maxNames+1, "nothing of what was refused is there")
+		time.Sleep(3 * time.Minute)
+		require.NoError(t, give("show", "more"), "what has expired makes room")
 	})
 }
 

@@ -29,7 +29,7 @@
 // # Accumulations
 //
 // A channel of kind accumulate is written by who has a token of the object and read from
-// level broadcaster up (accumulate.go). Both roads, HTTP and Bayeux, end in keepEntry:
+// level broadcaster up (accumulate.go, accumulated.go). Both roads, HTTP and Bayeux, end in keepEntry:
 // the blob is kept with who gave it, and when it was observed is its position's ms, so it
 // is an entry only where it is read. The log goes whole, a time after its last entry. A
 // row in a table says that an object has an accumulation of a name; it is written before

