@@ -33,6 +33,13 @@ type Broker struct {
 	entropy io.Reader
 	reads   slots // of histories (historyReads)
 	pages   *pages
+	// documents and conferences are what data is kept in (product.md §7), attendance
+	// lets conferences go on while there are subscribers; suspended are the
+	// applications that nobody may use.
+	documents   *catchup.Documents
+	conferences *catchup.Conferences
+	attendance  *attendance
+	suspended   *suspensions
 	// before is how far the node had come when it last ran, started when it began
 	// this time, both by the store's clock. Immutable after New.
 	before      watermark
@@ -84,6 +91,10 @@ func New(o Options) (*Broker, error) {
 	if err := b.loadWatermark(ctx); err != nil {
 		return nil, err
 	}
+	b.documents = catchup.NewDocuments(o.Store)
+	b.conferences = catchup.NewConferences(o.Store, o.sessionTTL())
+	b.attendance = newAttendance(b)
+	b.suspended = newSuspensions()
 	b.hub = newHub(b)
 	b.pages = newPages()
 	return b, nil
@@ -120,6 +131,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	wg.Go(func() { b.objects.Run(ctx) })
 	wg.Go(func() { b.keepLists(ctx) })
+	wg.Go(func() { b.attendance.run(ctx) })
+	wg.Go(func() { b.purgeSuspended(ctx) })
 	wg.Go(func() {
 		if err := b.notices().run(ctx); err != nil {
 			failed <- err
@@ -133,6 +146,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			select {
 			case <-tick.C:
 				b.rememberSessions(ctx)
+				b.settleDocuments(ctx)
 				b.pages.sweep()
 			case <-ctx.Done():
 			}
@@ -172,6 +186,23 @@ func (b *Broker) kindOf(log store.LogName, name channels.Name) *kind {
 // client handshakes again, and the dead name gets its refusal (security.md §1.8).
 func (b *Broker) withdraw(_, oid channels.OID) {
 	b.endSessions(func(s *subscriber) bool { return s.uses(oid) })
+}
+
+// DeleteObject removes an object: its roots lead nowhere, and the data of its room and
+// sessions is gone (product.md E20). The data goes first, so that a deletion that fails
+// half way can be asked for again, and once more after, for what was written between.
+func (b *Broker) DeleteObject(ctx context.Context, app *Application, id string) error {
+	o, err := b.objects.get(ctx, app, id)
+	if err != nil {
+		return err
+	}
+	if err := b.forgetData(ctx, o); err != nil {
+		return err
+	}
+	if err := b.objects.delete(ctx, app, id); err != nil {
+		return err
+	}
+	return b.forgetData(ctx, o)
 }
 
 // Health returns nil when the broker can serve, or what is wrong in words for an

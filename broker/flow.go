@@ -27,6 +27,7 @@ type flow struct {
 
 	mu      sync.Mutex
 	replays []replaying
+	prelude *prelude       // due before anything live
 	lags    bool           // the live subscription waits behind this flow
 	cursor  store.Position // newest live position handed over, while it lags
 	since   time.Time      // nothing older is due; zero: no bound
@@ -68,6 +69,12 @@ func (f *flow) Pull(ctx context.Context, limit int) ([]*bayeux.Delivery, error) 
 				return page, err
 			}
 			continue
+		}
+		if f.prelude != nil {
+			d, err := f.pullPrelude(ctx)
+			if d != nil || err != nil {
+				return d, err
+			}
 		}
 		page, level, err := f.pullLive(ctx, limit)
 		if errors.Is(err, errLost) {

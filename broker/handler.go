@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"go.uber.org/zap"
@@ -17,6 +18,11 @@ func (b *Broker) Handshake(ctx context.Context, s *bayeux.Session, m *bayeux.Mes
 	if err != nil {
 		return nil, err
 	}
+	if identity != nil {
+		if err := b.refuseSuspended(identity.App, "token"); err != nil {
+			return nil, err
+		}
+	}
 	sub := b.newSubscriber(s, identity)
 	if err := sub.save(ctx); err != nil {
 		return nil, storeRefusal(err, b, "handshake")
@@ -26,7 +32,7 @@ func (b *Broker) Handshake(ctx context.Context, s *bayeux.Session, m *bayeux.Mes
 }
 
 func (b *Broker) newSubscriber(s *bayeux.Session, identity *Identity) *subscriber {
-	sub := &subscriber{b: b, session: s, identity: identity}
+	sub := &subscriber{b: b, session: s, identity: identity, born: time.Now()}
 	sub.memory.record.Identity = recordOf(identity)
 	sub.memory.safe = b.opt.Store.Now().UnixMilli()
 	return sub

@@ -29,18 +29,46 @@ type kind struct {
 	closed bool
 	// own kinds are filled by the broker itself, never by a publisher.
 	own bool
+	// token: publishing needs a token of the object, and listening, too, below level 3.
+	token bool
+	// scope: the channel has the changes of a document (product.md §7); a publish
+	// changes that, and is no message.
+	scope string
 }
+
+// grade is how far somebody may hear: twice the level, and one more with a token of
+// the object. What needs level 1 and a token lies between levels 1 and 2.
+type grade uint8
+
+func gradeOf(level Role, token bool) grade {
+	g := 2 * grade(level)
+	if token && level > RoleNone {
+		g++
+	}
+	return g
+}
+
+func (g grade) level() Role { return Role(g / 2) }
+
+func (g grade) token() bool { return g%2 == 1 }
+
+// hearing is the grade that may listen.
+func (k *kind) hearing() grade { return gradeOf(k.subscribe, k.token && k.subscribe < RoleModerator) }
 
 const (
 	day          = 24 * time.Hour
 	maxSegment   = 64 // product.md §4: a name at most 64
 	maxSubLevels = 3  // segments below the root
 	customKind   = "custom"
+	dataKind     = "data"
+	dataKept     = 7 * day
 )
 
-// kinds maps first segments to rows; custom is every other path.
+// kinds maps first segments to rows; data are the scopes below that segment; custom
+// is every other path.
 type kinds struct {
 	reserved map[string]*kind
+	data     map[string]*kind
 	custom   *kind
 }
 
@@ -54,19 +82,29 @@ func newKinds(override map[string]KindOptions, length int) (*kinds, error) {
 		k.own = true
 		return k
 	}
-	k := &kinds{reserved: map[string]*kind{}, custom: kept(customKind, RoleViewer, RoleBroadcaster, day, day)}
+	k := &kinds{reserved: map[string]*kind{}, data: map[string]*kind{}, custom: kept(customKind, RoleViewer, RoleBroadcaster, day, day)}
+	for scope, publish := range map[string]Role{scopeApp: RoleServer, scopeOwner: RoleServer, scopeRoom: RoleViewer, scopeSession: RoleViewer, scopeUser: RoleViewer} {
+		row := kept(dataKind, RoleViewer, publish, dataKept, dataKept)
+		row.token, row.scope = true, scope
+		k.data[scope] = row
+	}
 	for _, row := range []*kind{
 		comments("all_json"), comments("all_html"), comments("promoted_json"), comments("promoted_html"),
 		kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day),
 		kept("analytics", RoleBroadcaster, RoleServer, day, day),
 		{name: "accumulate", closed: true},
-		{name: "data", closed: true},
 		{name: "presence", closed: true},
 		{name: "stats", closed: true},
 	} {
 		k.reserved[row.name] = row
 	}
 	for name, o := range override {
+		if name == dataKind {
+			for _, row := range k.data {
+				row.apply(o)
+			}
+			continue
+		}
 		row := k.reserved[name]
 		if name == k.custom.name {
 			row = k.custom
@@ -101,7 +139,10 @@ func (k *kind) apply(o KindOptions) {
 }
 
 func (k *kinds) rows() []*kind {
-	rows := make([]*kind, 0, len(k.reserved))
+	rows := make([]*kind, 0, len(k.reserved)+len(k.data))
+	for _, row := range k.data {
+		rows = append(rows, row)
+	}
 	for _, row := range k.reserved {
 		rows = append(rows, row)
 	}
@@ -109,7 +150,7 @@ func (k *kinds) rows() []*kind {
 }
 
 func (k *kinds) names() []string {
-	names := []string{k.custom.name}
+	names := []string{k.custom.name, dataKind}
 	for name, row := range k.reserved {
 		if !row.closed {
 			names = append(names, name)
@@ -128,6 +169,12 @@ func (k *kinds) of(sub channels.Name) *kind {
 		if len(n.Last()) > maxSegment {
 			return nil
 		}
+	}
+	if sub.First() == dataKind {
+		if sub.Segments() != 2 {
+			return nil
+		}
+		return k.data[sub.Last()]
 	}
 	row := k.reserved[sub.First()]
 	if row == nil {

@@ -23,18 +23,27 @@ var errNotKnown = fmt.Errorf("%w: what its wildcards missed is not known", errNo
 // restorePattern brings a wildcard back: every channel that it matches and that said
 // something since the session was last here is mended.
 func (s *subscriber) restorePattern(ctx context.Context, r patternRecord, since time.Time) error {
-	t, _, err := s.regain(ctx, r.Pattern, r.Level)
+	t, _, err := s.regain(ctx, r.Pattern, r.Grade, "")
 	if err != nil {
 		return err
 	}
+	for i := range t.shared {
+		if err := s.restoreWild(ctx, r, &t.shared[i], since); err != nil {
+			return err
+		}
+	}
+	return s.restoreWild(ctx, r, &t, since)
+}
+
+func (s *subscriber) restoreWild(ctx context.Context, r patternRecord, t *target, since time.Time) error {
 	if began := time.UnixMilli(r.Since); since.Before(began) {
 		since = began
 	}
 	if since.Before(s.b.opt.Store.Now().Add(-store.SpokeFor)) {
 		return errNotKnown
 	}
-	l := s.listener(&t)
-	way, err := s.b.hub.hold(ctx, roadFeed(&t), l)
+	l := s.listener(t)
+	way, err := s.b.hub.hold(ctx, roadFeed(t), l)
 	if err != nil {
 		return err
 	}
@@ -47,12 +56,12 @@ func (s *subscriber) restorePattern(ctx context.Context, r patternRecord, since 
 			s.b.hub.shardOf(log).release(tp)
 		}
 	}()
-	if err := s.mendSpoken(ctx, l, &t, since, mended); err != nil {
+	if err := s.mendSpoken(ctx, l, t, since, mended); err != nil {
 		s.b.hub.letGo(way, l)
 		return err
 	}
 	l.rejoin(t.pattern, way, r.Since)
-	return s.mendSpoken(ctx, l, &t, since, mended)
+	return s.mendSpoken(ctx, l, t, since, mended)
 }
 
 // mendSpoken mends every channel of a wildcard that may have said something since

@@ -10,6 +10,7 @@ type metrics struct {
 	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
 	feedBreaks, lostWildcards, forks, deepForks                                  prometheus.Counter
+	changes, snapshots                                                           prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
 }
 
@@ -42,6 +43,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		lostWildcards:  counter("lost_wildcards_total", "Sessions ended because more channels spoke during a break of the feed than their wildcards are mended for."),
 		forks:          counter("history_forks_total", "Channels of which the store lost the newest messages after they had been delivered."),
 		deepForks:      counter("history_forks_deep_total", "Those of them of which nothing delivered of late is left, so that it is not known how much was lost."),
+		changes:        counter("data_changes_total", "Changes of shared documents (data channels and /v1/data)."),
+		snapshots:      counter("data_snapshots_total", "Snapshots of shared documents that subscriptions began with."),
 		refusals:       vec("refused_total", "Requests refused, by what was asked.", "what"),
 		drops:          vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
 	}

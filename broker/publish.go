@@ -29,6 +29,10 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		done(bayeux.Ack{}, err)
 		return
 	}
+	if t.kind.scope != "" {
+		done(b.publishDocument(ctx, &t, m, a, tag))
+		return
+	}
 	rec := store.Record{Data: catchup.Encode(m.Data, b.forwardExt(m.Ext), tag)}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
@@ -156,7 +160,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 		return target{}, &Error{Result: 4000, Text: "channel: a path below the object's root is required, such as chat"}
 	}
 	kind := b.kinds.of(name)
-	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || level < kind.publish {
+	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || kind.scope != "" || level < kind.publish {
 		return target{}, &Error{Result: 4003, Text: "channel: nobody may publish to " + name.String()[1:] + " this way"}
 	}
 	object, err := b.Object(ctx, who.App, p.ObjectID)

@@ -41,17 +41,18 @@ type identityRecord struct {
 	Expires      time.Time `json:"expires"`
 }
 
-// patternRecord is a wildcard subscription, with the level it was granted at.
+// patternRecord is a wildcard subscription, with the grade it was granted at.
 type patternRecord struct {
 	Pattern string `json:"pattern"`
-	Level   Role   `json:"level"`
+	Grade   grade  `json:"grade"`
 	Since   int64  `json:"since"` // when it was taken, by the store's clock, in ms
 }
 
 // topicRecord is a session's hold on one channel.
 type topicRecord struct {
 	Channel  string            `json:"channel"` // the base, as the client names it
-	Level    Role              `json:"level"`
+	Grade    grade             `json:"grade"`
+	User     string            `json:"user,omitempty"` // whose document it is, in scope user
 	Exact    bool              `json:"exact,omitempty"`
 	Seam     catchup.SeamState `json:"seam"`
 	Catchups map[string]int    `json:"catchups,omitempty"`
@@ -59,7 +60,7 @@ type topicRecord struct {
 
 // unreadRecord is a catch-up of which the client is not known to have everything.
 type unreadRecord struct {
-	Channel string         `json:"channel"` // X/catchup/6h
+	Channel string         `json:"channel"` // X/catchup/6h; X where it is a snapshot
 	Since   time.Time      `json:"since"`
 	UpTo    store.Position `json:"up_to"`
 }

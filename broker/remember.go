@@ -65,11 +65,14 @@ func (s *subscriber) noteSubscriptions() {
 	var topics []topicRecord
 	for _, l := range s.listeners {
 		for p := range l.patterns {
+			if l.besides() {
+				continue // comes back with the object's own
+			}
 			name := l.prefix + p.String()
-			patterns = append(patterns, patternRecord{Pattern: name, Level: Role(l.level.Load()), Since: s.patternSince[name]})
+			patterns = append(patterns, patternRecord{Pattern: name, Grade: grade(l.grade.Load()), Since: s.patternSince[name]})
 		}
 		for t, sm := range l.seams {
-			r := topicRecord{Channel: l.prefix + t.name.String(), Level: Role(l.level.Load()), Exact: sm.exact, Seam: sm.State()}
+			r := topicRecord{Channel: l.prefix + t.name.String(), Grade: grade(l.grade.Load()), User: l.user, Exact: sm.exact, Seam: sm.State()}
 			if len(sm.channels) > 0 {
 				r.Catchups = make(map[string]int, len(sm.channels))
 				for name, n := range sm.channels {

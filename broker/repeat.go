@@ -113,22 +113,22 @@ func (r *repeats) trim(now time.Time) {
 
 // storedBefore looks for a publish that this session made shortly before a restart:
 // its message carries the tag.
-func (b *Broker) storedBefore(ctx context.Context, t target, tag uint64) (store.Position, bool) {
+func (b *Broker) storedBefore(ctx context.Context, t target, tag uint64) (catchup.Message, bool) {
 	if b.before.At == 0 || !t.kind.limits.Keeps() {
-		return store.Position{}, false
+		return catchup.Message{}, false
 	}
 	span := store.Range{Since: time.UnixMilli(b.before.At).Add(-repeatAge), Limits: t.kind.limits}
 	for read := 0; read < repeatScan; {
 		page, err := b.opt.Store.Read(ctx, t.log, span, pageMessages, pageBytes)
 		if err != nil {
-			return store.Position{}, false
+			return catchup.Message{}, false
 		}
 		for _, e := range page.Entries {
 			if e.Position.MS() > b.started {
-				return store.Position{}, false
+				return catchup.Message{}, false
 			}
 			if m, err := catchup.Decode(e); err == nil && m.Tag == tag {
-				return e.Position, true
+				return m, true
 			}
 		}
 		if !page.More {
@@ -137,5 +137,14 @@ func (b *Broker) storedBefore(ctx context.Context, t target, tag uint64) (store.
 		read += len(page.Entries)
 		span.After = page.Entries[len(page.Entries)-1].Position
 	}
-	return store.Position{}, false
+	return catchup.Message{}, false
+}
+
+// ackAgain is the ext with which a publish was acknowledged that became m.
+func ackAgain(t target, m catchup.Message) []byte {
+	if t.kind.scope == "" {
+		return ackExt(m.Position)
+	}
+	version, confNum := catchup.ChangeOf(m.Data)
+	return dataExt(m.Position, version, confNum)
 }

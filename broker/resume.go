@@ -99,17 +99,17 @@ func (s *subscriber) restore(ctx context.Context, r *sessionRecord) error {
 
 // regain resolves a name that was granted before: the root must still be good, the
 // level stays what it was, since a running subscription outlives its token.
-func (s *subscriber) regain(ctx context.Context, text string, level Role) (target, channels.Pattern, error) {
+func (s *subscriber) regain(ctx context.Context, text string, granted grade, user string) (target, channels.Pattern, error) {
 	p, err := channels.ParsePattern(text)
 	if err != nil {
 		return target{}, p, fmt.Errorf("%w: %w", errNotAsBefore, err)
 	}
-	t, err := s.b.listen(ctx, p, asker{now: s.b.opt.Now(), granted: level})
+	t, err := s.b.listen(ctx, p, asker{now: s.b.opt.Now(), granted: granted, user: user})
 	return t, p, err
 }
 
 func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, since time.Time) error {
-	t, p, err := s.regain(ctx, r.Channel, r.Level)
+	t, p, err := s.regain(ctx, r.Channel, r.Grade, r.User)
 	if err != nil {
 		return err
 	}
@@ -164,8 +164,11 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord) error {
 		return errNotAsBefore
 	}
 	base, _, is, err := catchup.Split(name)
-	if err != nil || !is {
+	if err != nil {
 		return errNotAsBefore
+	}
+	if !is {
+		return s.restoreSnapshot(ctx, name)
 	}
 	prefix, sub := "", base
 	if channels.IsRoot(base.First()) {

@@ -28,12 +28,14 @@ type subscriber struct {
 	// mu guards oids, and the flows of all its listeners.
 	mu        sync.Mutex
 	oids      []channels.OID // roots in use, one for each listener that has one
+	rooms     []string       // feeds of their objects
 	kids      uint16         // a bit for each key that signed one of them
 	flows     int            // how many there are, over all listeners
 	closed    bool
 	memory    remembered
 	repeats   repeats
 	resumedAt time.Time // immutable; zero for a session that was handshaken here
+	born      time.Time // immutable; when it was made here
 }
 
 var _ bayeux.SessionHandler = (*subscriber)(nil)
@@ -113,6 +115,13 @@ func (x extent) json() []byte {
 // take carries out one subscription.
 func (s *subscriber) take(ctx context.Context, channel string, t *target, x *extent) error {
 	l := s.listener(t)
+	for i := range t.shared {
+		err := s.take(ctx, channel, &t.shared[i], x)
+		t.fresh = t.fresh || t.shared[i].fresh
+		if err != nil {
+			return err
+		}
+	}
 	if !t.pattern.IsZero() {
 		if _, again := l.patterns[t.pattern]; !again {
 			r, err := s.b.hub.hold(ctx, roadFeed(t), l)
@@ -136,8 +145,7 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 		}
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
-	s.takeLive(l, tp, t)
-	return nil
+	return s.takeLive(ctx, l, tp, channel, t)
 }
 
 func (s *subscriber) notePattern(name string, since int64) {
@@ -148,21 +156,26 @@ func (s *subscriber) notePattern(name string, since int64) {
 }
 
 // takeLive makes a topic live for a listener, from its seam on.
-func (s *subscriber) takeLive(l *listener, tp *topic, t *target) {
+func (s *subscriber) takeLive(ctx context.Context, l *listener, tp *topic, channel string, t *target) error {
 	sm, taken := l.seamOf(tp)
 	if !taken {
 		defer s.b.hub.shardOf(tp.log).release(tp)
 	}
 	if sm.exact {
-		return
+		return nil
+	}
+	pre, err := s.preludeOf(ctx, tp, channel, t)
+	if err != nil {
+		return err
 	}
 	t.fresh = true
 	sm.exact = true
-	if f := l.begin(tp, sm, time.Now()); f != nil {
+	if f := l.begin(tp, sm, pre, time.Now()); f != nil {
 		f.mu.Lock()
 		f.give()
 		f.mu.Unlock()
 	}
+	return nil
 }
 
 func boolInt(b bool) int {
@@ -264,6 +277,7 @@ func (s *subscriber) quit(p channels.Pattern) {
 
 func (s *subscriber) quitLive(l *listener, t *topic, sm *seam) {
 	sm.exact = false
+	s.dropPrelude(l, t)
 	s.stopLive(l, t, sm, func() { l.space.tree.Remove(t.name.Pattern(), l) })
 }
 
@@ -300,11 +314,15 @@ func (s *subscriber) listener(t *target) *listener {
 		}
 	}
 	if l == nil {
-		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid}
+		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
+		if t.object != nil {
+			l.room = feedOf(t.object)
+			s.b.attendance.enter(l.room)
+		}
 		s.listeners = append(s.listeners, l)
 		s.noteRoots()
 	}
-	l.raise(t.hears())
+	l.raise(t.grade())
 	return l
 }
 
@@ -323,7 +341,9 @@ func (s *subscriber) room(n int) bool {
 func (s *subscriber) count() int {
 	n := 0
 	for _, l := range s.listeners {
-		n += len(l.patterns)
+		if !l.besides() {
+			n += len(l.patterns)
+		}
 		for _, sm := range l.seams {
 			n += max(1, len(sm.channels)+boolInt(sm.exact))
 		}
@@ -339,6 +359,7 @@ func (s *subscriber) tidy() {
 		idle := len(l.seams) == 0 && len(l.patterns) == 0
 		if idle {
 			l.dropNumbers()
+			s.b.attendance.leave(l.room)
 			s.b.hub.releaseSpace(l.space)
 		}
 		return idle
@@ -350,10 +371,11 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.kids = s.oids[:0], 0
+	s.oids, s.rooms, s.kids = s.oids[:0], s.rooms[:0], 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
+			s.rooms = append(s.rooms, l.room)
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
 			}
@@ -395,9 +417,9 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 	if s.b.opt.Now().Sub(s.resumedAt) < repeatAge {
 		t, err := s.b.publication(ctx, m.Channel, a, true)
 		if err == nil {
-			if p, found := s.b.storedBefore(ctx, t, tag); found {
+			if stored, found := s.b.storedBefore(ctx, t, tag); found {
 				s.b.metrics.repeats.Inc()
-				first(bayeux.Ack{Ext: ackExt(p)}, nil)
+				first(bayeux.Ack{Ext: ackAgain(t, stored)}, nil)
 				return
 			}
 		}
@@ -438,6 +460,7 @@ func (s *subscriber) Close(reason string) {
 		}
 		clear(l.flows)
 		s.mu.Unlock()
+		s.b.attendance.leave(l.room)
 		s.b.hub.releaseSpace(l.space)
 	}
 	s.b.forget(s)

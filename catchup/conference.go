@@ -106,7 +106,9 @@ func (c *Conferences) Kept() time.Duration { return c.kept }
 
 // Life is how long the row of a conference's data has to stay after a change, so that
 // it outlives the conference by Kept even if nothing touches it again.
-func (c *Conferences) Life() time.Duration { return c.kept + ConferenceIdle + ConferenceLinger + 2*usedEvery }
+func (c *Conferences) Life() time.Duration {
+	return c.kept + ConferenceIdle + ConferenceLinger + 2*usedEvery
+}
 
 // Use returns the open conference, opened if there is none, and notes that it is used.
 func (c *Conferences) Use(ctx context.Context, key string) (conf Conference, opened bool, err error) {
@@ -122,18 +124,19 @@ func (c *Conferences) Use(ctx context.Context, key string) (conf Conference, ope
 	return conf, opened, err
 }
 
-// Watch notes that somebody is subscribed to the object now, and reports whether a
-// conference is open. leaving says that it is noted for the last time here.
-func (c *Conferences) Watch(ctx context.Context, key string, leaving bool) (open bool, err error) {
+// Watch notes that somebody is subscribed to the object now, and returns the open
+// conference, if there is one. leaving says that it is noted for the last time here.
+func (c *Conferences) Watch(ctx context.Context, key string, leaving bool) (conf Conference, open bool, err error) {
 	err = c.change(ctx, key, func(r *conferenceRow, now int64) bool {
 		if open = r.Open != nil; !open {
 			return false
 		}
+		conf = r.Open.conference()
 		stale := now-r.Open.Watched >= watchedEvery.Milliseconds() || leaving && now > r.Open.Watched
 		r.Open.Watched = max(r.Open.Watched, now)
 		return stale
 	})
-	return open, err
+	return conf, open, err
 }
 
 // End ends the open conference; ErrNoConference if there is none.
@@ -175,6 +178,19 @@ func (c *Conferences) Remove(ctx context.Context, key string) error {
 		return fmt.Errorf("catchup: remove conferences: %w", err)
 	}
 	return nil
+}
+
+// Keys returns keys of objects with conferences that begin with prefix, at most limit.
+func (c *Conferences) Keys(ctx context.Context, prefix string, limit int) ([]string, error) {
+	items, err := c.store.List(ctx, tableConference, prefix, "", limit)
+	if err != nil {
+		return nil, fmt.Errorf("catchup: list conferences: %w", err)
+	}
+	keys := make([]string, len(items))
+	for i, it := range items {
+		keys[i] = it.Key
+	}
+	return keys, nil
 }
 
 // end ends the open conference at a time.

@@ -95,15 +95,16 @@ func (n DocumentName) snapshot(doc Document) []byte {
 	return n.end(b)
 }
 
-// ChangeVersion returns the version a change's message speaks of; 0 if it is none.
-func ChangeVersion(message []byte) uint64 {
+// ChangeOf returns what a change's message speaks of: the version, 0 if it is none,
+// and the conference, if any.
+func ChangeOf(message []byte) (version uint64, confNum string) {
 	for _, f := range members(message) {
-		if f.name == "version" {
-			v, err := strconv.ParseUint(string(f.value), 10, 64)
-			if err == nil {
-				return v
-			}
+		switch f.name {
+		case "version":
+			version, _ = strconv.ParseUint(string(f.value), 10, 64)
+		case "conf_num":
+			confNum, _ = unquote(f.value)
 		}
 	}
-	return 0
+	return version, confNum
 }
