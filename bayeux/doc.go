@@ -21,10 +21,24 @@
 // after the deliveries (decided.md 4). A ping asks only for what was written whole
 // before it. An EventSource has no way to tell: what was written counts as arrived.
 //
+// # Many servers
+//
+// A session lives on one server at a time. Who knows where is the Resumer:
+//
+//	connect, stream         ──► Resume ── Release on the other server ──► Close(moved)
+//	of a session elsewhere         │                                         │ Left
+//	                            TakeUp ◄──────────── wire ◄──────────────────┘
+//	subscribe, unsubscribe, ──► Forward ── ParseForwarded, Carry on the other server
+//	disconnect
+//	publish                 ──► Handler.Publish
+//
+// From its end until its Close has returned, a session that moved or was shut down
+// stands still: it queues, and hands out nothing. Only then may it come back here.
+//
 // # Goroutines
 //
-// A WebSocket has one that reads, and one that writes only while there is something
-// to write. A poll and a stream use their request's own. A session has none, and one
+// A WebSocket has one that reads, one that writes only while there is something to
+// write, and one that pulls pages only while a session of it has room for them. A poll and a stream use their request's own. A session has none, and one
 // timer, as has a WebSocket. Shutdown waits for all of them; when its time is up it
 // cuts whatever reads or writes.
 //

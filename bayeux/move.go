@@ -68,7 +68,7 @@ func (s *Session) Release(ctx context.Context) (left Left, ok bool) {
 		return Left{}, false
 	}
 	defer s.settle() // if another ended it while its settle could not have the turn
-	defer s.turn.Unlock()
+	defer s.yield()
 	if !s.end(ReasonMoved, s.server.usual()) {
 		return Left{}, false
 	}
@@ -87,28 +87,33 @@ func (s *Session) Release(ctx context.Context) (left Left, ok bool) {
 
 // takeTurn locks turn; false if ctx ended first.
 func (s *Session) takeTurn(ctx context.Context) bool {
-	if s.turn.TryLock() {
-		return true
-	}
-	if !s.server.enter() {
-		return false // stopped: all sessions have ended
-	}
-	got := make(chan struct{})
-	go func() {
-		defer s.server.running.Done()
-		s.turn.Lock()
-		select {
-		case got <- struct{}{}: // the lock goes along
-		case <-ctx.Done():
-			s.turn.Unlock()
-			s.settle()
+	for !s.turn.TryLock() {
+		s.mu.Lock()
+		if s.yielded == nil {
+			s.yielded = make(chan struct{})
 		}
-	}()
-	select {
-	case <-got:
-		return true
-	case <-ctx.Done():
-		return false
+		yielded := s.yielded
+		s.mu.Unlock()
+		if s.turn.TryLock() {
+			return true // it was yielded before the look at yielded
+		}
+		select {
+		case <-yielded:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// yield unlocks turn.
+func (s *Session) yield() {
+	s.turn.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.yielded != nil {
+		close(s.yielded)
+		s.yielded = nil
 	}
 }
 
@@ -157,13 +162,15 @@ func (s *Session) ending() string {
 // that ctx leaves. The server goes on serving what comes. It returns when the
 // handler's Close has returned for all of them, or is left to a call under way.
 func (v *Server) HandOff(ctx context.Context) {
-	var ended []*Session
+	all := v.allSessions()
+	// At once, since who comes back meanwhile waits for it.
+	closing, done := v.crew(len(all), (*Session).settle)
+	defer done()
 	leave := func(s *Session) {
 		if s.end(ReasonMoved, v.again("retry")) {
-			ended = append(ended, s)
+			closing <- s
 		}
 	}
-	all := v.allSessions()
 	for _, s := range all {
 		if !s.onSocket() {
 			leave(s)
@@ -178,5 +185,4 @@ func (v *Server) HandOff(ctx context.Context) {
 	for _, s := range all {
 		leave(s) // those that left a socket meanwhile
 	}
-	v.eachOf(ended, (*Session).settle)
 }

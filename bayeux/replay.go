@@ -17,6 +17,7 @@ type replays struct {
 	pulling bool               // a goroutine reads one
 	stop    context.CancelFunc // of that
 	idle    chan struct{}      // not nil: closed when that is over
+	claimed link               // is about to read one
 }
 
 type replay struct {
@@ -76,11 +77,27 @@ func (s *Session) Replay(p Puller) bool {
 func (s *Session) wanting(l link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.wants(l)
+}
+
+// wants is wanting for those who hold mu.
+func (s *Session) wants(l link) bool {
 	if s.ended || s.link != l || s.replays.pulling || s.replays.empty() {
 		return false
 	}
 	_, room := s.out.room(&s.server.options.Limits)
 	return room
+}
+
+// claim is wanting for a link that pulls later: true once, until it does.
+func (s *Session) claim(l link) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replays.claimed == l || !s.wants(l) {
+		return false
+	}
+	s.replays.claimed = l
+	return true
 }
 
 // pull reads one page of one replay into the queue, for l, if there is room. It
@@ -91,6 +108,9 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 		return false
 	}
 	s.mu.Lock()
+	if s.replays.claimed == l {
+		s.replays.claimed = nil
+	}
 	limit, room := s.out.room(&s.server.options.Limits)
 	if s.ended || s.link != l || s.replays.pulling || !room {
 		s.mu.Unlock()

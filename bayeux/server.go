@@ -374,20 +374,24 @@ func (v *Server) closeSockets(ctx context.Context, each func(*socket)) {
 
 // endSessions ends all that are left.
 func (v *Server) endSessions() {
-	v.eachOf(v.allSessions(), func(s *Session) {
+	next, done := v.crew(0, func(s *Session) {
 		s.end(ReasonShutdown, v.again("retry"))
 		s.settle()
 	})
+	for _, s := range v.allSessions() {
+		next <- s
+	}
+	done()
 }
 
-// eachOf calls f for all, several at a time because the application may write each to
-// a store.
-func (v *Server) eachOf(all []*Session, f func(*Session)) {
-	next := make(chan *Session)
+// crew calls f for each session given to next, of which waiting may wait, several at
+// a time because the application may write each to a store. done ends it and waits.
+func (v *Server) crew(waiting int, f func(*Session)) (next chan<- *Session, done func()) {
+	given := make(chan *Session, waiting)
 	var workers sync.WaitGroup
 	for range 32 {
 		workers.Go(func() {
-			for s := range next {
+			for s := range given {
 				func() {
 					defer v.guard("handler", func() {})
 					f(s)
@@ -395,9 +399,8 @@ func (v *Server) eachOf(all []*Session, f func(*Session)) {
 			}
 		})
 	}
-	for _, s := range all {
-		next <- s
+	return given, func() {
+		close(given)
+		workers.Wait()
 	}
-	close(next)
-	workers.Wait()
 }

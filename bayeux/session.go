@@ -38,6 +38,7 @@ type Session struct {
 	awake   bool      // link was told that there is something to send
 	held    *held
 	replays replays
+	yielded chan struct{} // not nil: closed when turn is unlocked
 	timer   *time.Timer
 	expires time.Time
 
@@ -220,7 +221,7 @@ func (s *Session) void() bool {
 // and Close follows a Close of the session only after it.
 func (s *Session) admit(f func() (SessionHandler, error)) (err error) {
 	s.turn.Lock()
-	defer s.turn.Unlock()
+	defer s.yield()
 	s.released = true // until there is a handler; also when f panics
 	if s.handler, err = f(); err == nil {
 		s.released = false
@@ -237,7 +238,7 @@ func (s *Session) settle() {
 	if !due || !s.turn.TryLock() {
 		return
 	}
-	defer s.turn.Unlock()
+	defer s.yield()
 	s.conclude()
 }
 
@@ -274,7 +275,7 @@ func (s *Session) call(f func(h SessionHandler)) bool {
 
 func (s *Session) exclusively(f func(h SessionHandler)) bool {
 	s.turn.Lock()
-	defer s.turn.Unlock()
+	defer s.yield()
 	s.mu.Lock()
 	ended := s.ended
 	s.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +14,8 @@ import (
 )
 
 // socket is one WebSocket: the exchange of all frames that come on it and the link
-// of all sessions that connected on it. One goroutine reads; one writes, and exists
-// only while there is something to write.
+// of all sessions that connected on it. One goroutine reads; one writes and one pulls,
+// and each of these exists only while there is something to do.
 type socket struct {
 	server *Server
 	conn   *websocket.Conn
@@ -36,6 +37,8 @@ type socket struct {
 	waiting  int      // bytes of both
 	empties  int      // empty frames to answer
 	ready    []*Session
+	hungry   []*Session        // have room for a page of a replay, in turn
+	pulling  bool              // the puller runs
 	bound    map[*Session]bool // true: among ready
 	served   bool              // a session was bound once
 	inflight int               // publishes under way
@@ -45,7 +48,7 @@ type socket struct {
 	busy     bool      // the reader carries out a frame, and hears no pong
 	sending  time.Time // since when the writer is in a write; zero: it is not
 	timer    *time.Timer
-	writers  sync.WaitGroup
+	writers  sync.WaitGroup // and pullers
 }
 
 func (v *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
@@ -479,13 +482,50 @@ func (c *socket) write() {
 		}
 		clear(ds)
 		for _, s := range b.ready {
-			if s.wanting(c) && s.pull(c.ctx, c) && s.wanting(c) {
-				c.wake(s)
+			if s.claim(c) {
+				c.feed(s)
 			}
 		}
 		if b.farewell != 0 && c.idle() {
 			c.part(b.farewell)
 			return
+		}
+	}
+}
+
+// feed lets a page of s be read beside the writer, so that a slow store delays only
+// those who read from it.
+func (c *socket) feed(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.hungry = append(c.hungry, s)
+	if !c.pulling {
+		c.pulling = true
+		c.writers.Add(1)
+		go c.pull()
+	}
+}
+
+// pull is the puller: it reads one page after the other. What a page brings wakes the
+// writer, which comes back when there is room for the next.
+func (c *socket) pull() {
+	defer c.writers.Done()
+	defer c.server.guard("puller", c.abort)
+	for {
+		c.mu.Lock()
+		if c.ended || len(c.hungry) == 0 {
+			c.pulling, c.hungry = false, nil
+			c.mu.Unlock()
+			return
+		}
+		s := c.hungry[0]
+		c.hungry = slices.Delete(c.hungry, 0, 1)
+		c.mu.Unlock()
+		if s.pull(c.ctx, c) && s.wanting(c) {
+			c.wake(s)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
@@ -40,17 +41,21 @@ type Broker struct {
 	conferences *catchup.Conferences
 	attendance  *attendance
 	suspended   *suspensions
-	// before is how far the node had come when it last ran, started when it began
-	// this time, both by the store's clock. Immutable after New.
-	before      watermark
-	started     int64
+	started     int64 // when this node began, in ms of the store's clock
+	// fanned is a time up to which everything announced was handed to the queues, in ms
+	// of the store's clock, as of the last round.
+	fanned      atomic.Int64
 	nodes       *nodes
+	mail        *mail
+	absents     absents
 	listing     chan struct{} // asks Run to read the deny lists
 	retiredKeys atomic.Uint32 // a bit for each key whose roots are refused
 
-	// mu guards subscribers, by clientId.
+	// mu guards what follows.
 	mu          sync.Mutex
-	subscribers map[string]*subscriber
+	subscribers map[string]*subscriber // by the key of their record
+	taking      map[string]int         // sessions being taken up, likewise
+	servers     []*bayeux.Server
 }
 
 // New makes a broker over an open store; Run must be called for it to deliver.
@@ -62,7 +67,7 @@ func New(o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}}
+	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int{}}
 	var err error
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History); err != nil {
 		return nil, err
@@ -83,18 +88,15 @@ func New(o Options) (*Broker, error) {
 		b.opt.SessionLife = 90 * time.Second
 	}
 	b.started = o.Store.Now().UnixMilli()
+	b.fanned.Store(b.started)
 	if b.nodes, err = newNodes(o, b.recordLife(), b.started); err != nil {
 		return nil, fmt.Errorf("broker: new: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
-	defer cancel()
-	if err := b.loadWatermark(ctx); err != nil {
-		return nil, err
 	}
 	b.documents = catchup.NewDocuments(o.Store)
 	b.conferences = catchup.NewConferences(o.Store, o.sessionTTL())
 	b.attendance = newAttendance(b)
 	b.suspended = newSuspensions()
+	b.mail = newMail(b)
 	b.hub = newHub(b)
 	b.pages = newPages()
 	return b, nil
@@ -128,17 +130,20 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() { b.hub.run(ctx) })
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	wg.Go(func() { b.objects.Run(ctx) })
 	wg.Go(func() { b.keepLists(ctx) })
 	wg.Go(func() { b.attendance.run(ctx) })
 	wg.Go(func() { b.purgeSuspended(ctx) })
-	wg.Go(func() {
-		if err := b.notices().run(ctx); err != nil {
-			failed <- err
-			cancel()
-		}
-	})
+	for _, f := range []*follower{b.notices(), b.mail.inbox()} {
+		wg.Go(func() {
+			if err := f.run(ctx); err != nil {
+				failed <- err
+				cancel()
+			}
+		})
+	}
+	wg.Go(func() { b.keepAlive(ctx) })
 	wg.Go(func() {
 		tick := time.NewTicker(rememberEvery)
 		defer tick.Stop()
@@ -162,6 +167,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		}
 	}
 	wg.Wait()
+	b.mail.wg.Wait()
 	select {
 	case err := <-failed:
 		return err
@@ -204,10 +210,6 @@ func (b *Broker) DeleteObject(ctx context.Context, app *Application, id string) 
 	}
 	return b.forgetData(ctx, o)
 }
-
-// Health returns nil when the broker can serve, or what is wrong in words for an
-// operator.
-func (b *Broker) Health(ctx context.Context) error { return b.opt.Store.Health(ctx) }
 
 // Object returns an object, made on its first mention by a trusted party where
 // Options.AutoCreate is set. ErrNoObject when there is none.

@@ -49,7 +49,7 @@ func BenchmarkPull(b *testing.B) {
 		x.say("gala", "chat", map[string]any{"text": "a message of the usual length", "n": n})
 	}
 	p := x.join("")
-	sub := x.b.subscribers[p.id]
+	sub := x.b.subscribers[sessionKey(p.id)]
 	pattern, err := channels.ParsePattern(root + "/chat/catchup/1h")
 	require.NoError(b, err)
 	target, err := x.b.subscription(context.Background(), pattern, asker{now: x.b.opt.Now()})

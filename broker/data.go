@@ -103,7 +103,10 @@ func (b *Broker) Data(ctx context.Context, who *Identity, q DataQuery) (Data, er
 		b.metrics.refused("data").Inc()
 		return Data{}, err
 	}
-	answer := b.answerAs(ctx, who, q, p)
+	answer, err := b.answerAs(ctx, who, q, p)
+	if err != nil {
+		return Data{}, err
+	}
 	if q.Session == "all" {
 		return answer, b.allSessions(ctx, q, p, &answer)
 	}
@@ -186,7 +189,10 @@ func (b *Broker) ChangeData(ctx context.Context, who *Identity, q DataQuery, kin
 			return Data{}, dataRefusal(err)
 		}
 	}
-	answer := b.answerAs(ctx, who, q, p)
+	answer, err := b.answerAs(ctx, who, q, p)
+	if err != nil {
+		return Data{}, err
+	}
 	conf, err := b.conferenceOf(ctx, q, p)
 	if err != nil {
 		return Data{}, err
@@ -297,28 +303,35 @@ func (b *Broker) dataRoom(ctx context.Context, who *Identity, q DataQuery) (*Obj
 	return b.Object(ctx, who.App, id)
 }
 
-// answerAs says as whom data is shown: the caller, or the user that was asked for
-// (product.md §7).
-func (b *Broker) answerAs(ctx context.Context, who *Identity, q DataQuery, p place) Data {
-	role := authorOf(who).Role
+// answerAs says as whom data is shown: the caller, or the user that was asked for, as
+// it is in the room (product.md §7).
+func (b *Broker) answerAs(ctx context.Context, who *Identity, q DataQuery, p place) (Data, error) {
 	if q.UserRef == "" || q.UserRef == who.UserRef {
-		d := Data{Name: who.Name, UserRef: who.UserRef, Role: role}
+		d := Data{Name: who.Name, UserRef: who.UserRef, Role: authorOf(who).Role}
 		if b.owns(ctx, who, q.ClientID) {
 			d.ClientID = q.ClientID
 		}
-		return d
+		return d, nil
 	}
 	d := Data{UserRef: q.UserRef, Role: "participant"}
-	id := who.ChannelID
-	if p.object != nil {
-		id = p.object.ID
-	} else if who.Role >= RoleAdmin {
-		id = q.ObjectID
+	room := p.object
+	if room == nil {
+		id := who.ChannelID
+		if who.Role >= RoleAdmin {
+			id = q.ObjectID
+		}
+		var err error
+		if room, err = b.objects.get(ctx, who.App, id); errors.Is(err, ErrNoObject) {
+			return d, nil
+		} else if err != nil {
+			return d, err
+		}
 	}
-	if other := b.present(who.App, id, q.UserRef); other != nil {
-		d.Name, d.Role = other.Name, other.RoleName
+	other, ok, err := b.present(ctx, room, q.UserRef)
+	if ok {
+		d.Name, d.Role = other.Name, other.Role
 	}
-	return d
+	return d, err
 }
 
 // owns reports whether a clientId is a live session of the caller, on any node. One
@@ -327,7 +340,7 @@ func (b *Broker) owns(ctx context.Context, who *Identity, clientID string) bool 
 	if clientID == "" || len(clientID) > maxClaim {
 		return false
 	}
-	r, err := b.loadSession(ctx, clientID)
+	r, _, err := b.loadSession(ctx, sessionKey(clientID))
 	if err != nil || r.Identity == nil {
 		return false
 	}
@@ -337,7 +350,7 @@ func (b *Broker) owns(ctx context.Context, who *Identity, clientID string) bool 
 // publishDocument takes a publish to the channel of a document: a merge, as POST is
 // (product.md E15). Calls of one session do not overlap, so its changes keep their
 // order.
-func (b *Broker) publishDocument(ctx context.Context, t *target, m *bayeux.Message, a asker, tag uint64) (bayeux.Ack, error) {
+func (b *Broker) publishDocument(ctx context.Context, t *target, m *bayeux.Message, a asker, k known) (bayeux.Ack, error) {
 	ctx, cancel := context.WithTimeout(ctx, dataWait)
 	defer cancel()
 	who := a.speaker(t.object.App.ID, t.object.ID)
@@ -348,11 +361,17 @@ func (b *Broker) publishDocument(ctx context.Context, t *target, m *bayeux.Messa
 	if err != nil {
 		return bayeux.Ack{}, b.documentRefusal(err, m.ChannelText)
 	}
+	if k.maybe {
+		if stored, found := b.taggedLately(ctx, *t, k.change); found {
+			b.metrics.repeats.Inc()
+			return bayeux.Ack{Ext: ackAgain(*t, stored)}, nil
+		}
+	}
 	name, err := b.documentOf(ctx, t)
 	if err != nil {
 		return bayeux.Ack{}, b.documentRefusal(err, m.ChannelText)
 	}
-	doc, err := b.changeDocument(ctx, name, catchup.Change{Kind: catchup.Merging, Data: data, By: authorOf(who), Tag: tag})
+	doc, err := b.changeDocument(ctx, name, catchup.Change{Kind: catchup.Merging, Data: data, By: authorOf(who), Tag: k.change})
 	if err != nil {
 		return bayeux.Ack{}, b.documentRefusal(err, m.ChannelText)
 	}
@@ -391,27 +410,6 @@ func (b *Broker) documentRefusal(err error, channel string) error {
 		return errUnavailable()
 	}
 	return e
-}
-
-// present returns who a user is on an object, by its newest session on this node; nil
-// if it has none.
-func (b *Broker) present(app *Application, objectID, userRef string) *Identity {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var newest *subscriber
-	for _, s := range b.subscribers {
-		id := s.identity
-		if id == nil || id.UserRef != userRef || id.LevelFor(app.ID, objectID) == RoleNone {
-			continue
-		}
-		if newest == nil || newest.born.Before(s.born) {
-			newest = s
-		}
-	}
-	if newest == nil {
-		return nil
-	}
-	return newest.identity
 }
 
 // settleDocuments tries again what could not be put into logs.

@@ -35,10 +35,34 @@
 // on, and a session is resumed as of a little before that, unless it is further
 // behind, which its record then says (remember.go). What comes twice has the same id.
 //
+// # Many nodes on one store
+//
+//	connect of s ──► node B ── claim ──► record of s: owner A, version 7
+//	                   │ "release s"  ┌─► A's mailbox ─► Session.Release
+//	                   └──────────────┘                   │ Close: where s stands
+//	                   ◄── "done" ── B's mailbox ◄── record: nobody, version 8
+//	                 record: owner B, version 9 ─► subscriptions, from where they stood
+//
+// A session lives on one node, the owner in its record; the record's version is the
+// fence. Only a connect moves it (takeover.go). The owner that is asked writes down
+// where the session stands on each channel (place.go), so nothing is lost and nothing
+// comes twice; one that is dead or silent for a second is not waited for, and the
+// session resumes as after a crash. A node that finds another version than it wrote
+// drops the session. Subscribes and disconnects are carried out where the session
+// lives (Forward); a publish goes ahead where it came in (absent.go), and the store
+// knows it again when it comes twice.
+//
+// Nodes hear of each other by logs that are followed exactly (follow.go): each has a
+// mailbox (mail.go), and one log has the notices for all, such as changed objects,
+// revoked tokens and retired keys (notice.go). Each writes once a second that it lives
+// (nodes.go); one that cannot is not ready within three seconds, and then lets its
+// clients go (lease.go).
+//
 // # Goroutines
 //
-// Run owns the shards (one a core, at least one) and the registry's sweep. A session
-// costs none here.
+// Run owns the shards (one a core, at least one), the mender of roads, the registry's
+// sweep, the rounds of remembering, the two followers and keepAlive; letters being
+// answered have one each, bounded. A session costs none here.
 //
 // # Locks, in the order in which they are taken
 //

@@ -28,12 +28,15 @@ type flow struct {
 	mu      sync.Mutex
 	replays []replaying
 	prelude *prelude       // due before anything live
+	begun   *unread        // of a prelude that was handed over with the last page
 	lags    bool           // the live subscription waits behind this flow
 	cursor  store.Position // newest live position handed over, while it lags
 	since   time.Time      // nothing older is due; zero: no bound
+	from    store.Position // nor anything before it
 	ended   bool           // no longer among the listener's flows
 	given   bool           // the session has it
 	forked  uint64         // of the topic's forks, those before need not be looked at
+	adrift  store.Position // a cursor that is lost and read on from
 	asked   uint64         // how often the topic will have looked when it has for us
 }
 
@@ -62,6 +65,10 @@ func (f *flow) give() {
 func (f *flow) Pull(ctx context.Context, limit int) ([]*bayeux.Delivery, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.begun != nil {
+		f.listener.sub.replayed(f.begun)
+		f.begun = nil
+	}
 	for !f.ended {
 		if len(f.replays) > 0 {
 			page, err := f.pullReplay(ctx, limit)
@@ -143,7 +150,7 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	if err != nil {
 		return nil, false, err
 	}
-	if read.Forked && t.mayFork(f.cursor) {
+	if read.Forked && t.mayFork(f.cursor) && f.cursor != f.adrift {
 		return nil, false, f.astray()
 	}
 	f.asked = 0
@@ -153,7 +160,11 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	if !read.More {
 		f.cursor = last // what is not there any more has expired or was redacted
 	}
-	page = f.encode(f.listener.prefix+t.name.String(), read.Entries, false)
+	due := read.Entries
+	for len(due) > 0 && due[0].Position.Before(f.from) {
+		due = due[1:] // the client has it: since counts in ms
+	}
+	page = f.encode(f.listener.prefix+t.name.String(), due, false)
 	f.listener.sub.b.metrics.mended.Add(float64(len(page)))
 	return page, false, nil
 }

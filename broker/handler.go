@@ -2,9 +2,10 @@ package broker
 
 import (
 	"context"
-	"time"
+	"errors"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
 
@@ -32,27 +33,42 @@ func (b *Broker) Handshake(ctx context.Context, s *bayeux.Session, m *bayeux.Mes
 }
 
 func (b *Broker) newSubscriber(s *bayeux.Session, identity *Identity) *subscriber {
-	sub := &subscriber{b: b, session: s, identity: identity, born: time.Now()}
-	sub.memory.record.Identity = recordOf(identity)
+	sub := &subscriber{b: b, session: s, key: sessionKey(s.ID()), identity: identity}
+	sub.memory.record.Owner, sub.memory.record.Identity = b.nodes.id, recordOf(identity)
 	sub.memory.safe = b.opt.Store.Now().UnixMilli()
+	sub.memory.record.Came = sub.memory.safe
 	return sub
 }
 
-// remember lets a session be found by withdrawals and rounds.
+// remember lets a session be found by withdrawals, rounds and other nodes.
 func (b *Broker) remember(s *subscriber) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.subscribers[s.session.ID()] = s
+	b.subscribers[s.key] = s
 }
 
-// Publish is part of bayeux.Handler: a message without a live session is taken on
-// an open prefix where anyone may publish, or with a token of its own; else the
-// refusal says what is missing (bayeux-faye.md §14).
+// Publish is part of bayeux.Handler: a message of a session that lives elsewhere is
+// taken in its name, without taking it over (decided.md 17). One without a session is
+// taken on an open prefix where anyone may publish, or with a token of its own; else
+// the refusal says what is missing (bayeux-faye.md §14).
 func (b *Broker) Publish(ctx context.Context, _ bayeux.Peer, m *bayeux.Message, done func(bayeux.Ack, error)) {
 	identity, err := b.messageIdentity(m)
 	if err != nil {
 		done(bayeux.Ack{}, err)
 		return
+	}
+	a := asker{message: identity, now: b.opt.Now()}
+	if m.ClientID != "" {
+		away, err := b.absent(ctx, m.ClientID)
+		switch {
+		case err == nil:
+			a.session = away.identity
+			b.publishAway(ctx, m, a, away, done)
+			return
+		case !errors.Is(err, store.ErrNotFound):
+			done(bayeux.Ack{}, storeRefusal(err, b, "publish"))
+			return
+		}
 	}
 	if identity == nil {
 		t, err := b.openTarget(m.Channel)
@@ -66,7 +82,7 @@ func (b *Broker) Publish(ctx context.Context, _ bayeux.Peer, m *bayeux.Message, 
 			return
 		}
 	}
-	b.publishMessage(ctx, m, asker{message: identity, now: b.opt.Now()}, false, 0, done)
+	b.publishMessage(ctx, m, a, false, known{}, done)
 }
 
 // messageIdentity verifies the token of a message; nil without one. A bad token is
@@ -94,7 +110,7 @@ func (b *Broker) messageIdentity(m *bayeux.Message) (*Identity, error) {
 func (b *Broker) forget(s *subscriber) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.subscribers[s.session.ID()] == s {
-		delete(b.subscribers, s.session.ID())
+	if b.subscribers[s.key] == s {
+		delete(b.subscribers, s.key)
 	}
 }

@@ -22,24 +22,25 @@ var errNotKnown = fmt.Errorf("%w: what its wildcards missed is not known", errNo
 
 // restorePattern brings a wildcard back: every channel that it matches and that said
 // something since the session was last here is mended.
-func (s *subscriber) restorePattern(ctx context.Context, r patternRecord, since time.Time) error {
+func (s *subscriber) restorePattern(ctx context.Context, r patternRecord, land landing) error {
 	t, _, err := s.regain(ctx, r.Pattern, r.Grade, "")
 	if err != nil {
 		return err
 	}
 	for i := range t.shared {
-		if err := s.restoreWild(ctx, r, &t.shared[i], since); err != nil {
+		if err := s.restoreWild(ctx, r, &t.shared[i], land); err != nil {
 			return err
 		}
 	}
-	return s.restoreWild(ctx, r, &t, since)
+	return s.restoreWild(ctx, r, &t, land)
 }
 
-func (s *subscriber) restoreWild(ctx context.Context, r patternRecord, t *target, since time.Time) error {
-	if began := time.UnixMilli(r.Since); since.Before(began) {
-		since = began
+// restoreWild does it in one space.
+func (s *subscriber) restoreWild(ctx context.Context, r patternRecord, t *target, land landing) error {
+	if began := time.UnixMilli(r.Since); land.since.Before(began) {
+		land.since = began
 	}
-	if since.Before(s.b.opt.Store.Now().Add(-store.SpokeFor)) {
+	if land.since.Before(s.b.opt.Store.Now().Add(-store.SpokeFor)) {
 		return errNotKnown
 	}
 	l := s.listener(t)
@@ -56,18 +57,21 @@ func (s *subscriber) restoreWild(ctx context.Context, r patternRecord, t *target
 			s.b.hub.shardOf(log).release(tp)
 		}
 	}()
-	if err := s.mendSpoken(ctx, l, t, since, mended); err != nil {
+	if err := s.mendSpoken(ctx, l, t, &land, mended); err != nil {
 		s.b.hub.letGo(way, l)
 		return err
 	}
 	l.rejoin(t.pattern, way, r.Since)
-	return s.mendSpoken(ctx, l, t, since, mended)
+	if err := s.placedUnder(ctx, l, t, &land, mended); err != nil {
+		return err
+	}
+	return s.mendSpoken(ctx, l, t, &land, mended)
 }
 
 // mendSpoken mends every channel of a wildcard that may have said something since
 // the session was last here, but for those in mended, and adds them to it, held.
-func (s *subscriber) mendSpoken(ctx context.Context, l *listener, t *target, since time.Time, mended map[store.LogName]*topic) error {
-	logs, more, err := s.b.opt.Store.Spoke(ctx, roadFeed(t), since, spokenTopics)
+func (s *subscriber) mendSpoken(ctx context.Context, l *listener, t *target, land *landing, mended map[store.LogName]*topic) error {
+	logs, more, err := s.b.opt.Store.Spoke(ctx, roadFeed(t), land.since, spokenTopics)
 	if err != nil {
 		return storeRefusal(err, s.b, "resume")
 	}
@@ -79,17 +83,29 @@ func (s *subscriber) mendSpoken(ctx context.Context, l *listener, t *target, sin
 		if err != nil || mended[log] != nil || spaceFeed(log.Feed) != t.feed || !t.pattern.Matches(name) {
 			continue
 		}
-		k := s.b.kindOf(log, name)
-		if k == nil || !l.hears(k) || !k.limits.Keeps() {
-			continue
+		if err := s.mendLog(ctx, l, t, log, land, mended); err != nil {
+			return err
 		}
-		tp, err := s.b.hub.holdTopic(ctx, target{feed: t.feed, name: name, log: log, kind: k})
-		if err != nil {
-			return storeRefusal(err, s.b, "resume")
-		}
-		mended[log] = tp
-		s.mend(l, tp, store.Position{}, since, nil)
 	}
+	return nil
+}
+
+// mendLog mends one channel of a wildcard and adds it to mended, held.
+func (s *subscriber) mendLog(ctx context.Context, l *listener, t *target, log store.LogName, land *landing, mended map[store.LogName]*topic) error {
+	name, err := channels.Parse(log.Path)
+	if err != nil {
+		return errNotAsBefore
+	}
+	k := s.b.kindOf(log, name)
+	if k == nil || !l.hears(k) || !k.limits.Keeps() {
+		return nil
+	}
+	tp, err := s.b.hub.holdTopic(ctx, target{feed: t.feed, name: name, log: log, kind: k})
+	if err != nil {
+		return storeRefusal(err, s.b, "resume")
+	}
+	mended[log] = tp
+	s.mend(l, tp, store.Position{}, land, nil)
 	return nil
 }
 

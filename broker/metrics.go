@@ -8,6 +8,7 @@ import (
 // (experience.md §6).
 type metrics struct {
 	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
+	resumed, released, unanswered, leaseLosses                                   prometheus.Counter
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
 	feedBreaks, lostWildcards, forks, deepForks                                  prometheus.Counter
 	changes, snapshots                                                           prometheus.Counter
@@ -37,6 +38,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		badRecords:     counter("bad_records_total", "Stored records that could not be read as a message."),
 		refusedRoots:   counter("refused_roots_total", "Roots that did not verify."),
 		sessionRecords: counter("session_records_total", "Session records written, for resuming after a restart."),
+		resumed:        counter("resumed_sessions_total", "Sessions taken up here that lived elsewhere, or before a restart."),
+		released:       counter("released_sessions_total", "Sessions let go because another node asked for them."),
+		unanswered:     counter("unanswered_letters_total", "Times another node did not answer and was taken for dead."),
+		leaseLosses:    counter("lease_losses_total", "Times this node could not say in time that it lives, and stopped serving."),
 		repeats:        counter("repeated_publishes_total", "Publishes sent again by their session and answered as before."),
 		forgottenSeams: counter("forgotten_seams_total", "Catch-ups that repeat some of what came by an older wildcard, since where that began was forgotten."),
 		feedBreaks:     counter("feed_breaks_total", "Times a watched feed of the store broke."),

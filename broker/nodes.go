@@ -118,6 +118,19 @@ func (n *nodes) leased() (ok bool, since time.Time, why error) {
 	return time.Now().Before(n.until), n.until, n.failed
 }
 
+// healthy returns nil while the node may take itself for alive, or what is wrong in
+// words.
+func (n *nodes) healthy() error {
+	ok, since, why := n.leased()
+	if ok {
+		return nil
+	}
+	if why == nil {
+		why = errors.New("the store is slow")
+	}
+	return fmt.Errorf("cut off from the store since %s, other nodes may have taken its sessions: %w", since.UTC().Format(time.RFC3339), why)
+}
+
 // look returns the row of a node; store.ErrNotFound when there is none. A row that
 // was read lately is used again.
 func (n *nodes) look(ctx context.Context, id string) (nodeRow, error) {

@@ -7,9 +7,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Observe adds a Bayeux server's counters to the broker's metrics. Call it once for
-// each mount.
+// Observe adds a Bayeux server's counters to the broker's metrics, and lets the broker
+// send its clients elsewhere when this node is cut off. Call it once for each mount.
 func (b *Broker) Observe(mount string, s *bayeux.Server) error {
+	b.mu.Lock()
+	b.servers = append(b.servers, s)
+	b.mu.Unlock()
 	if b.opt.Registerer == nil {
 		return nil
 	}

@@ -55,7 +55,7 @@ func (f *flow) pullPrelude(ctx context.Context) ([]*bayeux.Delivery, error) {
 	if f.lags && f.cursor.Before(shot.After) {
 		f.cursor = shot.After
 	}
-	f.listener.sub.replayed(p.unread)
+	f.begun = p.unread
 	b.metrics.snapshots.Inc()
 	return []*bayeux.Delivery{bayeux.NewDelivery(bayeux.DeliveryFields{Channel: p.channel, Data: shot.Message, Kept: true})}, nil
 }
@@ -97,8 +97,12 @@ func (s *subscriber) restoreSnapshot(ctx context.Context, name channels.Name) er
 			}
 			f := l.flowOf(tp, true)
 			if pre != nil {
-				pre.at = f.cursor
-				f.prelude, f.since = pre, time.Time{}
+				f.prelude = pre
+				if pre.at = f.cursor; !f.from.IsZero() {
+					pre.at = catchup.JustBefore(f.from)
+				} else {
+					f.since = time.Time{}
+				}
 			}
 			f.give()
 			f.mu.Unlock()

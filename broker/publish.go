@@ -16,10 +16,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// publishMessage takes a Bayeux publish: rights, bounds, its place in the log. tag
-// is kept with it, so that a repeat after a restart is known; 0: none.
-// done hears of it once it is as durable as the store makes it.
-func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker, session bool, tag uint64, done func(bayeux.Ack, error)) {
+// known is how a publish is known again when it comes twice; the zero value: not.
+type known struct {
+	tag   uint64      // kept with the message
+	nonce store.Nonce // remembered by the store for repeatAge
+	// change is kept with the change that a publish makes of a document; maybe says
+	// that it may have been made already, by another node or before a restart.
+	change uint64
+	maybe  bool
+}
+
+// publishMessage takes a Bayeux publish: rights, bounds, its place in the log. done
+// hears of it once it is as durable as the store makes it.
+func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker, session bool, k known, done func(bayeux.Ack, error)) {
 	t, err := b.publication(ctx, m.Channel, a, session)
 	if err == nil && len(m.Data) > b.limits.Message {
 		err = &bayeux.Error{Code: 413, Args: []string{m.ChannelText}, Text: "Message too large"}
@@ -30,16 +39,20 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		return
 	}
 	if t.kind.scope != "" {
-		done(b.publishDocument(ctx, &t, m, a, tag))
+		done(b.publishDocument(ctx, &t, m, a, k))
 		return
 	}
-	rec := store.Record{Data: catchup.Encode(m.Data, b.forwardExt(m.Ext), tag)}
+	rec := store.Record{Data: catchup.Encode(m.Data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
 			done(bayeux.Ack{}, storeRefusal(err, b, "publish"))
 			return
 		}
-		b.metrics.published.Inc()
+		if at.Prior[0] {
+			b.metrics.repeats.Inc()
+		} else {
+			b.metrics.published.Inc()
+		}
 		done(bayeux.Ack{Ext: ackExt(at.Positions[0])}, nil)
 	})
 }
@@ -66,7 +79,8 @@ func storeRefusal(err error, b *Broker, doing string) error {
 		return &bayeux.Error{Code: 504, Text: "Outcome unknown"}
 	case errors.Is(err, store.ErrTooLarge):
 		return &bayeux.Error{Code: 413, Text: "Message too large"}
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed), errors.Is(err, context.Canceled):
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed), errors.Is(err, errMoved), errors.Is(err, errNoAnswer),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		b.metrics.refused("unavailable").Inc()
 		return errUnavailable()
 	}

@@ -16,7 +16,13 @@ import (
 // takes it up without a handshake (architecture.md §3). It is written when the
 // session's subscriptions change, before the client hears that they did, and else
 // seldom: see remember.go.
+//
+// Its version is the fence: a node that finds another one than it wrote has lost the
+// session (store.md §5.6).
 type sessionRecord struct {
+	// Owner is the id of the node where the session lives; empty: nowhere just now,
+	// and Left says what it left behind.
+	Owner    string          `json:"owner,omitempty"`
 	Identity *identityRecord `json:"identity,omitempty"`
 	Patterns []patternRecord `json:"patterns,omitempty"`
 	Topics   []topicRecord   `json:"topics,omitempty"`
@@ -24,6 +30,9 @@ type sessionRecord struct {
 	// Behind is a time of the store's clock, in ms, up to which everything live is
 	// known to have reached the client; 0: it keeps up (decided.md 18).
 	Behind int64 `json:"behind,omitempty"`
+	// Came is when the session was handshaken, by the store\'s clock, in ms.
+	Came int64       `json:"came,omitempty"`
+	Left *leftRecord `json:"left,omitempty"`
 }
 
 // identityRecord is an Identity whose application is named by its number.
@@ -87,38 +96,24 @@ func (r *identityRecord) identity(t *tokens) *Identity {
 	}
 }
 
-// Tables of what outlives the process.
-const (
-	tableSession = "session" // key: a hash of the clientId, which is a secret
-	tableMark    = "node"    // key: watermarkKey
-	watermarkKey = "watermark"
-)
+// tableSession holds the records; the key is a hash of the clientId, which is a secret.
+const tableSession = "session"
 
 func sessionKey(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:20])
 }
 
-// loadSession returns the record of a session; store.ErrNotFound without one.
-func (b *Broker) loadSession(ctx context.Context, id string) (*sessionRecord, error) {
-	v, err := b.opt.Store.Get(ctx, tableSession, sessionKey(id))
+// loadSession returns the record of a session and its version; store.ErrNotFound
+// without one.
+func (b *Broker) loadSession(ctx context.Context, key string) (*sessionRecord, uint64, error) {
+	v, err := b.opt.Store.Get(ctx, tableSession, key)
 	if err != nil {
-		return nil, fmt.Errorf("broker: session record: %w", err)
+		return nil, 0, fmt.Errorf("broker: session record: %w", err)
 	}
 	r := new(sessionRecord)
 	if err := json.Unmarshal(v.Data, r); err != nil {
-		return nil, fmt.Errorf("broker: session record: %w", err)
+		return nil, 0, fmt.Errorf("broker: session record: %w", err)
 	}
-	return r, nil
-}
-
-// watermark says how far the node had come when it last wrote it.
-type watermark struct {
-	// At is a time of the store's clock, in ms: everything committed up to it had
-	// been handed to the sessions' queues.
-	At int64 `json:"at"`
-	// Recent are the channels that said something shortly before, for sessions that
-	// listen by wildcards; Many means that they were too many to name.
-	Recent []store.LogName `json:"recent,omitempty"`
-	Many   bool            `json:"many,omitempty"`
+	return r, v.Version, nil
 }

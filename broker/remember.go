@@ -3,8 +3,10 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -12,15 +14,18 @@ import (
 	"go.uber.org/zap"
 )
 
-// What a restart costs: a session that keeps up is resumed as of keepsUp before the
-// node's last watermark, so at most that much comes again, with the same ids. One
-// that is further behind has its own position in its record.
+// What the loss of a node costs: a session that keeps up is resumed as of keepsUp
+// before its node's last watermark, so at most that much comes again, with the same
+// ids. One that is further behind has its own position in its record. The watermark
+// is written after the records, so that it never is ahead of what they know.
 const (
 	// rememberEvery is how often sessions are looked at and the watermark is moved.
 	rememberEvery = time.Second
 	// keepsUp is within what time a session that needs no position of its own has
-	// everything; it is above the time a ping batch takes (decided.md 4).
-	keepsUp = 10 * time.Second
+	// everything; it is above the time a ping batch takes (decided.md 4). One that is
+	// fallsBehind behind gets a position of its own.
+	keepsUp     = 10 * time.Second
+	fallsBehind = 8 * time.Second
 	// behindEvery is how often the position of one that stays behind is written.
 	behindEvery = 30 * time.Second
 	// afterLife is how long a record outlives the session's own life, so that it
@@ -37,10 +42,14 @@ type remembered struct {
 	// a newer. It is taken before mu.
 	saving sync.Mutex
 
-	record sessionRecord
-	saved  time.Time // when it was last written; zero: never
-	dirty  bool
-	unread []*unread
+	record  sessionRecord
+	version uint64    // of the record as it was written; 0: not yet. Guarded by saving
+	saved   time.Time // when that was; zero: never
+	dirty   bool
+	unread  []*unread
+	// introduced are the rooms in which the session's user is shown, and since when that
+	// is written; guarded by saving.
+	introduced map[string]time.Time
 
 	// Everything live up to safe has reached the client; when it has the first
 	// markQueued deliveries, everything up to markAt has.
@@ -88,7 +97,11 @@ func (s *subscriber) noteSubscriptions() {
 	s.memory.dirty = true
 }
 
-// save writes the record and waits until it is kept.
+// errMoved: another node has the session, or it has ended there.
+var errMoved = errors.New("broker: the session is not here any more")
+
+// save writes the record and waits until it is kept. errMoved: another node has taken
+// the session; then it is closed here.
 func (s *subscriber) save(ctx context.Context) error {
 	m := &s.memory
 	m.saving.Lock()
@@ -106,7 +119,7 @@ func (s *subscriber) save(ctx context.Context) error {
 		return nil
 	}
 	if err == nil {
-		_, err = s.b.opt.Store.Put(ctx, tableSession, sessionKey(s.session.ID()), store.Put{Data: data, TTL: s.b.recordLife()})
+		err = s.write(ctx, data)
 	}
 	if err != nil {
 		s.mu.Lock()
@@ -115,6 +128,43 @@ func (s *subscriber) save(ctx context.Context) error {
 		return fmt.Errorf("broker: keep session: %w", err)
 	}
 	s.b.metrics.sessionRecords.Inc()
+	s.introduce(ctx)
+	return nil
+}
+
+// write puts the record where the session still is ours. The caller holds saving.
+func (s *subscriber) write(ctx context.Context, data []byte) error {
+	m := &s.memory
+	for again := false; ; again = true {
+		version, err := s.b.opt.Store.Put(ctx, tableSession, s.key, store.Put{Data: data, TTL: s.b.recordLife(), IfVersion: &m.version})
+		if err == nil {
+			m.version = version
+			return nil
+		}
+		if !errors.Is(err, store.ErrConflict) || again {
+			return err
+		}
+		if err := s.adopt(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// adopt takes the version of a record that another write of ours, whose outcome was
+// not known, has left; errMoved if it is another's. The caller holds saving.
+func (s *subscriber) adopt(ctx context.Context) error {
+	r, version, err := s.b.loadSession(ctx, s.key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		s.session.Close(bayeux.ReasonKicked) // it was ended elsewhere, or has expired
+		return errMoved
+	case err != nil:
+		return err
+	case r.Owner != s.b.nodes.id:
+		s.session.Close(bayeux.ReasonMoved)
+		return errMoved
+	}
+	s.memory.version = version
 	return nil
 }
 
@@ -122,16 +172,25 @@ func (b *Broker) recordLife() time.Duration { return b.opt.SessionLife + afterLi
 
 // erase forgets the record of a session that has ended.
 func (s *subscriber) erase(ctx context.Context) {
-	s.memory.saving.Lock()
-	defer s.memory.saving.Unlock()
-	if err := s.b.opt.Store.Remove(ctx, tableSession, sessionKey(s.session.ID()), nil); err != nil {
+	m := &s.memory
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	s.takeLeaves(ctx)
+	err := s.b.opt.Store.Remove(ctx, tableSession, s.key, &m.version)
+	if errors.Is(err, store.ErrConflict) {
+		if s.adopt(ctx) != nil {
+			return
+		}
+		err = s.b.opt.Store.Remove(ctx, tableSession, s.key, &m.version)
+	}
+	if err != nil {
 		s.b.log.Warn("the record of a session that ended stays until it expires", zap.Error(err))
 	}
 }
 
 // look moves the session's marks on and reports whether its record has to be
 // written. fanned is the time up to which everything was queued.
-func (s *subscriber) look(now time.Time, fanned int64) bool {
+func (s *subscriber) look(fanned int64) bool {
 	queued, arrived := s.session.Progress()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,12 +214,12 @@ func (s *subscriber) look(now time.Time, fanned int64) bool {
 	}
 	m.unread = rest
 	behind := int64(0)
-	if now.UnixMilli()-m.safe > keepsUp.Milliseconds() {
+	if fanned-m.safe > fallsBehind.Milliseconds() {
 		behind = m.safe
 	}
 	switch {
-	case (behind == 0) != (m.record.Behind == 0), behind > m.record.Behind && now.Sub(m.wrote) > behindEvery:
-		m.record.Behind, m.wrote, m.dirty = behind, now, true
+	case (behind == 0) != (m.record.Behind == 0), behind > m.record.Behind && time.Since(m.wrote) > behindEvery:
+		m.record.Behind, m.wrote, m.dirty = behind, time.Now(), true
 	}
 	return m.dirty || time.Since(m.saved) > s.b.recordLife()/2
 }
@@ -180,63 +239,57 @@ func (s *subscriber) dropUnread(u *unread) {
 	u.ended, u.queued = true, 0
 }
 
-// rememberSessions is one round: the watermark first, since the marks build on it.
+// rememberSessions is one round: the records of sessions, then the watermark.
 func (b *Broker) rememberSessions(ctx context.Context) {
-	at, fanned := b.hub.fanned()
+	at, moved := b.hub.fanned()
+	b.fanned.Store(max(at, b.started))
 	b.mu.Lock()
 	all := make([]*subscriber, 0, len(b.subscribers))
 	for _, s := range b.subscribers {
 		all = append(all, s)
 	}
 	b.mu.Unlock()
-	if len(all) == 0 {
-		return
-	}
-	if fanned {
-		b.saveWatermark(ctx, at)
-	}
 	room := make(chan struct{}, rememberAtOnce)
 	var wg sync.WaitGroup
-	now := b.opt.Store.Now()
+	var failed atomic.Bool
 	for _, s := range all {
-		if !s.look(now, at) {
+		if !s.look(at) {
 			continue
 		}
 		room <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-room }()
-			if err := s.save(ctx); err != nil && ctx.Err() == nil {
-				b.log.Warn("a session's record could not be written; it is tried again", zap.Error(err))
+			if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
+				failed.Store(true)
+				if ctx.Err() == nil {
+					b.log.Warn("a session's record could not be written; it is tried again", zap.Error(err))
+				}
 			}
 		})
 	}
 	wg.Wait()
-}
-
-func (b *Broker) saveWatermark(ctx context.Context, at int64) {
-	data, err := json.Marshal(watermark{At: at})
-	if err == nil {
-		_, err = b.opt.Store.Put(ctx, tableMark, watermarkKey, store.Put{Data: data})
-	}
-	if err != nil && ctx.Err() == nil {
-		b.log.Warn("the watermark could not be written; after a crash more would come again", zap.Error(err))
+	if moved && !failed.Load() && len(all) > 0 {
+		b.nodes.at.Store(at)
+		b.nodes.moved.Store(true)
 	}
 }
 
-// keepForRestart writes the record of a session that the server's stop ends: it is
-// resumed from where its client is.
-func (s *subscriber) keepForRestart(ctx context.Context) {
+// leave writes the record of a session that goes on elsewhere or after a restart:
+// where it stands, exactly, and that it lives nowhere now. Its handler is called no
+// more.
+func (s *subscriber) leave(ctx context.Context) {
+	left, places, at := s.standing()
 	queued, arrived := s.session.Progress()
-	s.mu.Lock()
 	m := &s.memory
+	s.mu.Lock()
+	m.record.Owner, m.record.Behind = "", m.safe
 	if s.flows == 0 && arrived >= queued {
-		m.record.Behind = s.b.opt.Store.Now().UnixMilli()
-	} else {
-		m.record.Behind = m.safe
+		m.record.Behind = at
 	}
+	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places}
 	s.mu.Unlock()
-	if err := s.save(ctx); err != nil {
-		s.b.log.Warn("a session's record could not be written before the stop", zap.Error(err))
+	if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
+		s.b.log.Warn("a session's record could not be written before it left", zap.Error(err))
 	}
 }
 

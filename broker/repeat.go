@@ -37,9 +37,24 @@ type repeat struct {
 	waiting []func(bayeux.Ack, error)
 }
 
-// publishTag identifies a publish of a session: 64 bits of a hash over clientId,
-// id, channel and data, which nobody without the clientId can aim at.
-func publishTag(clientID string, m *bayeux.Message) uint64 {
+// publishMark identifies a publish of a session: a hash over clientId, id, channel
+// and data, which nobody without the clientId can aim at.
+type publishMark [sha256.Size]byte
+
+// tag is what is kept with the message on a store that one node has to itself; 0
+// means none.
+func (p publishMark) tag() uint64 { return binary.BigEndian.Uint64(p[:]) | 1 }
+
+// nonce lets the store know the publish again, where another node may have taken it
+// or this session lived elsewhere when it was first sent.
+func (p publishMark) nonce() (n store.Nonce) {
+	copy(n[:], p[8:])
+	n[0] |= 1
+	return n
+}
+
+// markOf is the mark of a publish that carries an id.
+func markOf(clientID string, m *bayeux.Message) (p publishMark) {
 	h := sha256.New()
 	for _, part := range [][]byte{[]byte(clientID), m.ID, []byte(m.ChannelText), m.Data} {
 		var n [4]byte
@@ -47,7 +62,8 @@ func publishTag(clientID string, m *bayeux.Message) uint64 {
 		h.Write(n[:])
 		h.Write(part)
 	}
-	return binary.BigEndian.Uint64(h.Sum(nil)) | 1 // 0 means none
+	h.Sum(p[:0])
+	return p
 }
 
 // repeated reports whether a publish is one of late, and sees to its answer if so.
@@ -111,20 +127,27 @@ func (r *repeats) trim(now time.Time) {
 	}
 }
 
-// storedBefore looks for a publish that this session made shortly before a restart:
-// its message carries the tag.
-func (b *Broker) storedBefore(ctx context.Context, t target, tag uint64) (catchup.Message, bool) {
-	if b.before.At == 0 || !t.kind.limits.Keeps() {
+// storedBefore looks for a publish that a session made shortly before this node was
+// restarted, on a store that it has to itself: its message carries the tag. was is how
+// far the node had come, in ms.
+func (b *Broker) storedBefore(ctx context.Context, t target, was int64, tag uint64) (catchup.Message, bool) {
+	if was == 0 || was >= b.started || !t.kind.limits.Keeps() || b.opt.Store.Shared() {
 		return catchup.Message{}, false
 	}
-	span := store.Range{Since: time.UnixMilli(b.before.At).Add(-repeatAge), Limits: t.kind.limits}
+	return b.tagged(ctx, t, time.UnixMilli(was).Add(-repeatAge), time.UnixMilli(b.started), tag)
+}
+
+// tagged looks for a message that carries a tag, not older than since nor younger than
+// until.
+func (b *Broker) tagged(ctx context.Context, t target, since, until time.Time, tag uint64) (catchup.Message, bool) {
+	span := store.Range{Since: since, Limits: t.kind.limits}
 	for read := 0; read < repeatScan; {
 		page, err := b.opt.Store.Read(ctx, t.log, span, pageMessages, pageBytes)
 		if err != nil {
 			return catchup.Message{}, false
 		}
 		for _, e := range page.Entries {
-			if e.Position.MS() > b.started {
+			if e.Position.Time().After(until) {
 				return catchup.Message{}, false
 			}
 			if m, err := catchup.Decode(e); err == nil && m.Tag == tag {
@@ -138,6 +161,12 @@ func (b *Broker) storedBefore(ctx context.Context, t target, tag uint64) (catchu
 		span.After = page.Entries[len(page.Entries)-1].Position
 	}
 	return catchup.Message{}, false
+}
+
+// taggedLately looks for a message of the last two minutes that carries a tag.
+func (b *Broker) taggedLately(ctx context.Context, t target, tag uint64) (catchup.Message, bool) {
+	now := b.opt.Store.Now()
+	return b.tagged(ctx, t, now.Add(-repeatAge), now, tag)
 }
 
 // ackAgain is the ext with which a publish was acknowledged that became m.

@@ -13,7 +13,7 @@ func TestRepeatsAreBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		x := newBench(t, nil)
 		p := x.join("")
-		s := x.b.subscribers[p.id]
+		s := x.b.subscribers[sessionKey(p.id)]
 		done := func(bayeux.Ack, error) {}
 		for tag := range uint64(5 * maxRepeats) {
 			again, first := s.repeated(tag, done)
@@ -37,7 +37,7 @@ func TestRepeatsAreBounded(t *testing.T) {
 
 func BenchmarkRepeated(b *testing.B) {
 	x := newBench(b, nil)
-	s := x.b.subscribers[x.join("").id]
+	s := x.b.subscribers[sessionKey(x.join("").id)]
 	done := func(bayeux.Ack, error) {}
 	b.ReportAllocs()
 	for tag := uint64(0); b.Loop(); tag++ {
@@ -47,10 +47,10 @@ func BenchmarkRepeated(b *testing.B) {
 	}
 }
 
-func BenchmarkPublishTag(b *testing.B) {
+func BenchmarkPublishMark(b *testing.B) {
 	m := &bayeux.Message{ChannelText: "/open/a", ID: []byte(`"1a"`), Data: make([]byte, 128)}
 	b.ReportAllocs()
 	for b.Loop() {
-		publishTag("abcdefghijklmnopqrstuvwxyz012345", m)
+		markOf("abcdefghijklmnopqrstuvwxyz012345", m)
 	}
 }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,25 +17,12 @@ import (
 // errNotAsBefore: the session cannot be made what it was, so its client begins anew.
 var errNotAsBefore = errors.New("broker: session cannot be resumed")
 
-// loadWatermark reads how far the node had come before it stopped.
-func (b *Broker) loadWatermark(ctx context.Context) error {
-	v, err := b.opt.Store.Get(ctx, tableMark, watermarkKey)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(v.Data, &b.before)
-	}
-	if err != nil {
-		return fmt.Errorf("broker: watermark: %w", err)
-	}
-	return nil
-}
-
 // Resume is part of bayeux.Resumer: the session takes its subscriptions up where it
 // was, and what its client may not have had comes again.
-func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, _ *bayeux.Message) (bayeux.SessionHandler, error) {
-	r, err := b.loadSession(ctx, session.ID())
+func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
+	key := sessionKey(session.ID())
+	defer b.take(key)()
+	c, err := b.claim(ctx, key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, bayeux.ErrNoSession
@@ -44,53 +30,59 @@ func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, _ *bayeux.
 		return nil, storeRefusal(err, b, "resume")
 	}
 	s := b.newSubscriber(session, nil)
-	if r.Identity != nil {
-		if s.identity = r.Identity.identity(b.tokens); s.identity == nil {
-			return nil, bayeux.ErrNoSession
-		}
-	}
-	s.memory.record = *r
-	if err := s.restore(ctx, r); err != nil {
-		s.Close(bayeux.ReasonKicked)
+	if err := s.takeUp(ctx, m, c); err != nil {
+		s.drop()
 		var refusal *bayeux.Error
 		if errors.As(err, &refusal) && refusal.Code >= 500 {
-			return nil, refusal
+			return nil, refusal // the record is as it was: it may go better next time
 		}
 		b.log.Debug("session not resumed", zap.Error(err))
+		s.erase(ctx)
 		return nil, bayeux.ErrNoSession
 	}
-	s.resumedAt = b.opt.Now()
-	s.noteSubscriptions()
 	b.remember(s)
+	b.metrics.resumed.Inc()
 	return s, nil
 }
 
-// Forward is part of bayeux.Resumer: a session that is not here lives nowhere.
-func (b *Broker) Forward(context.Context, bayeux.Peer, *bayeux.Message) ([]byte, error) {
-	return nil, bayeux.ErrHere
+// takeUp makes the session what its record says, which is ours.
+func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) error {
+	s.memory.version = c.version
+	if c.Identity != nil {
+		if s.identity = c.Identity.identity(s.b.tokens); s.identity == nil {
+			return errNotAsBefore
+		}
+	}
+	s.memory.record, s.memory.safe, s.memory.saved = c.sessionRecord, c.from, time.Now()
+	if err := s.restore(ctx, m, c); err != nil {
+		return err
+	}
+	s.resumedAt, s.resumedFrom = s.b.opt.Now(), c.from+keepsUp.Milliseconds()
+	s.noteSubscriptions()
+	return nil
 }
 
 // restore brings back the subscriptions of a record. Its faults are errNotAsBefore,
 // refusals of the rights, and the store's errors as refusals.
-func (s *subscriber) restore(ctx context.Context, r *sessionRecord) error {
-	from := r.Behind
-	if from == 0 {
-		from = s.b.before.At - keepsUp.Milliseconds()
+func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed) error {
+	l := landing{since: time.UnixMilli(c.from)}
+	if c.left != nil {
+		l.since = time.UnixMilli(c.left.At + 1)
+		l.arrived = s.session.TakeUp(c.left.Wire, m)
+		l.places = placesByName(c.left.Places)
 	}
-	s.memory.safe = from
-	since := time.UnixMilli(from)
-	for _, p := range r.Patterns {
-		if err := s.restorePattern(ctx, p, since); err != nil {
+	for _, p := range c.Patterns {
+		if err := s.restorePattern(ctx, p, l); err != nil {
 			return err
 		}
 	}
-	for _, t := range r.Topics {
-		if err := s.restoreTopic(ctx, t, since); err != nil {
+	for _, t := range c.Topics {
+		if err := s.restoreTopic(ctx, t, l); err != nil {
 			return err
 		}
 	}
-	for _, u := range r.Unread {
-		if err := s.restoreUnread(ctx, u); err != nil {
+	for _, u := range c.Unread {
+		if err := s.restoreUnread(ctx, u, l); err != nil {
 			return err
 		}
 	}
@@ -108,7 +100,7 @@ func (s *subscriber) regain(ctx context.Context, text string, granted grade, use
 	return t, p, err
 }
 
-func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, since time.Time) error {
+func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landing) error {
 	t, p, err := s.regain(ctx, r.Channel, r.Grade, r.User)
 	if err != nil {
 		return err
@@ -138,17 +130,22 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, since time
 		add()
 		return nil
 	}
-	s.mend(l, tp, r.Seam.Start, since, add)
+	s.mend(l, tp, r.Seam.Start, &land, add)
 	return nil
 }
 
-// mend lets a listener hear a topic from since on, but not before after, and then
-// what is live. add puts it into the tree, while the topic stands still.
-func (s *subscriber) mend(l *listener, tp *topic, after store.Position, since time.Time, add func()) {
+// mend lets a listener hear a topic from where its session stood, or from since on, but
+// not before after, and then what is live. add puts it into the tree, while the topic
+// stands still.
+func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *landing, add func()) {
+	if p, named := land.place(l.prefix + tp.name.String()); named {
+		s.mendAt(l, tp, p, land, add)
+		return
+	}
 	f := l.flowOf(tp, true)
 	defer f.mu.Unlock()
 	tp.mu.Lock()
-	f.lags, f.cursor, f.since, f.forked = true, after, since, 0
+	f.lags, f.cursor, f.since, f.from, f.forked = true, after, land.since, store.Position{}, 0
 	if add != nil {
 		add()
 	}
@@ -158,7 +155,7 @@ func (s *subscriber) mend(l *listener, tp *topic, after store.Position, since ti
 
 // restoreUnread begins a catch-up again that the client may not have had whole. Its
 // end stays where it was.
-func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord) error {
+func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, land landing) error {
 	name, err := channels.Parse(r.Channel)
 	if err != nil {
 		return errNotAsBefore
@@ -169,6 +166,11 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord) error {
 	}
 	if !is {
 		return s.restoreSnapshot(ctx, name)
+	}
+	p, named := land.place(r.Channel)
+	first, under := p.first(land.arrived)
+	if named && !under && !p.Lags {
+		return nil // all of it has arrived
 	}
 	prefix, sub := "", base
 	if channels.IsRoot(base.First()) {
@@ -185,6 +187,11 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord) error {
 			replay, _, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, r.Since, r.UpTo)
 			if err != nil {
 				return storeRefusal(err, s.b, "resume")
+			}
+			if under {
+				replay.Begin(first)
+			} else if named {
+				replay.Advance(p.After)
 			}
 			f := l.flowOf(tp, sm.exact)
 			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, unread: s.unreadOf(r)})

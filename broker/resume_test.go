@@ -21,7 +21,7 @@ func (x *bench) restart(crash bool) {
 	x.t.Helper()
 	ctx := context.Background()
 	kept := map[string][]store.Item{}
-	for _, table := range []string{tableSession, tableMark} {
+	for _, table := range []string{tableSession, tableNode} {
 		items, err := x.store.List(ctx, table, "", "", 1000)
 		require.NoError(x.t, err)
 		kept[table] = items
@@ -217,16 +217,16 @@ func TestSubscribeIsKeptFirst(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		x := newBench(t, nil)
 		p := x.join("")
-		before, err := x.b.loadSession(t.Context(), p.id)
+		before, _, err := x.b.loadSession(t.Context(), sessionKey(p.id))
 		require.NoError(t, err)
 		require.Empty(t, before.Topics)
 		require.True(t, p.subscribe("/open/a").ok())
-		after, err := x.b.loadSession(t.Context(), p.id)
+		after, _, err := x.b.loadSession(t.Context(), sessionKey(p.id))
 		require.NoError(t, err)
 		require.Len(t, after.Topics, 1)
 		require.Equal(t, "/open/a", after.Topics[0].Channel)
 		p.unsubscribe("/open/a")
-		_, err = x.b.loadSession(t.Context(), "nobody")
+		_, _, err = x.b.loadSession(t.Context(), "nobody")
 		require.ErrorIs(t, err, store.ErrNotFound)
 	})
 }

@@ -115,6 +115,9 @@ type forks struct {
 	// adrift is the last position of a topic that could not be found again and is
 	// read on from nevertheless.
 	adrift store.Position
+	// deep is the newest lost position of such a fork: what cursors up to it have had
+	// ended before them, wherever that was.
+	deep   store.Position
 	warned time.Time
 }
 
@@ -161,7 +164,7 @@ func (s *shard) turnBack(ctx context.Context, t *topic) error {
 	t.mu.Lock()
 	t.last, t.adrift = common, store.Position{}
 	if deep {
-		t.adrift = common
+		t.adrift, t.deep = common, lost
 	}
 	s.hub.ringed.Add(int64(t.ring.turn(common)))
 	t.marks.turn(common)
@@ -220,8 +223,12 @@ func (f *flow) astray() error {
 		t.mu.Unlock()
 		return nil
 	}
+	deep := t.deep
 	t.mu.Unlock()
 	switch {
+	case !deep.Before(f.cursor):
+		f.adrift, f.asked = f.cursor, 0
+		return nil
 	case f.asked == 0:
 		f.asked = looked + 1
 		t.shard.missed(t)

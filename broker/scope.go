@@ -117,6 +117,23 @@ func changeLog(key string) (log store.LogName, ok bool) {
 	return store.LogName{Feed: feed, Path: "/" + dataKind + "/" + scope}, true
 }
 
+// holds reports whether a feed below roots is the one in which a channel is.
+func (b *Broker) holds(feed string, sub channels.Name) bool {
+	k := b.kinds.of(sub)
+	if k == nil {
+		return false
+	}
+	switch k.scope {
+	case scopeApp:
+		return strings.HasPrefix(feed, appFeed)
+	case scopeOwner:
+		return strings.HasPrefix(feed, ownerFeed)
+	case scopeUser:
+		return strings.HasPrefix(feed, userFeed)
+	}
+	return strings.HasPrefix(feed, objectFeed)
+}
+
 // conferenceKey names an object among the conferences.
 func conferenceKey(o *Object) string { return strings.TrimPrefix(feedOf(o), objectFeed) }
 

@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/memory"
 	"github.com/stretchr/testify/require"
 )
 
@@ -26,6 +30,8 @@ type simulation struct {
 	said     map[string][]int64 // ms of each message, by channel
 	serial   int
 	log      []string
+	frail    *frail // nil: nothing goes wrong
+	hurt     bool   // and something is
 }
 
 type simulated struct {
@@ -56,7 +62,13 @@ var (
 )
 
 // GOBELIN_SEEDS=20000 is the long form, on seeds never seen before.
-func TestSeamSimulation(t *testing.T) {
+func TestSeamSimulation(t *testing.T) { simulate(t, false) }
+
+// The same on a shared store whose feeds break and drop and whose logs lose their
+// tails: survivors come exactly once, what was lost stays what it was (store.md §5.4).
+func TestSeamSimulationFrail(t *testing.T) { simulate(t, true) }
+
+func simulate(t *testing.T, weak bool) {
 	seeds, first := 200, uint64(1)
 	if text := os.Getenv("GOBELIN_SEEDS"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -66,8 +78,15 @@ func TestSeamSimulation(t *testing.T) {
 	for i := range seeds {
 		seed := first + uint64(i)
 		inBubble(t, func(t *testing.T) {
-			x := newBench(t, func(_ *Options, b *bayeux.Options) { b.Limits.QueueMessages = 8 })
-			m := &simulation{t: t, x: x, r: rand.New(rand.NewPCG(seed, 3)), said: map[string][]int64{}}
+			m := &simulation{t: t, r: rand.New(rand.NewPCG(seed, 3)), said: map[string][]int64{}}
+			x := newBench(t, func(o *Options, b *bayeux.Options) {
+				b.Limits.QueueMessages = 8
+				if weak {
+					m.frail = newFrail(o.Store.(*memory.Store))
+					o.Store = m.frail
+				}
+			})
+			m.x = x
 			m.roots = []string{x.root("gala", channels.ClassView), x.root("gala", channels.ClassControl)}
 			defer func() {
 				if t.Failed() {
@@ -99,6 +118,13 @@ func (m *simulation) run(steps int) {
 		if channel == "analytics" && root == m.roots[0] && step >= 7 && step < 14 {
 			continue // a view root does not open it
 		}
+		if step > 6 {
+			m.heal()
+		}
+		if m.frail != nil && m.r.IntN(6) == 0 {
+			m.harm(channel)
+			continue
+		}
 		switch step {
 		case 0, 1, 2, 3, 4, 5, 6:
 			m.publish(channel, 1+m.r.IntN(4)*m.r.IntN(4))
@@ -113,6 +139,10 @@ func (m *simulation) run(steps int) {
 			m.read(s)
 			m.forget(s, base, simSpans[m.r.IntN(len(simSpans))])
 		case 14, 15:
+			// What is said in the same ms may be heard, and records can be ahead.
+			for before := m.x.store.Now(); m.frail != nil && !before.Truncate(time.Millisecond).Before(m.x.store.Now().Truncate(time.Millisecond)); {
+				time.Sleep(time.Millisecond)
+			}
 			m.join(s, root, pattern)
 		case 16:
 			m.read(s)
@@ -165,8 +195,74 @@ func (m *simulation) heard(s *simulated, base string) bool {
 
 func (m *simulation) expect(s *simulated, name string, from, to int) {
 	m.serial++
+	channel, _, _ := strings.Cut(name[42:], "/catchup/")
+	said := m.said[channel]
 	for n := from + 1; n <= to; n++ {
-		s.due[name] = append(s.due[name], expected{n, m.serial})
+		if n > len(said) || said[n-1] >= 0 {
+			s.due[name] = append(s.due[name], expected{n, m.serial})
+		}
+	}
+}
+
+// harm breaks all feeds, or has them drop entries, or has a channel lose its tail.
+func (m *simulation) harm(channel string) {
+	what := m.r.IntN(3)
+	m.log = append(m.log, fmt.Sprintf("harm %d: %s", what, channel))
+	m.heal()
+	for _, s := range m.sessions {
+		m.read(s)
+	}
+	time.Sleep(2100 * time.Millisecond) // what is announced so far is known to be
+	m.hurt = true
+	if what == 1 {
+		m.frail.mu.Lock()
+		m.frail.lossy = 50
+		m.frail.mu.Unlock()
+		return
+	}
+	m.frail.breaks()
+	if what == 0 {
+		return
+	}
+	unheard := m.r.IntN(3)
+	m.publish(channel, unheard)
+	said := m.said[channel]
+	log := store.LogName{Feed: m.feed(), Path: "/" + channel}
+	for lost := 1 + m.r.IntN(4); lost > 0; lost-- {
+		n := len(said)
+		for n > 0 && said[n-1] < 0 {
+			n--
+		}
+		if n == 0 {
+			break
+		}
+		m.frail.fork(log, 1)
+		said[n-1] = -1
+		for _, s := range m.sessions { // nobody has heard those
+			for name, due := range s.due {
+				if name[42:] == channel {
+					s.due[name] = slices.DeleteFunc(due, func(e expected) bool { return e.n == n })
+					if len(s.due[name]) == 0 {
+						delete(s.due, name)
+					}
+				}
+			}
+		}
+	}
+}
+
+func (m *simulation) feed() string {
+	o, err := m.x.b.objects.ensure(context.Background(), m.x.app, "gala")
+	require.NoError(m.t, err)
+	return feedOf(o)
+}
+
+// heal ends what harm has begun.
+func (m *simulation) heal() {
+	if m.hurt {
+		m.hurt = false
+		m.frail.mend()
+		synctest.Wait()
 	}
 }
 
@@ -294,7 +390,7 @@ func (m *simulation) catchup(s *simulated, base, span string) {
 		since := now.Add(-interval).UnixMilli()
 		n := 0
 		for _, ms := range m.said[base[42:]][:upTo] {
-			if ms >= since {
+			if ms >= since && ms >= 0 {
 				n++
 			}
 		}
@@ -303,7 +399,13 @@ func (m *simulation) catchup(s *simulated, base, span string) {
 	got := r.Ext.Catchup.Messages
 	require.LessOrEqual(m.t, got, count(before), name)
 	require.GreaterOrEqual(m.t, got, count(after), name)
-	m.expect(s, name, upTo-got, upTo)
+	from := upTo
+	for said := m.said[base[42:]]; got > 0; from-- {
+		if said[from-1] >= 0 {
+			got--
+		}
+	}
+	m.expect(s, name, from, upTo)
 }
 
 func (m *simulation) forget(s *simulated, base, span string) {
@@ -321,6 +423,7 @@ func (m *simulation) forget(s *simulated, base, span string) {
 
 // read polls until nothing comes, and compares.
 func (m *simulation) read(s *simulated) {
+	m.heal()
 	latest := map[string]int{}
 	for _, line := range s.poll() {
 		name, data, _ := strings.Cut(line, " ")

@@ -182,7 +182,7 @@ func TestMarksAreBounded(t *testing.T) {
 		require.NoError(t, err)
 		m := newMarks(0, at(0), 0)
 		for n := 1; n <= 3*topicMarks; n++ {
-			number := sp.join(p, l)
+			number := sp.join(p, l, 0)
 			m.note(sp, x.b, number, at(n))
 			require.LessOrEqual(t, len(m.list), topicMarks)
 			after, exact := m.at(number, at(n+1))

@@ -123,7 +123,8 @@ func (s *shard) bear(sp *space, log store.LogName, since int64) {
 		return
 	}
 	if t := s.born(sp, log); t != nil && t.limits.Keeps() {
-		s.begin(t, endOf(since-1))
+		at, _ := sp.wildSince(t.name)
+		s.begin(t, endOf(max(since, at)-1))
 		s.miss(t)
 	}
 }
@@ -280,11 +281,18 @@ func (s *shard) begin(t *topic, last store.Position) {
 	t.synced = true
 }
 
-// beginAt is begin, but where something may have been missed since a time that a
-// wildcard wants, the topic begins there and is read. The caller holds s.mu.
+// beginAt is begin, but if what a wildcard should have heard may lie before last, the
+// topic begins there and is read: after since, in ms, where the road says so, else
+// since everything was known to be announced, as a lost entry of an unknown channel
+// is missed by nobody. The caller holds s.mu.
 func (s *shard) beginAt(t *topic, last store.Position, since int64) {
-	if since != 0 && t.limits.Keeps() && t.space.tree.Matches(t.name) {
-		last, t.missing = endOf(since-1), true
+	if since == 0 && s.hub.shared {
+		since = s.hub.announced.Load()
+	}
+	if since != 0 && last.MS() >= since && t.limits.Keeps() {
+		if at, wild := t.space.wildSince(t.name); wild && last.MS() >= at {
+			last, t.missing = endOf(max(since, at)-1), true
+		}
 	}
 	s.begin(t, last)
 	if t.missing {

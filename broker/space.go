@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
@@ -23,15 +24,38 @@ type space struct {
 	count    uint64   // wildcard subscriptions there have been
 	standing []uint64 // numbers of those that still are, rising
 	forgot   uint64   // count when a topic was last forgotten that might be asked for
+	joins    []joined // wildcards that stand, by their numbers
+}
+
+// joined is a wildcard and since when it stands, by the store's clock, in ms.
+type joined struct {
+	number  uint64
+	at      int64
+	pattern channels.Pattern
 }
 
 // join subscribes a listener by a wildcard and returns its number: every entry
-// handed out at this count or a higher one reaches it.
-func (sp *space) join(p channels.Pattern, l *listener) uint64 {
+// handed out at this count or a higher one reaches it. at is the time, by the store's
+// clock, in ms.
+func (sp *space) join(p channels.Pattern, l *listener, at int64) uint64 {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	sp.tree.Add(p, l)
-	return sp.number()
+	number := sp.number()
+	sp.joins = append(sp.joins, joined{number, at, p})
+	return number
+}
+
+// wildSince returns the ms since which a wildcard hears a name; false if none does.
+func (sp *space) wildSince(n channels.Name) (at int64, wild bool) {
+	sp.mu.RLock()
+	defer sp.mu.RUnlock()
+	for i := range sp.joins {
+		if sp.joins[i].pattern.Matches(n) {
+			return sp.joins[i].at, true
+		}
+	}
+	return 0, false
 }
 
 // raise sets a listener's grade, which changes what its wildcards hear, and returns
@@ -52,10 +76,14 @@ func (sp *space) number() uint64 {
 
 // leave ends a wildcard subscription and returns the count at which it did. Its
 // number can still be asked for until it is dropped.
-func (sp *space) leave(p channels.Pattern, l *listener) uint64 {
+func (sp *space) leave(p channels.Pattern, l *listener, number uint64) uint64 {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	sp.tree.Remove(p, l)
+	i, found := slices.BinarySearchFunc(sp.joins, number, func(j joined, n uint64) int { return cmp.Compare(j.number, n) })
+	if found {
+		sp.joins = slices.Delete(sp.joins, i, i+1)
+	}
 	return sp.count
 }
 

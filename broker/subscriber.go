@@ -18,7 +18,12 @@ import (
 type subscriber struct {
 	b        *Broker
 	session  *bayeux.Session
+	key      string    // of its record
 	identity *Identity // from the handshake; nil without a token
+	// resumedAt is zero for a session that was handshaken here; resumedFrom is how far
+	// its node had come when it was resumed, in ms of the store's clock.
+	resumedAt   time.Time
+	resumedFrom int64
 
 	// owned by the handler calls
 	listeners []*listener // one for each space and root
@@ -26,16 +31,15 @@ type subscriber struct {
 	patternSince map[string]int64
 
 	// mu guards oids, and the flows of all its listeners.
-	mu        sync.Mutex
-	oids      []channels.OID // roots in use, one for each listener that has one
-	rooms     []string       // feeds of their objects
-	kids      uint16         // a bit for each key that signed one of them
-	flows     int            // how many there are, over all listeners
-	closed    bool
-	memory    remembered
-	repeats   repeats
-	resumedAt time.Time // immutable; zero for a session that was handshaken here
-	born      time.Time // immutable; when it was made here
+	mu      sync.Mutex
+	oids    []channels.OID // roots in use, one for each listener that has one
+	rooms   []string       // feeds of their objects
+	acting  []string       // those of them on which the session\'s token counts
+	kids    uint16         // a bit for each key that signed one of them
+	flows   int            // how many there are, over all listeners
+	closed  bool
+	memory  remembered
+	repeats repeats
 }
 
 var _ bayeux.SessionHandler = (*subscriber)(nil)
@@ -317,6 +321,7 @@ func (s *subscriber) listener(t *target) *listener {
 		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
 		if t.object != nil {
 			l.room = feedOf(t.object)
+			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
 			s.b.attendance.enter(l.room)
 		}
 		s.listeners = append(s.listeners, l)
@@ -371,11 +376,14 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.rooms, s.kids = s.oids[:0], s.rooms[:0], 0
+	s.oids, s.rooms, s.acting, s.kids = s.oids[:0], s.rooms[:0], s.acting[:0], 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
 			s.rooms = append(s.rooms, l.room)
+			if l.acts && !slices.Contains(s.acting, l.room) {
+				s.acting = append(s.acting, l.room)
+			}
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
 			}
@@ -406,25 +414,27 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 		return
 	}
 	if len(m.ID) == 0 {
-		s.b.publishMessage(ctx, m, a, true, 0, done)
+		s.b.publishMessage(ctx, m, a, true, known{}, done)
 		return
 	}
-	tag := publishTag(s.session.ID(), m)
-	again, first := s.repeated(tag, done)
+	mark := markOf(s.session.ID(), m)
+	again, first := s.repeated(mark.tag(), done)
 	if again {
 		return
 	}
-	if s.b.opt.Now().Sub(s.resumedAt) < repeatAge {
-		t, err := s.b.publication(ctx, m.Channel, a, true)
-		if err == nil {
-			if stored, found := s.b.storedBefore(ctx, t, tag); found {
-				s.b.metrics.repeats.Inc()
-				first(bayeux.Ack{Ext: ackAgain(t, stored)}, nil)
-				return
-			}
+	k := known{tag: mark.tag(), change: mark.tag(), maybe: s.b.opt.Now().Sub(s.resumedAt) < repeatAge}
+	switch {
+	case s.b.opt.Store.Shared():
+		k.tag, k.nonce = 0, mark.nonce()
+	case s.b.opt.Now().Sub(s.resumedAt) < repeatAge:
+		// It may have been taken before the restart, or since, but before the session
+		// was resumed.
+		if s.b.answerBefore(ctx, m, a, s.resumedFrom, mark.tag(), first) {
+			return
 		}
+		k.nonce = mark.nonce()
 	}
-	s.b.publishMessage(ctx, m, a, true, tag, first)
+	s.b.publishMessage(ctx, m, a, true, k, first)
 }
 
 // Connect is part of bayeux.SessionHandler.
@@ -434,15 +444,22 @@ func (s *subscriber) Connect(context.Context, *bayeux.Message) error { return ni
 func (s *subscriber) Close(reason string) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	if reason == bayeux.ReasonShutdown {
-		s.keepForRestart(ctx)
+	goesOn := reason == bayeux.ReasonShutdown || reason == bayeux.ReasonMoved
+	if goesOn {
+		s.leave(ctx)
 	}
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	if reason != bayeux.ReasonShutdown {
+	if !goesOn {
 		s.erase(ctx)
 	}
+	s.drop()
+	s.b.forget(s)
+}
+
+// drop gives up everything the session holds on this node.
+func (s *subscriber) drop() {
 	for _, l := range s.listeners {
 		l.quit()
 		for t, sm := range l.seams {
@@ -463,7 +480,6 @@ func (s *subscriber) Close(reason string) {
 		s.b.attendance.leave(l.room)
 		s.b.hub.releaseSpace(l.space)
 	}
-	s.b.forget(s)
 }
 
 // closeWait bounds the last write about a session.

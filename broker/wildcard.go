@@ -105,7 +105,7 @@ func (l *listener) number(p channels.Pattern, r *road) {
 		l.patterns, l.roads = make(map[channels.Pattern]uint64), make(map[channels.Pattern]*road)
 	}
 	l.roads[p] = r
-	l.patterns[p] = l.space.join(p, l)
+	l.patterns[p] = l.space.join(p, l, l.sub.b.opt.Store.Now().UnixMilli())
 }
 
 // rejoin subscribes a listener of a session that was resumed by a wildcard that it
@@ -158,7 +158,7 @@ func (l *listener) leave(p channels.Pattern) {
 			stopped = append(stopped, t)
 		}
 	}
-	until := l.space.leave(p, l)
+	until := l.space.leave(p, l, number)
 	for _, t := range stopped {
 		l.sub.stopLive(l, t, l.seams[t], func() { l.space.tree.Remove(t.name.Pattern(), l) })
 	}
@@ -209,7 +209,7 @@ func (l *listener) tidyFormer() {
 // quit takes every wildcard of a listener whose session ends.
 func (l *listener) quit() {
 	for p, number := range l.patterns {
-		l.space.leave(p, l)
+		l.space.leave(p, l, number)
 		l.space.drop(number)
 		l.sub.b.hub.letGo(l.roads[p], l)
 	}

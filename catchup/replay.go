@@ -103,6 +103,14 @@ func (r *Replay) Advance(last store.Position) bool {
 	return true
 }
 
+// Begin moves the walk on so that the next record is the one at p, or the first after
+// it; what came before the caller has had.
+func (r *Replay) Begin(p store.Position) {
+	if before := predecessor(p); !r.ended && r.after.Before(before) {
+		r.after = before
+	}
+}
+
 // predecessor returns the greatest position before p, so that a half-open range
 // can begin at p itself.
 func predecessor(p store.Position) store.Position {

@@ -14,6 +14,9 @@ import (
 // without sticky sessions.
 type fleet struct {
 	doors []*door
+	// passed counts doors that a client was kept from or turned away at, nobody how
+	// often none was left.
+	passed, nobody atomic.Int64
 }
 
 // door is the way to one node, through a Proxy of its own where there are faults to
@@ -72,7 +75,9 @@ func (f *fleet) walk(turn uint64, try func(door int) bool) bool {
 		if d := (int(turn%uint64(n)) + i) % n; f.open(d) && try(d) {
 			return true
 		}
+		f.passed.Add(1)
 	}
+	f.nobody.Add(1)
 	return false
 }
 

@@ -170,7 +170,8 @@ func (r *run) cutOff(ctx context.Context, rng *rand.Rand) error {
 	if err := r.Backend.CutOff(n, true); err != nil {
 		return fmt.Errorf("brokertest: nemesis: %w", err)
 	}
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	// Its word counts, not that it is slow to give it.
+	client := &http.Client{Timeout: r.CutTime, Transport: &http.Transport{DisableKeepAlives: true}}
 	for r.fleet.doors[n].node.isReady(ctx, client) && r.now()-from < r.CutTime && rest(ctx, 10*time.Millisecond) {
 	}
 	r.unready = append(r.unready, r.now()-from)

@@ -322,8 +322,12 @@ func (r *run) result(ctx context.Context, h *History, publishers []*publisher, j
 		History: h, Faults: map[string]int64{}, Unready: r.unready, Recoveries: r.recoveries,
 		Slowest: time.Duration(r.slowest.Load()), Troubles: r.troubles,
 	}
-	if r.feedKills > 0 {
-		res.Faults["feeds killed"] = r.feedKills
+	for name, n := range map[string]int64{
+		"feeds killed": r.feedKills, "nodes passed over": r.fleet.passed.Load(), "requests without a node": r.fleet.nobody.Load(),
+	} {
+		if n > 0 {
+			res.Faults[name] = n
+		}
 	}
 	for _, p := range publishers {
 		h.Publications = append(h.Publications, p.all...)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/store"
 	"github.com/gobelin-broker/gobelin/store/disk"
 	"github.com/gobelin-broker/gobelin/store/memory"
+	"github.com/gobelin-broker/gobelin/store/redis"
 	"go.uber.org/zap"
 )
 
@@ -24,11 +26,15 @@ func (c *config) openAt(ctx context.Context, l location, log *zap.Logger) (store
 	case kindMemory:
 		return memory.New(memory.Options{Log: log}), nil
 	case kindRedis:
-		return nil, errors.New("store: redis is not in this version yet")
+		s, err := c.openRedis(ctx, l, log)
+		if err != nil {
+			return nil, err // not s: a nil *redis.Store in the interface would not be nil
+		}
+		return s, nil
 	}
 	s, err := c.openDisk(ctx, string(l), log)
 	if err != nil {
-		return nil, err // not s: a nil *disk.Store in the interface would not be nil
+		return nil, err
 	}
 	return s, nil
 }
@@ -42,4 +48,53 @@ func (c *config) openDisk(ctx context.Context, folder string, log *zap.Logger) (
 		floor = -1 // to the store zero is its default
 	}
 	return disk.Open(ctx, folder, disk.Options{Small: c.DiskMemory == "small", Floor: floor, Log: log})
+}
+
+// openRedis opens a Redis, which looks it over first (store.md §3.8).
+func (c *config) openRedis(ctx context.Context, l location, log *zap.Logger) (*redis.Store, error) {
+	ack := ackStored
+	if c.Ack == ackReplica {
+		ack = ackReplica
+	}
+	s, err := redis.Open(ctx, l.reveal(), redis.Options{
+		Prefix: c.Redis.Prefix, PublishTimeout: c.Redis.PublishTimeout, Ack: ack,
+		AllowEviction: c.Redis.AllowEviction, Insecure: c.Redis.Insecure, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	facts, err := s.Facts(ctx)
+	if err == nil && c.Ack == ackFsync && facts.Persistence != fsyncAlways {
+		err = fmt.Errorf("durability.ack: fsync needs a Redis with appendonly yes and appendfsync always; this one has %q", facts.Persistence)
+	}
+	if err == nil && c.Ack == ackReplica && facts.Replicas == 0 {
+		err = errors.New("durability.ack: replica needs a Redis with a replica; this one has none that is connected")
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// fsyncAlways is what redis.Facts says of a Redis that fsyncs before it answers.
+const fsyncAlways = "aof always"
+
+// aboutRedis opens the Redis of a configuration to see whether a node would start on
+// it, and says in words what it found (experience.md §2, check).
+func (c *config) aboutRedis(ctx context.Context, log *zap.Logger) (string, error) {
+	s, err := c.openRedis(ctx, c.Store, log.Named("store"))
+	if err != nil {
+		return "", err
+	}
+	f, err := s.Facts(ctx)
+	if err := errors.Join(err, s.Close()); err != nil {
+		return "", err
+	}
+	bound := "no maxmemory"
+	if f.MaxMemory > 0 {
+		bound = "of " + bytesInWords(f.MaxMemory)
+	}
+	return fmt.Sprintf("Redis %s, %s, %s and %s; persistence: %s; eviction: %s; memory: %s %s; clock: %v off",
+		f.Version, f.Kind, count(f.Primaries, "primary"), count(f.Replicas, "replica"), f.Persistence, f.Policy,
+		bytesInWords(f.UsedMemory), bound, f.Skew.Round(time.Millisecond)), nil
 }

@@ -1,20 +1,24 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 func newCheckCommand() *cobra.Command {
 	var path string
+	var offline bool
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Validate a configuration and print what is open to whom",
 		Long: `Reads the configuration as serve does (file, environment, flags), tells all that
-is wrong with it at once, and prints what it opens to whom. Nothing is started.`,
+is wrong with it at once, and prints what it opens to whom. Nothing is started. A
+store on Redis is looked over as at a start, unless --offline.`,
 		Example: `  gobelin check
   gobelin check --config /etc/gobelin/gobelin.yaml`,
 		Args: cobra.NoArgs,
@@ -29,19 +33,41 @@ is wrong with it at once, and prints what it opens to whom. Nothing is started.`
 			if len(fs) > 0 {
 				return fmt.Errorf("check: %s", count(len(fs), "fault"))
 			}
+			found := ""
+			if conf.Store.kind() == kindRedis && !offline {
+				log, err := newLogger("warn", conf.LogFormat, c.ErrOrStderr())
+				if err != nil {
+					return err
+				}
+				ctx, cancel := context.WithTimeout(c.Context(), checkWait)
+				defer cancel()
+				if found, err = conf.aboutRedis(ctx, log); err != nil {
+					return fmt.Errorf("check: %v: %w", conf.Store, err)
+				}
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s: no faults\n", path)
 			printExposure(c.OutOrStdout(), conf)
+			if found != "" {
+				fmt.Fprintf(c.OutOrStdout(), "  %-9s%s\n", "found", found)
+			}
 			return nil
 		}),
 	}
 	c.Flags().StringVar(&path, "config", "gobelin.yaml", "configuration file")
+	c.Flags().BoolVar(&offline, "offline", false, "do not ask a store on Redis")
 	addOptionFlags(c.Flags(), false, "listen", "store")
 	return c
 }
 
+// checkWait bounds a look at a Redis.
+const checkWait = 15 * time.Second
+
 func count(n int, what string) string {
-	if n == 1 {
+	switch {
+	case n == 1:
 		return "1 " + what
+	case strings.HasSuffix(what, "y"):
+		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(what, "y"))
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }

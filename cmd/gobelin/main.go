@@ -91,6 +91,7 @@ connect unmodified, a latecomer catches up by subscribing to
 		newPubCommand(), newSubCommand(),
 		newRootsCommand(), newTokenCommand(),
 		newBenchCommand(),
+		newCopyCommand(),
 		newVersionCommand(),
 	)
 	return root

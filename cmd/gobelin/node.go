@@ -55,6 +55,9 @@ type endpoint struct {
 // openNode opens listeners, store and broker; nothing is served before run. The
 // listeners come first, so that a busy port costs nothing.
 func openNode(ctx context.Context, c *config, log *zap.Logger, dev bool) (*node, error) {
+	if c.Store.kind() == kindRedis {
+		log = log.With(zap.String("node", c.nodeName()))
+	}
 	n := &node{config: c, log: log, dev: dev}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.release())

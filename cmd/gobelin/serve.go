@@ -40,7 +40,7 @@ Every option is a flag, too: gobelin config lists them.`,
 				if admin != "" {
 					admin = " admin " + admin
 				}
-				fmt.Fprintf(c.OutOrStdout(), "ready %s%s%s\n", n.url("public"), conf.Mount, admin)
+				fmt.Fprintf(c.OutOrStdout(), "ready %s%s%s store %s\n", n.url("public"), conf.Mount, admin, conf.Store.kind())
 			}, nil)
 		}),
 	}

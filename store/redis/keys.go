@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"hash/fnv"
 	"strconv"
+	"strings"
 
 	"github.com/gobelin-broker/gobelin/store"
 )
@@ -48,12 +49,21 @@ func logText(name store.LogName) string {
 	return strconv.Itoa(len(name.Feed)) + ":" + name.Feed + name.Path
 }
 
+// parseLogText reads what logText wrote.
+func parseLogText(text string) (store.LogName, bool) {
+	length, rest, ok := strings.Cut(text, ":")
+	n, err := strconv.Atoi(length)
+	if !ok || err != nil || n < 0 || n > len(rest) || n > store.MaxName || len(rest)-n > store.MaxName || strconv.Itoa(n) != length {
+		return store.LogName{}, false
+	}
+	return store.LogName{Feed: rest[:n], Path: rest[n:]}, true
+}
+
 func (k *keys) of(p int, kind, text string) string { return k.tags[p] + kind + ":" + text }
 
 // Of a log.
 func (k *keys) meta(p int, log string) string     { return k.of(p, "m", log) } // last position, and more
 func (k *keys) stream(p int, log string) string   { return k.of(p, "s", log) } // its records
-func (k *keys) epochs(p int, log string) string   { return k.of(p, "e", log) } // where epochs began, if more than one is kept
 func (k *keys) redacted(p int, log string) string { return k.of(p, "r", log) } // tombstones
 func (k *keys) nonce(p int, log string, n store.Nonce) string {
 	sum := sha256.Sum256(append([]byte(log), n[:]...))
@@ -74,8 +84,10 @@ func (k *keys) probe(p int) string       { return k.tags[p] + "probe" }
 
 // Of a table: its rows, their order, and when those with an end expire. Rows of a
 // table spread over the partitions by key.
-func (k *keys) row(p int, table, key string) string {
-	return k.of(p, "d", strconv.Itoa(len(table))+":"+table+key)
+func (k *keys) row(p int, table, key string) string { return k.rows(p, table) + key }
+
+func (k *keys) rows(p int, table string) string {
+	return k.of(p, "d", strconv.Itoa(len(table))+":"+table)
 }
 func (k *keys) order(p int, table string) string    { return k.of(p, "k", table) }
 func (k *keys) expiries(p int, table string) string { return k.of(p, "x", table) }

@@ -19,7 +19,7 @@ var payload = func() []byte {
 }()
 
 // Bench measures a backend: appends one at a time and many at once, a page of
-// 1,000, a head.
+// 1,000, a head, 500 heads, who of a feed of 100 logs spoke among 10,000 logs.
 func Bench(b *testing.B, open Open) {
 	b.Run("Append", func(b *testing.B) {
 		s := open(b, time.Now)
@@ -71,6 +71,36 @@ func Bench(b *testing.B, open Open) {
 		for b.Loop() {
 			if h, err := s.Head(ctx, name("full"), keep); err != nil || h.Last.IsZero() {
 				b.Fatal(h, err)
+			}
+		}
+	})
+	b.Run("Many", func(b *testing.B) { benchMany(b, open) })
+}
+
+// benchMany measures what asks for many logs at once.
+func benchMany(b *testing.B, open Open) {
+	s := open(b, time.Now)
+	var logs []store.LogName
+	for i := range 10_000 {
+		log := store.LogName{Feed: feedOf(i / 100), Path: fmt.Sprint(i % 100)}
+		logs = append(logs, log)
+		if _, err := Append(s, log, keep, store.Record{Data: payload}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("Heads", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if h, err := s.Heads(ctx, logs[:500]); err != nil || h[499].IsZero() {
+				b.Fatal(h, err)
+			}
+		}
+	})
+	b.Run("Spoke", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if l, more, err := s.Spoke(ctx, feedOf(7), time.Time{}, 1000); err != nil || len(l) != 100 || more {
+				b.Fatal(len(l), more, err)
 			}
 		}
 	})

@@ -13,7 +13,7 @@ import (
 // and end listening.
 func (u *suite) follow() {
 	fs := []*follower{u.follower("followed/1"), u.follower("followed/"), u.follower(store.AllFeeds)}
-	u.write("followed/1", 100)
+	u.write("followed/1", 0, 100)
 	for _, f := range fs {
 		u.followed(f)
 	}
@@ -26,27 +26,35 @@ func (u *suite) disturbed() {
 		u.Skip("the backend hears without connections")
 	}
 	fs := []*follower{u.follower("broken/1"), u.follower("broken/")}
-	end := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	broken := make(chan struct{})
+	var breaking sync.WaitGroup
+	breaking.Go(func() {
+		defer close(broken)
 		t := time.NewTicker(40 * time.Millisecond)
 		defer t.Stop()
-		for {
-			select {
-			case <-end:
-				return
-			case <-t.C:
-				u.o.Disturb(u, u.s)
-			}
+		for range 15 {
+			<-t.C
+			u.o.Disturb(u, u.s)
 		}
 	})
-	u.write("broken/1", 150)
-	close(end)
-	wg.Wait()
+	const step = 5
+	pace := time.NewTicker(5 * time.Millisecond)
+	defer pace.Stop()
+	written := 0
+	for over := false; !over; written += step {
+		u.write("broken/1", written, written+step)
+		select {
+		case <-broken:
+			over = true
+		case <-pace.C:
+		}
+	}
+	breaking.Wait()
+	u.write("broken/1", written, written+step)
 	for _, f := range fs {
 		u.followed(f)
 	}
-	u.written("broken/1", 150)
+	u.written("broken/1", written+step)
 }
 
 // dropped: the same while 3 of 100 announcements are lost without a sign.
@@ -56,7 +64,7 @@ func (u *suite) dropped() {
 	}
 	f := u.follower("lossy")
 	u.o.DropLive(u, u.s, 0.03)
-	u.write("lossy", 250)
+	u.write("lossy", 0, 250)
 	u.o.DropLive(u, u.s, 0)
 	u.followed(f)
 	u.written("lossy", 250)
@@ -76,7 +84,6 @@ func (u *suite) lastDropped() {
 	u.o.DropLive(u, u.s, 1)
 	u.add(store.LogName{Feed: "quiet/1", Path: "0"}, keep, "lost")
 	u.add(store.LogName{Feed: "quiet/1", Path: "new"}, keep, "lost, too")
-	u.o.DropLive(u, u.s, 0)
 	for _, f := range fs {
 		u.followed(f)
 	}
@@ -88,7 +95,7 @@ func (u *suite) deaf() {
 		u.Skip("the backend hears without connections")
 	}
 	f := u.follower("deaf")
-	u.write("deaf", 5)
+	u.write("deaf", 0, 5)
 	u.followed(f)
 	w, stop := u.watch("deaf")
 	defer stop()

@@ -35,6 +35,7 @@ type Dropper struct {
 	share  float64
 	random *rand.Rand
 	lose   []string // commands of which the next reply is lost
+	mute   bool
 	frozen bool
 	closed bool
 }
@@ -77,6 +78,14 @@ func (d *Dropper) Drop(share float64, seed uint64) {
 
 // Dropped returns how many messages were lost so far.
 func (d *Dropper) Dropped() int64 { return d.dropped.Load() }
+
+// Mute loses from now on, or stops losing, all that the server says on subscribed
+// connections, confirmations too: they are open, and deaf.
+func (d *Dropper) Mute(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mute = on
+}
 
 // LoseReply loses the next reply to a command ("EVALSHA"; "": any), and with it the
 // connection: the server has done it and the client cannot know. Each call loses
@@ -206,6 +215,9 @@ func (d *Dropper) request(l *link, f frame) bool {
 
 // answer decides on what the server says; mu is held.
 func (d *Dropper) answer(l *link, f frame) bool {
+	if l.subscribed && d.mute {
+		return false
+	}
 	if message(l, f) {
 		if d.random.Float64() < d.share {
 			d.dropped.Add(1)

@@ -221,14 +221,15 @@ func (u *suite) followed(f *follower) {
 	u.Logf("%d logs followed, %d reads", len(logs), f.repairs)
 }
 
-// write appends to three logs of a feed from four writers at once, each as many as
-// each says, and repeats with the same nonce what fails. It waits for all.
-func (u *suite) write(feed string, each int) {
+// write appends to three logs of a feed from four writers at once, each its records
+// from one number up to another, and repeats with the same nonce what fails. It waits
+// for all.
+func (u *suite) write(feed string, from, to int) {
 	u.Helper()
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
-			for i := range each {
+			for i := from; i < to; i++ {
 				u.insist(store.LogName{Feed: feed, Path: fmt.Sprint(i % 3)}, fmt.Sprintf("%d-%d", w, i), store.Nonce{byte(w), byte(i), byte(i >> 8), 1})
 			}
 		})

@@ -340,6 +340,39 @@ func (u *suite) noncesConcurrently() {
 	require.Len(u, u.texts(log, store.Range{Limits: keep}), 1)
 }
 
+// nonceAfterLostReply repeats what was done and not heard of, if the backend has not
+// done so itself.
+func (u *suite) nonceAfterLostReply() {
+	if u.o.LoseReply == nil {
+		u.Skip("the backend has no replies to lose")
+	}
+	log := name("lost reply")
+	w, stop := u.watch(log.Feed)
+	defer stop()
+	u.add(log, keep, "first")
+	for i := range 10 {
+		u.o.LoseReply(u, u.s)
+		nonce, text := store.Nonce{byte(i), 1}, fmt.Sprint(i)
+		var first store.Position
+		a, err := Append(u.s, log, keep, store.Record{Data: []byte(text), Nonce: nonce})
+		if err == nil {
+			first = a.Positions[0]
+		} else {
+			require.ErrorIs(u, err, store.ErrUncertain)
+		}
+		u.insist(log, text, nonce)
+		a, err = Append(u.s, log, keep, store.Record{Data: []byte(text), Nonce: nonce})
+		require.NoError(u, err)
+		require.Equal(u, []bool{true}, a.Prior)
+		if !first.IsZero() {
+			require.Equal(u, first, a.Positions[0])
+		}
+	}
+	require.Equal(u, []string{"first", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, u.texts(log, store.Range{Limits: keep}))
+	last := u.head(log, keep).Last
+	require.Eventually(u, func() bool { return w.has(log, last) || w.readies() > 1 }, patience, time.Millisecond)
+}
+
 // overload holds the committer and pushes: what does not fit is refused at once,
 // what fitted is settled, and the store goes on.
 func (u *suite) overload() {
@@ -399,13 +432,16 @@ func (u *suite) closed() {
 
 func (u *suite) many() {
 	const logs = manyLogs
+	places := make(chan struct{}, 4000) // fewer than any backend lets wait
 	for round := range 3 {
 		var wg sync.WaitGroup
 		for i := range logs {
 			wg.Add(1)
+			places <- struct{}{}
 			u.s.Submit(name(fmt.Sprint("many/", i)), keep, []store.Record{{Data: []byte(fmt.Sprint(round, i))}},
 				func(_ store.Appended, err error) {
 					defer wg.Done()
+					<-places
 					if err != nil {
 						u.Error(err)
 					}

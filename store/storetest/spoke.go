@@ -60,6 +60,11 @@ func (u *suite) heads() {
 		u.clock.Turn(2 * time.Hour)
 		all() // whatever has expired
 	}
+	u.manyHeads()
+}
+
+// manyHeads asks for more logs than one command should name.
+func (u *suite) manyHeads() {
 	const many = 1200
 	var logs []store.LogName
 	var want []store.Position
@@ -70,7 +75,9 @@ func (u *suite) heads() {
 			want[i] = u.add(logs[i], keep, "x").Position
 		}
 	}
-	f(want, logs...)
+	got, err := u.s.Heads(ctx, logs)
+	require.NoError(u, err)
+	require.Equal(u, want, got)
 }
 
 // spoke asks who had an append, among feeds of look-alike names.
@@ -82,18 +89,7 @@ func (u *suite) spoke() {
 			logs = append(logs, store.LogName{Feed: feed, Path: path})
 		}
 	}
-	for _, feed := range []string{"a1/x", "b1/x", "c1/x"} { // alone in the store
-		u.add(store.LogName{Feed: feed}, keep, "x")
-	}
-	for _, feed := range []string{"b1/", "b1/x"} {
-		got, more, err := u.s.Spoke(ctx, feed, time.Time{}, 10)
-		require.NoError(u, err)
-		require.False(u, more)
-		require.Equal(u, []store.LogName{{Feed: "b1/x"}}, got)
-	}
-	for _, feed := range []string{"a1/x", "b1/x", "c1/x"} {
-		logs = append(logs, store.LogName{Feed: feed})
-	}
+	logs = append(logs, u.spokeFirst()...)
 	start := u.s.Now()
 	for range 2 {
 		for _, log := range logs {
@@ -102,7 +98,7 @@ func (u *suite) spoke() {
 	}
 	in := func(feed string) (of []store.LogName) {
 		for _, log := range logs {
-			if log.Feed == feed || (feed == "" || strings.HasSuffix(feed, "/")) && strings.HasPrefix(log.Feed, feed) {
+			if hears(feed, log.Feed) {
 				of = append(of, log)
 			}
 		}
@@ -138,6 +134,22 @@ func (u *suite) spoke() {
 		all()
 	}
 	u.spokeSince(logs)
+}
+
+// spokeFirst asks when little is there: the first name is not one that is asked for.
+func (u *suite) spokeFirst() (logs []store.LogName) {
+	for _, feed := range []string{"a1/x", "b1/x", "c1/x"} {
+		log := store.LogName{Feed: feed}
+		u.add(log, keep, "x")
+		logs = append(logs, log)
+	}
+	for _, feed := range []string{"b1/", "b1/x"} {
+		got, more, err := u.s.Spoke(ctx, feed, time.Time{}, 10)
+		require.NoError(u, err)
+		require.False(u, more)
+		require.Equal(u, logs[1:2], got)
+	}
+	return logs
 }
 
 // spokeSince asks for what came after a moment: it must be told, though older may be,
@@ -214,67 +226,100 @@ func (u *suite) spokeFor() {
 func (u *suite) announced() {
 	w, stop := u.watch("said")
 	defer stop()
-	before := u.s.Announced()
-	const writers, each = 4, 100
-	var mu sync.Mutex
-	var told []store.Entry
-	var wg sync.WaitGroup
-	logs := make([]store.LogName, writers)
+	logs := make([]store.LogName, 4)
 	for i := range logs {
 		logs[i] = store.LogName{Feed: "said", Path: fmt.Sprint(i)}
-		wg.Go(func() {
-			for range each {
-				a, err := Append(u.s, logs[i], keep, store.Record{Data: fmt.Append(nil, i)})
-				if err != nil {
-					u.Error(err)
-					return
-				}
-				u.clock.Turn(time.Millisecond)
-				mu.Lock()
-				told = append(told, store.Entry{Position: a.Positions[0], Data: fmt.Append(nil, i)})
-				mu.Unlock()
-			}
-		})
 	}
-	finished := make(chan struct{})
-	go func() {
-		wg.Wait()
-		close(finished)
-	}()
-	last := before
+	first := u.s.Announced()
+	var told positions
+	finished := u.say(logs, 100, &told)
+	last := first
 	for running := true; running; {
 		select {
 		case <-finished:
 			running = false
 		default:
 		}
-		mu.Lock()
-		known := told
-		mu.Unlock()
-		// What can be read is committed, though its writer may not know yet.
-		heads, err := u.s.Heads(ctx, logs)
-		require.NoError(u, err)
-		for i, p := range heads {
-			if !p.IsZero() {
-				known = append(known[:len(known):len(known)], store.Entry{Position: p, Data: []byte(logs[i].Path)})
-			}
-		}
-		now := u.s.Announced()
-		require.False(u, now.Before(last), "announced goes back: %v, then %v", last, now)
-		last = now
-		heard := map[string]bool{}
-		for _, t := range w.heard() {
-			heard[t.Log.Path+t.Position.String()] = true
-		}
-		for _, e := range known {
-			if e.Position.Time().Before(now) {
-				require.True(u, heard[string(e.Data)+e.Position.String()], "announced is %v, and nothing was heard of %v of %v", now, e.Position, e.Position.Time())
-			}
-		}
+		last = u.checkAnnounced(w, logs, told.all(), last)
 	}
 	newest := u.add(store.LogName{Feed: "said", Path: "end"}, keep, "end").Position
 	require.Eventually(u, func() bool { return !u.s.Announced().Before(newest.Time()) }, patience, time.Millisecond, "it reaches the present")
-	require.True(u, before.Before(u.s.Announced()))
+	require.True(u, first.Before(u.s.Announced()))
+}
+
+// place is a record's log and position.
+type place struct {
+	log store.LogName
+	p   store.Position
+}
+
+// positions is where records lie, as many goroutines were told.
+type positions struct {
+	mu     sync.Mutex
+	places []place
+}
+
+func (k *positions) add(p place) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.places = append(k.places, p)
+}
+
+func (k *positions) all() []place {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.places[:len(k.places):len(k.places)]
+}
+
+// say appends to each log from a goroutine of its own, and tells where. The channel
+// is closed at the end.
+func (u *suite) say(logs []store.LogName, each int, told *positions) (finished chan struct{}) {
+	var wg sync.WaitGroup
+	for _, log := range logs {
+		wg.Go(func() {
+			for range each {
+				a, err := Append(u.s, log, keep, store.Record{Data: []byte("x")})
+				if err != nil {
+					u.Error(err)
+					return
+				}
+				u.clock.Turn(time.Millisecond)
+				told.add(place{log, a.Positions[0]})
+			}
+		})
+	}
+	finished = make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(finished)
+	}()
+	return finished
+}
+
+// checkAnnounced asks for the announced time, which is returned, and compares what is
+// committed before it with what w heard of.
+func (u *suite) checkAnnounced(w *watcher, logs []store.LogName, committed []place, last time.Time) time.Time {
+	u.Helper()
+	// What can be read is committed, though its writer may not know yet.
+	heads, err := u.s.Heads(ctx, logs)
+	require.NoError(u, err)
+	for i, p := range heads {
+		if !p.IsZero() {
+			committed = append(committed, place{logs[i], p})
+		}
+	}
+	now := u.s.Announced()
+	require.False(u, now.Before(last), "announced goes back: %v, then %v", last, now)
+	heard := map[place]bool{}
+	for _, t := range w.heard() {
+		heard[place{t.Log, t.Position}] = true
+	}
+	for _, c := range committed {
+		if c.p.Time().Before(now) {
+			require.True(u, heard[c], "announced is %v, and nothing was heard of %v of %v", now, c.p, c.p.Time())
+		}
+	}
+	return now
 }
 
 // announcedAndClockBack sets the wall clock back: what comes after an announced time

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -105,6 +106,19 @@ func TestDropper(t *testing.T) {
 		require.Eventually(t, func() bool { return r.must("PUBSUB", "NUMSUB", "news") == "news\n0" }, startTimeout, time.Millisecond)
 	}
 	d.Drop(0, 0)
+
+	deaf := subscribe(t, d.Addr, "3")
+	d.Mute(true)
+	require.Equal(t, "1", r.must("PUBLISH", "news", "unheard"))
+	require.NoError(t, deaf.c.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	_, err = readFrame(deaf.r)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	d.Mute(false)
+	require.NoError(t, deaf.c.SetReadDeadline(time.Time{}))
+	require.Equal(t, "1", r.must("PUBLISH", "news", "heard"))
+	got, err := readFrame(deaf.r)
+	require.NoError(t, err)
+	require.Equal(t, []string{"message", "news", "heard"}, got.texts)
 
 	w, err := dial(d.Addr)
 	require.NoError(t, err)

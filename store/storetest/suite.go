@@ -43,6 +43,8 @@ type Options struct {
 	// Deafen leaves the connections over which the store hears open and mute, and
 	// returns what ends that. Others may stop, too.
 	Deafen func(t testing.TB, s store.Store) (mend func())
+	// LoseReply sees to it that the store does not hear that its next append was done.
+	LoseReply func(t testing.TB, s store.Store)
 }
 
 // Clock is a wall clock that a test turns.
@@ -107,6 +109,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("Forked", (*suite).forked)
 	run("Nonces", (*suite).nonces)
 	run("NoncesConcurrently", (*suite).noncesConcurrently)
+	run("NonceAfterLostReply", (*suite).nonceAfterLostReply)
 	run("NothingKept", (*suite).nothingKept)
 	run("Length", (*suite).length)
 	run("Closed", (*suite).closed)

@@ -1,0 +1,213 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/store"
+	"go.uber.org/zap"
+)
+
+// Letters between nodes.
+const (
+	// answerIn is how long a node waits for another's answer (decided.md 17).
+	answerIn = time.Second
+	// carriedAtOnce bounds the letters a node works on at the same time.
+	carriedAtOnce = 256
+	// letterLife is how long after its call a letter is still worth carrying out.
+	letterLife = 5 * time.Second
+)
+
+// mailLimits are those of a node's mailbox.
+var mailLimits = store.Limits{Age: time.Minute, Length: 100_000}
+
+func mailbox(node string) store.LogName { return store.LogName{Feed: "@node/" + node, Path: "mail"} }
+
+// What a letter asks for, and how it is answered.
+const (
+	letterRelease = "release" // let another node have a session
+	letterCarry   = "carry"   // carry out a message of a session
+	letterDone    = "done"
+	letterUnknown = "unknown" // the session is not here
+	letterBusy    = "busy"    // it is being taken up here just now
+)
+
+// letter is what one node writes to another. A session is named by the key of its
+// record, since a clientId is a secret.
+type letter struct {
+	Kind    string          `json:"kind"`
+	From    string          `json:"from"`
+	Call    uint64          `json:"call"`
+	Sent    int64           `json:"sent"` // ms of the store's clock
+	Key     string          `json:"key,omitempty"`
+	Message json.RawMessage `json:"message,omitempty"`
+	Ext     json.RawMessage `json:"ext,omitempty"`
+	Refusal *refusal        `json:"refusal,omitempty"`
+}
+
+// refusal is a bayeux.Error on its way.
+type refusal struct {
+	Code   int            `json:"code"`
+	Args   []string       `json:"args,omitempty"`
+	Text   string         `json:"text"`
+	Advice *bayeux.Advice `json:"advice,omitempty"`
+}
+
+// errNoAnswer: a node did not answer in time.
+var errNoAnswer = errors.New("broker: another node did not answer")
+
+// mail is this node's correspondence.
+type mail struct {
+	b     *Broker
+	slots chan struct{}
+	wg    sync.WaitGroup // letters being carried out
+
+	// mu guards what follows.
+	mu    sync.Mutex
+	calls map[uint64]chan letter
+	last  uint64
+}
+
+func newMail(b *Broker) *mail {
+	return &mail{b: b, slots: make(chan struct{}, carriedAtOnce), calls: map[uint64]chan letter{}}
+}
+
+// inbox follows this node's mailbox, from its first letter on.
+func (m *mail) inbox() *follower {
+	return &follower{
+		store: m.b.opt.Store, log: mailbox(m.b.nodes.id), limits: mailLimits, logger: m.b.log, after: &store.Position{},
+		entry: func(ctx context.Context, e store.Entry) { m.open(ctx, e.Data) },
+		sees:  func(bool) {},
+	}
+}
+
+func (m *mail) send(to string, l letter) error {
+	l.From, l.Sent = m.b.nodes.id, m.b.opt.Store.Now().UnixMilli()
+	data, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	sent := make(chan error, 1)
+	m.b.opt.Store.Submit(mailbox(to), mailLimits, []store.Record{{Data: data}}, func(_ store.Appended, err error) { sent <- err })
+	return <-sent
+}
+
+// ask writes to another node and waits for its answer. errNoAnswer when it does not
+// come in time: the node then counts as dead for a while.
+func (m *mail) ask(ctx context.Context, to string, l letter) (letter, error) {
+	answer := make(chan letter, 1)
+	m.mu.Lock()
+	m.last++
+	l.Call = m.last
+	m.calls[l.Call] = answer
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.calls, l.Call)
+	}()
+	if err := m.send(to, l); err != nil {
+		return letter{}, err
+	}
+	late := time.NewTimer(answerIn)
+	defer late.Stop()
+	select {
+	case a := <-answer:
+		return a, nil
+	case <-ctx.Done():
+		return letter{}, ctx.Err()
+	case <-late.C:
+		m.b.nodes.mute(to)
+		m.b.metrics.unanswered.Inc()
+		return letter{}, errNoAnswer
+	}
+}
+
+// open takes a letter in: an answer goes to who asked, all else is carried out beside.
+func (m *mail) open(ctx context.Context, data []byte) {
+	var l letter
+	if err := json.Unmarshal(data, &l); err != nil {
+		m.b.log.Error("a letter of another node that cannot be read", zap.Error(err))
+		return
+	}
+	switch l.Kind {
+	case letterDone, letterUnknown, letterBusy:
+		m.mu.Lock()
+		answer := m.calls[l.Call]
+		m.mu.Unlock()
+		if answer != nil {
+			select {
+			case answer <- l:
+			default: // answered twice: the log was read again
+			}
+		}
+		return
+	}
+	if age := m.b.opt.Store.Now().UnixMilli() - l.Sent; age > letterLife.Milliseconds() {
+		return // who asked has long done without
+	}
+	select {
+	case m.slots <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	m.wg.Go(func() {
+		defer func() { <-m.slots }()
+		m.answer(ctx, l)
+	})
+}
+
+// answer carries out what a letter asks for.
+func (m *mail) answer(ctx context.Context, l letter) {
+	ctx, cancel := context.WithTimeout(ctx, letterLife)
+	defer cancel()
+	reply := letter{Kind: letterUnknown, Call: l.Call}
+	sub, taking := m.b.subscriberOf(l.Key)
+	switch {
+	case taking:
+		reply.Kind = letterBusy
+	case sub == nil:
+	case l.Kind == letterRelease:
+		// The record is written by Close, before Release returns. A session that is
+		// ending by itself is gone in a moment.
+		reply.Kind = letterBusy
+		if _, ok := sub.session.Release(ctx); ok {
+			m.b.metrics.released.Inc()
+			reply.Kind = letterDone
+		}
+	case l.Kind == letterCarry:
+		reply = m.carry(ctx, sub, l)
+	}
+	if err := m.send(l.From, reply); err != nil && ctx.Err() == nil {
+		m.b.log.Warn("another node was not answered", zap.Error(err))
+	}
+}
+
+func (m *mail) carry(ctx context.Context, sub *subscriber, l letter) letter {
+	reply := letter{Kind: letterDone, Call: l.Call}
+	msg, err := bayeux.ParseForwarded(l.Message)
+	if err == nil {
+		reply.Ext, err = sub.session.Carry(ctx, msg)
+	}
+	var e *bayeux.Error
+	switch {
+	case err == nil:
+	case errors.Is(err, bayeux.ErrNoSession):
+		reply.Kind = letterUnknown
+	case errors.As(err, &e):
+		reply.Refusal = &refusal{Code: e.Code, Args: e.Args, Text: e.Text, Advice: e.Advice}
+	default:
+		m.b.log.Error("a forwarded message failed", zap.Error(err))
+		reply.Refusal = &refusal{Code: 500, Text: "Internal server error"}
+	}
+	return reply
+}
+
+// error gives back what the peer is to hear.
+func (r *refusal) error() error {
+	return &bayeux.Error{Code: r.Code, Args: r.Args, Text: r.Text, Advice: r.Advice}
+}

@@ -1,0 +1,460 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/memory"
+	"github.com/stretchr/testify/require"
+)
+
+// sharedStore lets several brokers use one store in memory, each by a link of its own
+// that can be cut.
+type sharedStore struct {
+	*memory.Store
+	away atomic.Bool
+}
+
+func (*sharedStore) Shared() bool { return true }
+
+func (s *sharedStore) fault() error {
+	if s.away.Load() {
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
+func (s *sharedStore) Get(ctx context.Context, table, key string) (store.Value, error) {
+	if err := s.fault(); err != nil {
+		return store.Value{}, err
+	}
+	return s.Store.Get(ctx, table, key)
+}
+
+func (s *sharedStore) Put(ctx context.Context, table, key string, put store.Put) (uint64, error) {
+	if err := s.fault(); err != nil {
+		return 0, err
+	}
+	return s.Store.Put(ctx, table, key, put)
+}
+
+func (s *sharedStore) Read(ctx context.Context, log store.LogName, r store.Range, limit, most int) (store.Page, error) {
+	if err := s.fault(); err != nil {
+		return store.Page{}, err
+	}
+	return s.Store.Read(ctx, log, r, limit, most)
+}
+
+func (s *sharedStore) Submit(log store.LogName, limits store.Limits, records []store.Record, done func(store.Appended, error)) {
+	if err := s.fault(); err != nil {
+		done(store.Appended{}, err)
+		return
+	}
+	s.Store.Submit(log, limits, records, done)
+}
+
+func (s *sharedStore) Health(ctx context.Context) error {
+	return errors.Join(s.fault(), s.Store.Health(ctx))
+}
+
+// newFleet starts nodes over one store.
+func newFleet(t testing.TB, n int) []*bench {
+	t.Helper()
+	return newFleetWith(t, n, func(*Options, *bayeux.Options) {})
+}
+
+func newFleetWith(t testing.TB, n int, change func(*Options, *bayeux.Options)) []*bench {
+	t.Helper()
+	first := newBench(t, func(o *Options, bo *bayeux.Options) {
+		o.Store = &sharedStore{Store: o.Store.(*memory.Store)}
+		change(o, bo)
+	})
+	all := []*bench{first}
+	for len(all) < n {
+		x := &bench{t: t, store: first.store, ring: first.ring, options: first.options, wire: first.wire}
+		x.options.Store = &sharedStore{Store: first.store}
+		x.run()
+		t.Cleanup(x.stop)
+		all = append(all, x)
+	}
+	for _, x := range all {
+		require.NoError(t, x.b.Observe("/faye", x.server))
+	}
+	synctest.Wait()
+	return all
+}
+
+// die ends a node as kill -9 would: what an orderly stop writes is taken back.
+func (x *bench) die() {
+	x.t.Helper()
+	ctx := context.Background()
+	kept := map[string][]store.Item{}
+	for _, table := range []string{tableSession, tableNode} {
+		items, err := x.store.List(ctx, table, "", "", 1000)
+		require.NoError(x.t, err)
+		kept[table] = items
+	}
+	x.stop()
+	for table, items := range kept {
+		for _, item := range items {
+			if v, err := x.store.Get(ctx, table, item.Key); err == nil && string(v.Data) == string(item.Data) {
+				continue
+			}
+			_, err := x.store.Put(ctx, table, item.Key, store.Put{Data: item.Data, TTL: time.Hour})
+			require.NoError(x.t, err)
+		}
+	}
+}
+
+// at sends one message to a node.
+func (p *peer) at(x *bench, message string) reply {
+	p.x.t.Helper()
+	return x.post(p, message)[0]
+}
+
+func (p *peer) connectAt(x *bench, hold int) reply {
+	p.x.t.Helper()
+	return p.at(x, p.message("/meta/connect", fmt.Sprintf(`,"connectionType":"long-polling","advice":{"timeout":%d}`, hold)))
+}
+
+// pollAround connects to one node after the other until a whole round brings nothing.
+func (p *peer) pollAround(nodes []*bench) []string {
+	p.x.t.Helper()
+	for quiet := 0; quiet < len(nodes); {
+		had := len(p.inbox)
+		r := p.connectAt(nodes[p.n%len(nodes)], 100)
+		require.True(p.x.t, r.ok(), r.Error)
+		if quiet++; len(p.inbox) > had {
+			quiet = 0
+		}
+	}
+	var got []string
+	for _, d := range p.inbox {
+		got = append(got, d.Channel+" "+string(d.Data))
+	}
+	p.inbox = nil
+	return got
+}
+
+func TestEveryRequestToAnotherNode(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 3)
+		root := nodes[0].root("gala", channels.ClassView)
+		for i := range 3 {
+			nodes[i].say("gala", "chat", i+1)
+		}
+		p := nodes[0].join("")
+		wild := nodes[1].join("")
+		require.True(t, p.at(nodes[1], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":[%q,%q]`, root+"/chat/catchup/1h", root+"/chat"))).ok())
+		require.True(t, wild.at(nodes[2], wild.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, root+"/**"))).ok())
+		require.Equal(t, on(root+"/chat/catchup/1h", 1, 2, 3), p.pollAround(nodes))
+		for round := range 20 {
+			var want []any
+			for i := range 5 {
+				n := 100*round + i
+				nodes[(round+i)%3].say("gala", "chat", n)
+				want = append(want, n)
+			}
+			require.Equal(t, on(root+"/chat", want...), p.pollAround(nodes))
+			require.Equal(t, on(root+"/chat", want...), wild.pollAround(nodes))
+			if round%5 == 0 {
+				time.Sleep(20 * time.Second)
+			}
+		}
+	})
+}
+
+// TestMovesAtRandom publishes while a session goes about, with a queue that is often
+// too short, and counts.
+func TestMovesAtRandom(t *testing.T) {
+	seeds := uint64(8)
+	if n, err := strconv.ParseUint(os.Getenv("GOBELIN_SEEDS"), 10, 64); err == nil {
+		seeds = n
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(seed, 1))
+				nodes := newFleetWith(t, 3, func(o *Options, bo *bayeux.Options) {
+					bo.Limits.QueueMessages = 4 + rng.IntN(60)
+				})
+				root := nodes[0].root("gala", channels.ClassView)
+				live := root + "/chat"
+				for n := range 30 {
+					nodes[0].say("gala", "chat", n)
+				}
+				p := nodes[0].join("")
+				require.True(t, p.at(nodes[rng.IntN(3)], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":[%q,%q]`, live, live+"/catchup/1h"))).ok())
+				var wg sync.WaitGroup
+				for i, x := range nodes {
+					wg.Go(func() {
+						who := &Identity{App: x.app, Role: RoleServer}
+						for n := range 60 {
+							out := x.b.PublishAll(context.Background(), who, []Publication{{ObjectID: "gala", Channel: "chat", Data: fmt.Appendf(nil, "%d", 1000*(i+1)+n)}})
+							if out[0].Err != nil {
+								t.Error(out[0].Err)
+							}
+							time.Sleep(time.Duration(1+n%7) * 10 * time.Millisecond)
+						}
+					})
+				}
+				for range 60 {
+					require.True(t, p.connectAt(nodes[rng.IntN(3)], rng.IntN(60)+1).ok())
+					time.Sleep(time.Duration(rng.IntN(3)) * 20 * time.Millisecond)
+				}
+				wg.Wait()
+				time.Sleep(time.Second)
+				for had := -1; had < len(p.inbox); {
+					had = len(p.inbox)
+					require.True(t, p.connectAt(nodes[rng.IntN(3)], 50).ok())
+				}
+				ids := map[string][]string{}
+				for _, d := range p.inbox {
+					ids[d.Channel] = append(ids[d.Channel], d.Ext.History.ID)
+				}
+				for channel, got := range ids {
+					require.True(t, slices.IsSorted(got), "in order on %s", channel)
+					require.Equal(t, len(got), len(slices.Compact(slices.Clone(got))), "none twice on %s", channel)
+				}
+				require.Equal(t, 30, len(ids[live+"/catchup/1h"]))
+				require.Equal(t, 180, len(ids[live]))
+			})
+		})
+	}
+}
+
+func TestForwarded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		here, there := nodes[0], nodes[1]
+		p := here.join("")
+		require.True(t, p.connectAt(here, 1).ok())
+		r := p.at(there, p.message("/meta/subscribe", `,"subscription":"/open/a"`))
+		require.True(t, r.ok(), r.Error)
+		require.Equal(t, 1, here.server.Sessions(), "it stays where it is")
+		require.Zero(t, there.server.Sessions())
+
+		r = p.at(there, p.message("/meta/subscribe", `,"subscription":"/closed/a"`))
+		require.Equal(t, "403:/closed/a:Forbidden channel", r.Error, "refusals come back word for word")
+		r = p.at(there, p.message("/open/a", `,"data":1`))
+		require.True(t, r.ok(), r.Error)
+		require.Equal(t, on("/open/a", 1), p.poll())
+		require.True(t, p.at(there, p.message("/meta/unsubscribe", `,"subscription":"/open/a"`)).ok())
+		require.True(t, p.at(there, p.message("/open/a", `,"data":2`)).ok())
+		require.Empty(t, p.poll())
+		require.True(t, p.at(there, p.message("/meta/disconnect", "")).ok())
+		synctest.Wait()
+		require.Zero(t, here.server.Sessions())
+		r = p.connectAt(there, 1)
+		require.Contains(t, r.Error, "401:", "nobody knows it any more")
+		require.Equal(t, "handshake", r.Advice["reconnect"])
+	})
+}
+
+func TestPublishTwiceByTwoNodes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		p, q := nodes[0].join(""), nodes[1].join("")
+		require.True(t, q.subscribe("/open/a").ok())
+		message := p.message("/open/a", `,"data":"once"`)
+		first := p.at(nodes[0], message)
+		require.True(t, first.ok(), first.Error)
+		again := p.at(nodes[1], message)
+		require.True(t, again.ok(), again.Error)
+		require.Equal(t, first.Ext.History.ID, again.Ext.History.ID)
+		require.Equal(t, on("/open/a", `"once"`), q.poll())
+
+		// A session is needed on /mute; the one of the other node counts.
+		require.True(t, p.at(nodes[1], p.message("/mute/a", `,"data":1`)).ok())
+		stranger := &peer{x: nodes[1], id: "abcdefghijklmnopqrstuvwxyz012345"}
+		require.Contains(t, stranger.at(nodes[1], stranger.message("/mute/a", `,"data":1`)).Error, "401:")
+	})
+}
+
+func TestNodeDies(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 3)
+		root := nodes[1].root("gala", channels.ClassView)
+		live := root + "/chat"
+		p := nodes[0].join("")
+		require.True(t, p.subscribe(live).ok())
+		nodes[1].say("gala", "chat", numbers(1, 5)...)
+		before := p.poll()
+		time.Sleep(30 * time.Second)
+		require.Empty(t, p.poll())
+		nodes[1].say("gala", "chat", numbers(6, 8)...)
+		time.Sleep(2 * time.Second)
+		nodes[0].die()
+		nodes[0].run() // for the clean-up; it is another node now
+		nodes[1].say("gala", "chat", numbers(9, 10)...)
+		// Whoever asks before the lease is over waits for an answer that does not come.
+		got := p.pollAround(nodes[1:])
+		require.Equal(t, on(live, numbers(6, 10)...), got[len(got)-5:])
+		repeatsOnly(t, before, got, on(live, numbers(1, 10)...))
+	})
+}
+
+func TestStoppedNodeLeavesExactly(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		root := nodes[1].root("gala", channels.ClassView)
+		live := root + "/chat"
+		p := nodes[0].join("")
+		require.True(t, p.subscribe(live).ok())
+		nodes[1].say("gala", "chat", numbers(1, 5)...)
+		require.Equal(t, on(live, numbers(1, 5)...), p.poll())
+		nodes[1].say("gala", "chat", numbers(6, 8)...)
+		nodes[0].stop()
+		nodes[1].say("gala", "chat", 9)
+		require.Equal(t, on(live, numbers(6, 9)...), p.pollAround(nodes[1:]))
+		nodes[0].run()
+	})
+}
+
+func TestManyConnectsAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 3)
+		p := nodes[0].join("")
+		require.True(t, p.subscribe("/open/a").ok())
+		for round := range 10 {
+			var wg sync.WaitGroup
+			for i, x := range nodes {
+				q := &peer{x: x, id: p.id, n: 1000*round + 10*i}
+				wg.Go(func() { q.connectAt(x, 20) })
+			}
+			wg.Wait()
+			synctest.Wait()
+			held := 0
+			for _, x := range nodes {
+				held += x.server.Sessions()
+			}
+			require.Equal(t, 1, held, "one node has it")
+		}
+	})
+}
+
+func TestNoticesReachAllNodes(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 3)
+		x := nodes[0]
+		root := x.root("gala", channels.ClassView)
+		token, err := SignToken(*x.app, map[string]any{"role": "viewer", "channel_id": "gala", "jti": "t1"}, time.Hour, time.Now())
+		require.NoError(t, err)
+		ext := fmt.Sprintf(`{"token":%q}`, token)
+		var listeners, holders []*peer
+		for _, n := range nodes {
+			p := n.join("")
+			require.True(t, p.subscribe(root+"/chat").ok())
+			listeners = append(listeners, p)
+			holders = append(holders, n.join(ext))
+		}
+		require.NoError(t, x.b.Revoke(t.Context(), x.app, "t1", time.Time{}))
+		_, err = x.b.objects.reset(t.Context(), x.app, "gala", 0)
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for i, n := range nodes {
+			require.Zero(t, n.server.Sessions())
+			require.Contains(t, holders[i].connectAt(n, 1).Error, "401:")
+			require.Contains(t, listeners[i].connectAt(n, 1).Error, "401:")
+			r := n.post(nil, `{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"],"ext":`+ext+`}`)
+			require.Equal(t, "403:token:Invalid token", r[0].Error)
+			p := n.join("")
+			require.Contains(t, p.subscribe(root+"/chat").Error, "403:")
+		}
+		require.Error(t, x.b.RetireKey(t.Context(), 0), "the key that signs stays")
+	})
+}
+
+func TestRetiredKey(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		old := []byte("an old secret of 32 bytes, or so.")
+		keys := []channels.RootKey{{KID: 0, Secret: old}, {KID: 1, Secret: []byte("a new secret of 32 bytes, or more."), Sign: true}}
+		ring, err := channels.NewKeyring(make([]byte, 32), keys, nil)
+		require.NoError(t, err)
+		before, err := channels.NewKeyring(make([]byte, 32), []channels.RootKey{{KID: 0, Secret: old, Sign: true}}, nil)
+		require.NoError(t, err)
+		nodes := newFleetWith(t, 2, func(o *Options, _ *bayeux.Options) { o.Keyring = ring })
+		o, err := nodes[0].b.objects.ensure(t.Context(), nodes[0].app, "gala")
+		require.NoError(t, err)
+		root := "/" + before.Root(o.OID, channels.ClassView, time.Now())
+		fresh := "/" + ring.Root(o.OID, channels.ClassView, time.Now())
+		p, q := nodes[1].join(""), nodes[1].join("")
+		require.True(t, p.subscribe(root+"/chat").ok())
+		require.True(t, q.subscribe(fresh+"/chat").ok())
+		require.NoError(t, nodes[0].b.RetireKey(t.Context(), 0))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Contains(t, p.connectAt(nodes[1], 1).Error, "401:")
+		require.True(t, q.connectAt(nodes[1], 1).ok(), "others are not touched")
+		require.Contains(t, nodes[1].join("").subscribe(root+"/chat").Error, "403:")
+		// A node that starts later knows it, too.
+		nodes[1].stop()
+		nodes[1].run()
+		synctest.Wait()
+		require.Contains(t, nodes[1].join("").subscribe(root+"/chat").Error, "403:")
+	})
+}
+
+func TestCutOffNode(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		live := nodes[0].root("gala", channels.ClassView) + "/chat"
+		p := nodes[0].join("")
+		require.True(t, p.subscribe(live).ok())
+		nodes[1].say("gala", "chat", 1)
+		before := p.poll()
+		link := nodes[0].options.Store.(*sharedStore)
+		link.away.Store(true)
+		time.Sleep(2900 * time.Millisecond)
+		require.Error(t, nodes[0].b.Health(t.Context()))
+		require.ErrorContains(t, nodes[0].b.nodes.healthy(), "cut off")
+		nodes[1].say("gala", "chat", 2)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.Zero(t, nodes[0].server.Sessions(), "its clients were sent elsewhere")
+		r := p.connectAt(nodes[0], 1)
+		require.Equal(t, "503::Service unavailable", r.Error)
+		got := p.pollAround(nodes[1:])
+		link.away.Store(false)
+		time.Sleep(3 * time.Second)
+		require.NoError(t, nodes[0].b.Health(t.Context()))
+		nodes[1].say("gala", "chat", 3)
+		got = append(got, p.pollAround(nodes)...)
+		repeatsOnly(t, before, got, on(live, 1, 2, 3))
+	})
+}
+
+func TestLetterOfAnother(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newFleet(t, 1)[0]
+		for _, data := range []string{"", "{", `{"kind":"release","from":"x","key":"nobody"}`, `{"kind":"carry","from":"x"}`, `{"kind":"done","call":7}`} {
+			x.b.mail.open(t.Context(), []byte(data))
+		}
+		synctest.Wait()
+		entries, err := x.store.Read(t.Context(), mailbox("x"), store.Range{Limits: mailLimits}, 10, 1<<20)
+		require.NoError(t, err)
+		require.Empty(t, entries.Entries, "letters without a time, or from long ago, are not answered")
+		late, err := json.Marshal(letter{Kind: letterRelease, From: "x", Key: "nobody", Sent: x.store.Now().UnixMilli()})
+		require.NoError(t, err)
+		x.b.mail.open(t.Context(), late)
+		synctest.Wait()
+		entries, err = x.store.Read(t.Context(), mailbox("x"), store.Range{Limits: mailLimits}, 10, 1<<20)
+		require.NoError(t, err)
+		require.Len(t, entries.Entries, 1)
+	})
+}
