@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,23 +35,62 @@ type attendance struct {
 	due   map[string]struct{} // to be looked at
 }
 
-// attended is an object with listeners, or that has just lost the last.
+// attended is an object with subscribers, or that has just lost the last.
 type attended struct {
-	listeners int
-	confNum   string // of the open conference, "" for none
-	looked    bool   // whether there is one is known
-	extended  time.Time
+	subscribers int
+	confNum     string // of the open conference, "" for none
+	looked      bool   // whether there is one is known
+	extended    time.Time
 }
 
 func newAttendance(b *Broker) *attendance {
 	return &attendance{b: b, wake: make(chan struct{}, 1), rooms: map[string]*attended{}, due: map[string]struct{}{}}
 }
 
-// enter counts a listener of an object; "" is none.
-func (a *attendance) enter(room string) {
-	if room == "" {
-		return
+// attend counts the session among the subscribers of the objects that it is subscribed
+// to. The caller is one of its handler calls.
+func (s *subscriber) attend() {
+	var rooms, acting []string
+	for _, l := range s.listeners {
+		if l.room == "" || !l.subscribed() {
+			continue
+		}
+		if !slices.Contains(rooms, l.room) {
+			rooms = append(rooms, l.room)
+		}
+		if l.acts && !slices.Contains(acting, l.room) {
+			acting = append(acting, l.room)
+		}
 	}
+	for _, room := range rooms {
+		if !slices.Contains(s.attending, room) {
+			s.b.attendance.enter(room)
+		}
+	}
+	for _, room := range s.attending {
+		if !slices.Contains(rooms, room) {
+			s.b.attendance.leave(room)
+		}
+	}
+	s.attending = rooms
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acting = acting
+}
+
+// subscribed reports whether the listener has a subscription, and not only the memory
+// of one.
+func (l *listener) subscribed() bool {
+	for _, sm := range l.seams {
+		if sm.exact || len(sm.channels) > 0 {
+			return true
+		}
+	}
+	return len(l.patterns) > 0
+}
+
+// enter counts a subscriber of an object.
+func (a *attendance) enter(room string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.rooms[room]
@@ -58,7 +98,7 @@ func (a *attendance) enter(room string) {
 		r = &attended{}
 		a.rooms[room] = r
 	}
-	if r.listeners++; r.listeners == 1 {
+	if r.subscribers++; r.subscribers == 1 {
 		a.ask(room)
 	}
 }
@@ -71,7 +111,7 @@ func (a *attendance) leave(room string) {
 	if r == nil {
 		return
 	}
-	if r.listeners--; r.listeners == 0 {
+	if r.subscribers--; r.subscribers == 0 {
 		a.ask(room)
 	}
 }
@@ -174,7 +214,7 @@ func (a *attendance) look(ctx context.Context, leaving bool) bool {
 func (a *attendance) note(ctx context.Context, room string, leaving bool) error {
 	a.mu.Lock()
 	r := a.rooms[room]
-	here := r != nil && r.listeners > 0
+	here := r != nil && r.subscribers > 0
 	idle := r == nil || !here && r.looked && r.confNum == ""
 	extend := r != nil && time.Since(r.extended) > extendEvery
 	if r != nil && idle {
@@ -204,7 +244,7 @@ func (a *attendance) note(ctx context.Context, room string, leaving bool) error 
 	if extend {
 		r.extended = time.Now()
 	}
-	if r.listeners == 0 && a.rooms[room] == r {
+	if r.subscribers == 0 && a.rooms[room] == r {
 		delete(a.rooms, room)
 	}
 	return nil

@@ -141,6 +141,10 @@ type reply struct {
 			TS     int64
 			Replay bool
 		}
+		Data *struct {
+			Version uint64
+			ConfNum string `json:"conf_num"`
+		}
 		Trace, Binary json.RawMessage
 	} `json:"ext"`
 	Advice map[string]any `json:"advice"`

@@ -70,6 +70,7 @@ type unread struct {
 // noteSubscriptions writes down what the session listens to. The caller is one of
 // its handler calls.
 func (s *subscriber) noteSubscriptions() {
+	s.attend()
 	var patterns []patternRecord
 	var topics []topicRecord
 	for _, l := range s.listeners {

@@ -29,12 +29,13 @@ type subscriber struct {
 	listeners []*listener // one for each space and root
 	// patternSince is when each wildcard was taken, by the store's clock, in ms.
 	patternSince map[string]int64
+	attending    []string // feeds of objects that it is subscribed to
 
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex
 	oids    []channels.OID // roots in use, one for each listener that has one
 	rooms   []string       // feeds of their objects
-	acting  []string       // those of them on which the session\'s token counts
+	acting  []string       // feeds of objects that it is subscribed to and on which its token counts
 	kids    uint16         // a bit for each key that signed one of them
 	flows   int            // how many there are, over all listeners
 	closed  bool
@@ -322,7 +323,6 @@ func (s *subscriber) listener(t *target) *listener {
 		if t.object != nil {
 			l.room = feedOf(t.object)
 			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
-			s.b.attendance.enter(l.room)
 		}
 		s.listeners = append(s.listeners, l)
 		s.noteRoots()
@@ -364,7 +364,6 @@ func (s *subscriber) tidy() {
 		idle := len(l.seams) == 0 && len(l.patterns) == 0
 		if idle {
 			l.dropNumbers()
-			s.b.attendance.leave(l.room)
 			s.b.hub.releaseSpace(l.space)
 		}
 		return idle
@@ -376,14 +375,11 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.rooms, s.acting, s.kids = s.oids[:0], s.rooms[:0], s.acting[:0], 0
+	s.oids, s.rooms, s.kids = s.oids[:0], s.rooms[:0], 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
 			s.rooms = append(s.rooms, l.room)
-			if l.acts && !slices.Contains(s.acting, l.room) {
-				s.acting = append(s.acting, l.room)
-			}
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
 			}
@@ -460,6 +456,10 @@ func (s *subscriber) Close(reason string) {
 
 // drop gives up everything the session holds on this node.
 func (s *subscriber) drop() {
+	for _, room := range s.attending {
+		s.b.attendance.leave(room)
+	}
+	s.attending = nil
 	for _, l := range s.listeners {
 		l.quit()
 		for t, sm := range l.seams {
@@ -477,7 +477,6 @@ func (s *subscriber) drop() {
 		}
 		clear(l.flows)
 		s.mu.Unlock()
-		s.b.attendance.leave(l.room)
 		s.b.hub.releaseSpace(l.space)
 	}
 }
