@@ -30,9 +30,11 @@ type sessionRecord struct {
 	// Behind is a time of the store's clock, in ms, up to which everything live is
 	// known to have reached the client; 0: it keeps up (decided.md 18).
 	Behind int64 `json:"behind,omitempty"`
-	// Came is when the session was handshaken, by the store\'s clock, in ms.
+	// Came is when the session was handshaken, by the store's clock, in ms.
 	Came int64       `json:"came,omitempty"`
 	Left *leftRecord `json:"left,omitempty"`
+	// Paced is when all its moves would be over had each taken paceEach, in ms.
+	Paced int64 `json:"paced,omitempty"`
 }
 
 // identityRecord is an Identity whose application is named by its number.

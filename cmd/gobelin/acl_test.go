@@ -42,7 +42,9 @@ func TestACL(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	serving, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- n.run(ctx, func() { close(serving) }, newTicker(n.broker, n.store, zap.NewNop()).beat) }()
+	go func() {
+		ended <- n.run(ctx, func() { close(serving) }, newTicker(n.broker, n.store, zap.NewNop()).beat)
+	}()
 	<-serving
 	require.NoError(t, n.ready(t.Context()))
 	works(t, n)

@@ -28,6 +28,7 @@ type config struct {
 	Channels       channelsConfig
 	Keys           keysConfig
 	Accounts       []accountConfig
+	Data           dataConfig
 	AutoCreate     bool
 	TokenIssuer    string
 	TokenAudience  string
@@ -76,6 +77,12 @@ type channelsConfig struct {
 	Open       []openRule
 	Retention  map[string]kindAge
 	CatchupMax map[string]kindAge
+}
+
+// dataConfig is about shared documents (product.md §7).
+type dataConfig struct {
+	UserRead   string
+	SessionTTL time.Duration
 }
 
 // openRule opens channels to clients without a root (product.md §15).

@@ -17,7 +17,7 @@ import (
 
 // channelKinds are those whose times can be set (product.md §4); custom is every
 // other path below a root.
-var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "custom"}
+var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "data", "custom"}
 
 // validation collects what is wrong with a configuration.
 type validation struct {

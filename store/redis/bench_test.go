@@ -43,7 +43,7 @@ func serverCPU(b *testing.B, own *goredis.Client) time.Duration {
 
 const (
 	benchLogs       = 10_000
-	benchPublishers = 256
+	benchPublishers = 1024
 )
 
 func benchName(i int) store.LogName {
@@ -114,7 +114,7 @@ func byHand(b *testing.B, s *Store, n, stride int) {
 	for i := 0; i < n; {
 		pipe := s.client.Pipeline()
 		for range min(n-i, maxFlight) {
-			c := &call{log: benchName(i*max(stride, 1)), limits: keep}
+			c := &call{log: benchName(i * max(stride, 1)), limits: keep}
 			c.join(&submit{records: []store.Record{{Data: payload}}, bytes: len(payload)})
 			_ = pipe.Process(ctx, goredis.NewCmd(ctx, c.command(s, false)...))
 			i++
