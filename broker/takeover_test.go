@@ -27,6 +27,31 @@ import (
 type sharedStore struct {
 	*memory.Store
 	away atomic.Bool
+	// hook, if there is one, says how the next calls go wrong.
+	hook atomic.Pointer[fault]
+}
+
+// fault is how a link goes wrong; nil fields do not.
+type fault struct {
+	head func(log store.LogName) error
+	// lost: the row is written and the answer is lost.
+	lost func(table, key string) bool
+}
+
+func (s *sharedStore) faults() *fault {
+	if f := s.hook.Load(); f != nil {
+		return f
+	}
+	return &fault{}
+}
+
+func (s *sharedStore) Head(ctx context.Context, log store.LogName, limits store.Limits) (store.Head, error) {
+	if f := s.faults(); f.head != nil {
+		if err := f.head(log); err != nil {
+			return store.Head{}, err
+		}
+	}
+	return s.Store.Head(ctx, log, limits)
 }
 
 func (*sharedStore) Shared() bool { return true }
@@ -49,7 +74,11 @@ func (s *sharedStore) Put(ctx context.Context, table, key string, put store.Put)
 	if err := s.fault(); err != nil {
 		return 0, err
 	}
-	return s.Store.Put(ctx, table, key, put)
+	version, err := s.Store.Put(ctx, table, key, put)
+	if f := s.faults(); err == nil && f.lost != nil && f.lost(table, key) {
+		return 0, store.ErrUncertain
+	}
+	return version, err
 }
 
 func (s *sharedStore) Read(ctx context.Context, log store.LogName, r store.Range, limit, most int) (store.Page, error) {
