@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/gobelin-broker/gobelin/catchup"
+	"go.uber.org/zap"
 )
 
 // errNoConference: no session of the object is open.
@@ -44,7 +45,7 @@ func (b *Broker) EndConference(ctx context.Context, o *Object) (catchup.Conferen
 	// nothing of one that has ended is shown after its time.
 	name := b.document(scopeSession, place{app: o.App, object: o}, conf.ConfNum)
 	if err := b.documents.Extend(ctx, name, b.conferences.Kept(), true); err != nil {
-		b.log.Debug("the data of a session that ended stays a little longer")
+		b.log.Debug("the data of a session that ended stays a little longer", zap.Error(err))
 	}
 	return conf, nil
 }

@@ -23,7 +23,7 @@ func (x *bench) conference(id string) catchup.Conference {
 
 // E6, E11: a session goes on as long as anybody is subscribed to the object on any
 // node, and a minute more; its data stays for those who name it (E13, E22).
-func TestConferenceFollowsSubscribers(t *testing.T) {
+func TestConferenceFollowsSubscribersE6E11E22(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		fleet := newFleetWith(t, 2, func(o *Options, b *bayeux.Options) { o.SessionTTL, b.Timeout = 10*time.Minute, 48*time.Hour })
 		x, y := fleet[0], fleet[1]

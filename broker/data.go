@@ -27,10 +27,8 @@ const (
 	sessionsBytes = 8 << 20
 )
 
-// Scopes returns the names of the scopes of data (product.md E2).
-func Scopes() []string {
-	return []string{scopeApp, scopeOwner, scopeRoom, scopeSession, scopeUser}
-}
+// scopes are the names of the scopes of data (product.md E2).
+var scopes = []string{scopeApp, scopeOwner, scopeRoom, scopeSession, scopeUser}
 
 // DataQuery says which data a request is about (product.md §5.2, §7).
 type DataQuery struct {
@@ -68,8 +66,8 @@ type SessionData struct {
 // check refuses qualifiers that do not fit (product.md E2, E9, E14).
 func (q DataQuery) check(write bool) error {
 	qualifier := func(text string) error { return &Error{Result: 4022, Text: text} }
-	if !slices.Contains(Scopes(), q.Scope) {
-		return qualifier("scope must be one of " + strings.Join(Scopes(), ", "))
+	if !slices.Contains(scopes, q.Scope) {
+		return qualifier("scope must be one of " + strings.Join(scopes, ", "))
 	}
 	switch {
 	case len(q.UserRef) > maxClaim || !plain(q.UserRef):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func (p *peer) told() []string {
 
 // E15, E17, E18: a publish is a merge; subscribing begins with a snapshot, changes
 // follow, by the shapes of the specification.
-func TestDataChannelE15E17E18(t *testing.T) {
+func TestDataChannelE15E17E18E25(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		x := newBench(t, nil)
 		root := x.root("gala", channels.ClassView)
@@ -178,7 +179,7 @@ func TestSnapshotAtSeamE17(t *testing.T) {
 }
 
 // E3, E4, E7: who hears which scope, and who writes it.
-func TestDataScopesE3E4E7(t *testing.T) {
+func TestDataScopesE1E3E4E7(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		x := newBench(t, nil)
 		for _, id := range []string{"gala", "fete"} {
@@ -189,6 +190,7 @@ func TestDataScopesE3E4E7(t *testing.T) {
 		control := x.root("gala", channels.ClassControl)
 		ann, bob := x.user("participant", "gala", "ann"), x.user("participant", "fete", "bob")
 		board, stranger, nameless := x.join(""), x.join(""), x.user("participant", "gala", "")
+		require.NotEqual(t, ann.id, x.user("participant", "gala", "ann").id, "E1: each handshake is another connection")
 
 		for _, scope := range []string{"app", "owner", "room", "session", "user"} {
 			require.True(t, ann.subscribe(gala+"/data/"+scope).ok(), scope)
@@ -520,15 +522,8 @@ func TestDataShownAs(t *testing.T) {
 }
 
 func sorted(lines []string) []string {
-	out := append([]string(nil), lines...)
-	for i := range out {
-		for j := i + 1; j < len(out); j++ {
-			if out[j] < out[i] {
-				out[i], out[j] = out[j], out[i]
-			}
-		}
-	}
-	return out
+	slices.Sort(lines)
+	return lines
 }
 
 // E24: whose data a client may read is the operator's choice.

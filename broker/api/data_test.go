@@ -96,7 +96,7 @@ func (x *office) do(method, target, auth, body string, headers ...string) (a ans
 }
 
 // Every right of every role in every scope (security.md §2.4; product.md E3, E4, E5, E7).
-func TestDataRights(t *testing.T) {
+func TestDataRightsE3E4E5E7(t *testing.T) {
 	x := newOffice(t)
 	const none, own = "", "?user_ref=ann"
 	roles := []struct{ name, auth, params string }{
@@ -145,7 +145,7 @@ func TestDataRights(t *testing.T) {
 }
 
 // Qualifiers (E2, E9, E13, E14): what does not fit is 4022, what is not there 4004.
-func TestDataQualifiersE14(t *testing.T) {
+func TestDataQualifiersE2E9E13E14(t *testing.T) {
 	x := newOffice(t)
 	ann := x.token("participant", "ann")
 	f := func(method, target string, result int) {
@@ -221,7 +221,7 @@ func TestDataWritesE15E16E23(t *testing.T) {
 }
 
 // E6, E8, E10 to E13, E22: the reads of session data, by the shapes of examples.md A2.
-func TestSessionDataE6(t *testing.T) {
+func TestSessionDataE6E8E10E11E12E13(t *testing.T) {
 	x := newOffice(t)
 	ann, bob := x.token("participant", "ann"), x.token("participant", "bob")
 	caster := x.token("broadcaster", "cid")
