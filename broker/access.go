@@ -48,7 +48,9 @@ type target struct {
 	speaker *Identity     // the token that acts on the object; nil: there is none
 	catchup time.Duration // the interval of a catch-up, 0 for live
 	open    *OpenPrefix
-	fresh   bool // the subscription did not stand before (subscriber.take)
+	user    string   // the user_ref whose document it is, in scope user
+	shared  []target // of a wildcard: the same in spaces that objects share (data.go)
+	fresh   bool     // the subscription did not stand before (subscriber.take)
 }
 
 // openChannels is an open prefix with its kind.
@@ -66,28 +68,37 @@ const (
 // asker is who asks: the session's identity and the message's.
 type asker struct {
 	session, message *Identity
-	// granted is the level of a subscription that is taken up again.
-	granted Role
+	// granted is the grade of a subscription that is taken up again, user its user_ref.
+	granted grade
+	user    string
 	now     time.Time
 }
 
 // level returns the higher of the two on an object. A token that has ended
 // counts for nothing, while what it opened stays open (product.md §3).
 func (a asker) level(app uint32, objectID string) Role {
-	level := a.granted
+	level := RoleNone
+	if a.granted.token() {
+		level = a.granted.level()
+	}
 	for _, id := range []*Identity{a.session, a.message} {
-		if id != nil && (id.Expires.IsZero() || a.now.Before(id.Expires.Add(tokenLeeway))) {
+		if a.stands(id) {
 			level = max(level, id.LevelFor(app, objectID))
 		}
 	}
 	return level
 }
 
-// speaker returns the token that acts on an object: the message's own before the
-// session's; nil if neither does.
+// stands reports whether a token has not ended.
+func (a asker) stands(id *Identity) bool {
+	return id != nil && (id.Expires.IsZero() || a.now.Before(id.Expires.Add(tokenLeeway)))
+}
+
+// speaker is who the asker is on an object, the message's token before the session's;
+// nil for nobody.
 func (a asker) speaker(app uint32, objectID string) *Identity {
 	for _, id := range []*Identity{a.message, a.session} {
-		if id != nil && id.LevelFor(app, objectID) > RoleNone && (id.Expires.IsZero() || a.now.Before(id.Expires.Add(tokenLeeway))) {
+		if a.stands(id) && id.LevelFor(app, objectID) > RoleNone {
 			return id
 		}
 	}
@@ -186,6 +197,7 @@ func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (targe
 			return target{}, bayeux.ErrForbidden(p.String())
 		}
 		t.pattern = sub
+		b.share(&t)
 		return t, nil
 	}
 	t.name, _ = sub.Name()
@@ -193,11 +205,10 @@ func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (targe
 	if t.kind == nil {
 		return target{}, bayeux.ErrInvalidChannel(p.String())
 	}
-	if t.kind.closed || t.hears() < t.kind.subscribe {
+	if t.kind.closed || t.grade() < t.kind.hearing() {
 		return target{}, bayeux.ErrForbidden(p.String())
 	}
-	t.log = store.LogName{Feed: t.feed, Path: t.name.String()}
-	return t, nil
+	return t, b.locate(&t, a, p.String())
 }
 
 // underRoot verifies a root and finds its object. text is what the refusal names.
@@ -213,6 +224,9 @@ func (b *Broker) underRoot(ctx context.Context, root, text string, a asker) (tar
 			return target{}, errUnavailable()
 		}
 		return target{}, bayeux.ErrForbidden(text)
+	}
+	if err := b.refuseSuspended(object.App, text); err != nil {
+		return target{}, err
 	}
 	c, known := classes[verified.Class]
 	if !known {
@@ -238,6 +252,9 @@ func (t target) hears() Role {
 	return t.token
 }
 
+// grade is hears, and whether a token counted for it.
+func (t target) grade() grade { return gradeOf(t.hears(), t.token > RoleNone) }
+
 // mayPublish reports whether the target's kind may be published to.
 func (t target) mayPublish() bool {
 	if t.kind.closed || t.kind.own {
@@ -249,7 +266,7 @@ func (t target) mayPublish() bool {
 	if t.token >= t.kind.publish {
 		return true
 	}
-	return t.class.publish && t.class.level >= t.kind.publish && (!t.class.customOnly || t.kind.name == customKind)
+	return !t.kind.token && t.class.publish && t.class.level >= t.kind.publish && (!t.class.customOnly || t.kind.name == customKind)
 }
 
 // feedOf names an object's space by what stays through resets and rotations.
@@ -340,8 +357,7 @@ func (b *Broker) publication(ctx context.Context, n channels.Name, a asker, sess
 	if !t.mayPublish() {
 		return target{}, bayeux.ErrForbidden(n.String())
 	}
-	t.log = store.LogName{Feed: t.feed, Path: t.name.String()}
-	return t, nil
+	return t, b.locate(&t, a, n.String())
 }
 
 // Who may publish on an open prefix.

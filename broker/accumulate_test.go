@@ -62,7 +62,7 @@ func (x *bench) taken(who *Identity, q AccumulationQuery) ([]string, Accumulatio
 	return data, end
 }
 
-func (x *bench) token(claims map[string]any) string {
+func (x *bench) tokenExt(claims map[string]any) string {
 	x.t.Helper()
 	text, err := SignToken(*x.app, claims, time.Hour, time.Now())
 	require.NoError(x.t, err)
@@ -299,7 +299,7 @@ func TestAccumulateFull(t *testing.T) {
 		got, _ := x.taken(caster, AccumulationQuery{Name: "m", ChannelID: "gala"})
 		require.Len(t, got, 5)
 		// Over Bayeux, too; other accumulations have room.
-		p := x.join(x.token(map[string]any{"role": "viewer", "channel_id": "gala"}))
+		p := x.join(x.tokenExt(map[string]any{"role": "viewer", "channel_id": "gala"}))
 		view := x.root("gala", channels.ClassView)
 		require.Equal(t, "507::Store full", p.publish(view+"/accumulate/m", "{}", "").Error)
 		require.True(t, p.publish(view+"/accumulate/other", "{}", "").ok())
@@ -335,7 +335,7 @@ func TestAccumulationNames(t *testing.T) {
 			require.ErrorIs(t, give("show", name), errAccumulationNames)
 		}
 		require.Equal(t, 5007, AsError(give("show", "more")).Result)
-		p := x.join(x.token(map[string]any{"role": "viewer", "channel_id": "show"}))
+		p := x.join(x.tokenExt(map[string]any{"role": "viewer", "channel_id": "show"}))
 		require.Equal(t, "507::Store full", p.publish(x.root("show", channels.ClassView)+"/accumulate/more", "{}", "").Error)
 		require.NoError(t, give("show", "n7"), "those there are go on")
 		require.NoError(t, give("show/n", "more"), "as do other objects")
@@ -359,14 +359,14 @@ func TestM1M2M16AccumulateOverBayeux(t *testing.T) {
 		x := newBench(t, nil)
 		view, control, guest := x.root("show", channels.ClassView), x.root("show", channels.ClassControl), x.root("show", channels.ClassGuest)
 		x.root("else", channels.ClassView)
-		viewer := x.join(x.token(map[string]any{"role": "viewer", "channel_id": "show", "opaque_user_id": "U77"}))
-		stray := x.join(x.token(map[string]any{"role": "viewer", "channel_id": "else"}))
+		viewer := x.join(x.tokenExt(map[string]any{"role": "viewer", "channel_id": "show", "opaque_user_id": "U77"}))
+		stray := x.join(x.tokenExt(map[string]any{"role": "viewer", "channel_id": "else"}))
 		nobody, board, wild := x.join(""), x.join(""), x.join("")
 		deep, narrow := "/accumulate/mood", "/accumulate/*"
 
 		// M2: no way for a viewer to hear one.
 		var ears []*peer
-		for _, token := range []string{"", x.token(map[string]any{"role": "viewer", "channel_id": "show"}), x.token(map[string]any{"role": "moderator", "channel_id": "show"}), x.token(map[string]any{"role": "broadcaster", "channel_id": "else"})} {
+		for _, token := range []string{"", x.tokenExt(map[string]any{"role": "viewer", "channel_id": "show"}), x.tokenExt(map[string]any{"role": "moderator", "channel_id": "show"}), x.tokenExt(map[string]any{"role": "broadcaster", "channel_id": "else"})} {
 			for _, root := range []string{view, guest} {
 				p := x.join(token)
 				for _, name := range []string{deep, deep + "/catchup/30m"} {
@@ -399,7 +399,7 @@ func TestM1M2M16AccumulateOverBayeux(t *testing.T) {
 		got := late.subscribe(control + deep + "/catchup/30m")
 		require.Equal(t, 1, got.Ext.Catchup.Messages)
 		require.Equal(t, on(control+deep+"/catchup/30m", want), late.poll())
-		caster := x.join(x.token(map[string]any{"role": "broadcaster", "channel_id": "show"}))
+		caster := x.join(x.tokenExt(map[string]any{"role": "broadcaster", "channel_id": "show"}))
 		require.True(t, caster.subscribe(view+deep+"/catchup/24h").ok())
 		require.Equal(t, on(view+deep+"/catchup/24h", want), caster.poll())
 		require.Equal(t, "413:"+control+deep+"/catchup/25h,24h:Catch-up interval too long", late.subscribe(control+deep+"/catchup/25h").Error)
@@ -410,7 +410,7 @@ func TestM1M2M16AccumulateOverBayeux(t *testing.T) {
 				require.Equal(t, "403:"+root+deep+":Forbidden channel", p.publish(root+deep, "{}", "").Error)
 			}
 		}
-		require.True(t, nobody.publish(view+deep, `{"n":2}`, x.token(map[string]any{"role": "viewer", "channel_id": "show", "user_id": "9"})).ok(), "the message's own token")
+		require.True(t, nobody.publish(view+deep, `{"n":2}`, x.tokenExt(map[string]any{"role": "viewer", "channel_id": "show", "user_id": "9"})).ok(), "the message's own token")
 		require.Len(t, board.poll(), 1)
 		f := func(channel, data, want string) {
 			t.Helper()
@@ -577,7 +577,7 @@ func TestM1AccumulateOnManyNodes(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, x := range fleet {
 			view := x.root("show0", channels.ClassView)
-			viewer := x.join(x.token(map[string]any{"role": "viewer", "channel_id": "show0", "opaque_user_id": fmt.Sprint("N", i)}))
+			viewer := x.join(x.tokenExt(map[string]any{"role": "viewer", "channel_id": "show0", "opaque_user_id": fmt.Sprint("N", i)}))
 			wg.Go(func() {
 				for n := range each {
 					x.give(objects[n%2], "mood", fmt.Sprintf(`{"http":%d,"n":%d}`, i, n))
@@ -621,7 +621,7 @@ func TestAccumulateWithoutStore(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		x := newFleet(t, 1)[0]
 		view := x.root("show", channels.ClassView)
-		p := x.join(x.token(map[string]any{"role": "viewer", "channel_id": "show"}))
+		p := x.join(x.tokenExt(map[string]any{"role": "viewer", "channel_id": "show"}))
 		x.give("show", "m", `{}`)
 		away := &x.options.Store.(*sharedStore).away
 		for _, name := range []string{"m", "fresh"} {

@@ -35,7 +35,14 @@ type Broker struct {
 	reads   slots // of histories (historyReads)
 	fills   *fills
 	pages   *pages
-	started int64 // when this node began, in ms of the store's clock
+	// documents and conferences are what data is kept in (product.md §7), attendance
+	// lets conferences go on while there are subscribers; suspended are the
+	// applications that nobody may use.
+	documents   *catchup.Documents
+	conferences *catchup.Conferences
+	attendance  *attendance
+	suspended   *suspensions
+	started     int64 // when this node began, in ms of the store's clock
 	// fanned is a time up to which everything announced was handed to the queues, in ms
 	// of the store's clock, as of the last round.
 	fanned      atomic.Int64
@@ -91,6 +98,10 @@ func New(o Options) (*Broker, error) {
 	if b.nodes, err = newNodes(o, b.recordLife(), b.started); err != nil {
 		return nil, fmt.Errorf("broker: new: %w", err)
 	}
+	b.documents = catchup.NewDocuments(o.Store)
+	b.conferences = catchup.NewConferences(o.Store, o.sessionTTL())
+	b.attendance = newAttendance(b)
+	b.suspended = newSuspensions()
 	b.mail = newMail(b)
 	// Before the first session: what its node was is asked when it is resumed.
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
@@ -136,6 +147,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	wg.Go(func() { b.objects.Run(ctx) })
 	wg.Go(func() { b.keepLists(ctx) })
+	wg.Go(func() { b.attendance.run(ctx) })
+	wg.Go(func() { b.purgeSuspended(ctx) })
 	for _, f := range []*follower{b.notices(), b.mail.inbox()} {
 		wg.Go(func() {
 			if err := f.run(ctx); err != nil {
@@ -152,6 +165,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			select {
 			case <-tick.C:
 				b.rememberSessions(ctx)
+				b.settleDocuments(ctx)
 				b.pages.sweep()
 			case <-ctx.Done():
 			}
@@ -192,6 +206,23 @@ func (b *Broker) kindOf(log store.LogName, name channels.Name) *kind {
 // client handshakes again, and the dead name gets its refusal (security.md §1.8).
 func (b *Broker) withdraw(_, oid channels.OID) {
 	b.endSessions(func(s *subscriber) bool { return s.uses(oid) })
+}
+
+// DeleteObject removes an object: its roots lead nowhere, and the data of its room and
+// sessions is gone (product.md E20). The data goes first, so that a deletion that fails
+// half way can be asked for again, and once more after, for what was written between.
+func (b *Broker) DeleteObject(ctx context.Context, app *Application, id string) error {
+	o, err := b.objects.get(ctx, app, id)
+	if err != nil {
+		return err
+	}
+	if err := b.forgetData(ctx, o); err != nil {
+		return err
+	}
+	if err := b.objects.delete(ctx, app, id); err != nil {
+		return err
+	}
+	return b.forgetData(ctx, o)
 }
 
 // Object returns an object, made on its first mention by a trusted party where

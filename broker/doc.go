@@ -36,6 +36,18 @@
 // the first entry, so an admin's query over all objects finds every log, and braids them
 // by time (catchup.Braid). How full each is, a node asks once a second (fill.go).
 //
+// # Data
+//
+// A channel /R/data/<scope> has the changes of a document (scope.go): room and session
+// in the object's own feed, app, owner and user in feeds of their own, so that a change
+// reaches all rooms with one entry. A subscription to such a channel is one in that
+// feed's space under the root's prefix, and a wildcard below a root joins the spaces of
+// its application and owner, too. A publish there is a merge by the same way as over
+// HTTP (data.go) and no message of its own. A subscription begins with a prelude: the
+// snapshot as of its seam, read by the flow before anything live. attendance keeps the
+// conferences of objects open that have subscribers here; suspensions are the
+// applications that nobody may use.
+//
 // # What outlives the process
 //
 // A session's record (record.go) is written before the client hears that its
@@ -71,8 +83,8 @@
 // # Goroutines
 //
 // Run owns the shards (one a core, at least one), the mender of roads, the registry's
-// sweep, the rounds of remembering, the two followers and keepAlive; letters being
-// answered have one each, bounded. A session costs none here.
+// sweep, the rounds of remembering, the two followers, keepAlive, attendance and the
+// look for suspended data; letters being answered have one each, bounded. A session costs none here.
 //
 // # Locks, in the order in which they are taken
 //

@@ -19,6 +19,11 @@ func (b *Broker) Handshake(ctx context.Context, s *bayeux.Session, m *bayeux.Mes
 	if err != nil {
 		return nil, err
 	}
+	if identity != nil {
+		if err := b.refuseSuspended(identity.App, "token"); err != nil {
+			return nil, err
+		}
+	}
 	sub := b.newSubscriber(s, identity)
 	if err := sub.save(ctx); err != nil {
 		return nil, storeRefusal(err, b, "handshake")
@@ -32,6 +37,7 @@ func (b *Broker) newSubscriber(s *bayeux.Session, identity *Identity) *subscribe
 	sub.memory.record.Owner, sub.memory.record.Identity = b.nodes.id, recordOf(identity)
 	sub.sure.Store(b.doubts.Load())
 	sub.memory.safe = b.opt.Store.Now().UnixMilli()
+	sub.memory.record.Came = sub.memory.safe
 	return sub
 }
 

@@ -32,7 +32,31 @@ type kind struct {
 	// entries: its channels are accumulations (accumulate.go). Who publishes must have
 	// a token of the object, whatever the root; nothing but entries is kept there.
 	entries bool
+	// token: publishing needs a token of the object, and listening, too, below level 3.
+	token bool
+	// scope: the channel has the changes of a document (product.md §7); a publish
+	// changes that, and is no message.
+	scope string
 }
+
+// grade is how far somebody may hear: twice the level, and one more with a token of
+// the object. What needs level 1 and a token lies between levels 1 and 2.
+type grade uint8
+
+func gradeOf(level Role, token bool) grade {
+	g := 2 * grade(level)
+	if token && level > RoleNone {
+		g++
+	}
+	return g
+}
+
+func (g grade) level() Role { return Role(g / 2) }
+
+func (g grade) token() bool { return g%2 == 1 }
+
+// hearing is the grade that may listen.
+func (k *kind) hearing() grade { return gradeOf(k.subscribe, k.token && k.subscribe < RoleModerator) }
 
 const (
 	day          = 24 * time.Hour
@@ -41,11 +65,15 @@ const (
 	customKind   = "custom"
 	// accumulateKind is also the first segment of its channels.
 	accumulateKind = "accumulate"
+	dataKind       = "data"
+	dataKept       = 7 * day
 )
 
-// kinds maps first segments to rows; custom is every other path.
+// kinds maps first segments to rows; data are the scopes below that segment; custom
+// is every other path.
 type kinds struct {
 	reserved map[string]*kind
+	data     map[string]*kind
 	custom   *kind
 }
 
@@ -60,7 +88,12 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 		k.own = true
 		return k
 	}
-	k := &kinds{reserved: map[string]*kind{}, custom: kept(customKind, RoleViewer, RoleBroadcaster, day, day)}
+	k := &kinds{reserved: map[string]*kind{}, data: map[string]*kind{}, custom: kept(customKind, RoleViewer, RoleBroadcaster, day, day)}
+	for scope, publish := range map[string]Role{scopeApp: RoleServer, scopeOwner: RoleServer, scopeRoom: RoleViewer, scopeSession: RoleViewer, scopeUser: RoleViewer} {
+		row := kept(dataKind, RoleViewer, publish, dataKept, dataKept)
+		row.token, row.scope = true, scope
+		k.data[scope] = row
+	}
 	for _, row := range []*kind{
 		comments("all_json"), comments("all_html"), comments("promoted_json"), comments("promoted_html"),
 		kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day),
@@ -69,13 +102,18 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 			name: accumulateKind, subscribe: RoleBroadcaster, publish: RoleViewer, catchup: day, entries: true,
 			limits: store.Limits{Age: store.Forever, Idle: ttl},
 		},
-		{name: "data", closed: true},
 		{name: "presence", closed: true},
 		{name: "stats", closed: true},
 	} {
 		k.reserved[row.name] = row
 	}
 	for name, o := range override {
+		if name == dataKind {
+			for _, row := range k.data {
+				row.apply(o)
+			}
+			continue
+		}
 		row := k.reserved[name]
 		if name == k.custom.name {
 			row = k.custom
@@ -113,7 +151,10 @@ func (k *kind) apply(o KindOptions) {
 }
 
 func (k *kinds) rows() []*kind {
-	rows := make([]*kind, 0, len(k.reserved))
+	rows := make([]*kind, 0, len(k.reserved)+len(k.data))
+	for _, row := range k.data {
+		rows = append(rows, row)
+	}
 	for _, row := range k.reserved {
 		rows = append(rows, row)
 	}
@@ -121,7 +162,7 @@ func (k *kinds) rows() []*kind {
 }
 
 func (k *kinds) names() []string {
-	names := []string{k.custom.name}
+	names := []string{k.custom.name, dataKind}
 	for name, row := range k.reserved {
 		if !row.closed {
 			names = append(names, name)
@@ -140,6 +181,12 @@ func (k *kinds) of(sub channels.Name) *kind {
 		if len(n.Last()) > maxSegment {
 			return nil
 		}
+	}
+	if sub.First() == dataKind {
+		if sub.Segments() != 2 {
+			return nil
+		}
+		return k.data[sub.Last()]
 	}
 	row := k.reserved[sub.First()]
 	if row == nil {

@@ -11,6 +11,7 @@ type metrics struct {
 	resumed, released, unanswered, leaseLosses, overdue, paced                   prometheus.Counter
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
 	feedBreaks, lostWildcards, forks, deepForks, recordForks                     prometheus.Counter
+	changes, snapshots                                                           prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
 	accumulated                                                                  prometheus.Counter
 }
@@ -52,6 +53,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		forks:          counter("history_forks_total", "Channels of which the store lost the newest messages after they had been delivered."),
 		deepForks:      counter("history_forks_deep_total", "Those of them of which nothing delivered of late is left, so that it is not known how much was lost."),
 		recordForks:    counter("session_record_forks_total", "Session records that the store had set back, and that were written again."),
+		changes:        counter("data_changes_total", "Changes of shared documents (data channels and /v1/data)."),
+		snapshots:      counter("data_snapshots_total", "Snapshots of shared documents that subscriptions began with."),
 		refusals:       vec("refused_total", "Requests refused, by what was asked.", "what"),
 		drops:          vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
 	}

@@ -46,6 +46,12 @@ type Options struct {
 	// NodeName is this node's name for people, Advertise where it can be reached;
 	// both only shown.
 	NodeName, Advertise string
+	// SessionTTL is how long the data of a conference (a session of product.md §5.2)
+	// is kept after its end. Default 7 days.
+	SessionTTL time.Duration
+	// OwnDataOnly lets clients read no user's data but their own (product.md E24);
+	// else the data of any user of the application whose user_ref they know.
+	OwnDataOnly bool
 	// Limits bounds what peers can make the broker hold.
 	Limits Limits
 	// Registerer takes the metrics; nil: none are kept.
@@ -54,6 +60,13 @@ type Options struct {
 	Logger *zap.Logger
 	// Now judges tokens; nil: time.Now. Ages are measured by the store's clock.
 	Now func() time.Time
+}
+
+func (o Options) sessionTTL() time.Duration {
+	if o.SessionTTL > 0 {
+		return o.SessionTTL
+	}
+	return dataKept
 }
 
 // Account is a tenant (product.md §3).

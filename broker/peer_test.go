@@ -141,7 +141,11 @@ type reply struct {
 			TS     int64
 			Replay bool
 		}
-		Observed      int64
+		Observed int64
+		Data     *struct {
+			Version uint64
+			ConfNum string `json:"conf_num"`
+		}
 		Trace, Binary json.RawMessage
 	} `json:"ext"`
 	Advice map[string]any `json:"advice"`

@@ -21,6 +21,10 @@ import (
 type known struct {
 	tag   uint64      // kept with the message
 	nonce store.Nonce // remembered by the store for repeatAge
+	// change is kept with the change that a publish makes of a document; maybe says
+	// that it may have been made already, by another node or before a restart.
+	change uint64
+	maybe  bool
 }
 
 // publishMessage takes a Bayeux publish: rights, bounds, its place in the log. done
@@ -35,8 +39,12 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		done(bayeux.Ack{}, err)
 		return
 	}
-	if t.kind.entries {
+	switch {
+	case t.kind.entries:
 		b.accumulateMessage(ctx, m, &t, k, done)
+		return
+	case t.kind.scope != "":
+		done(b.publishDocument(ctx, &t, m, a, k))
 		return
 	}
 	kind := t.kind
@@ -58,13 +66,20 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 // ackExt tells the publisher the id under which the message is kept, and of an entry
 // when it was observed (product.md §6).
 func (k *kind) ackExt(p store.Position) []byte {
+	b := ackExt(p)
+	if !k.entries {
+		return b
+	}
+	b = append(b[:len(b)-1], `,"observed":`...)
+	b = strconv.AppendInt(b, p.MS(), 10)
+	return append(b, '}')
+}
+
+// ackExt tells the publisher the id under which the message is kept.
+func ackExt(p store.Position) []byte {
 	b := make([]byte, 0, 112)
 	b = append(b, `{"history":`...)
 	b = catchup.AppendHistory(b, p, false)
-	if k.entries {
-		b = append(b, `,"observed":`...)
-		b = strconv.AppendInt(b, p.MS(), 10)
-	}
 	return append(b, '}')
 }
 
@@ -177,7 +192,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 		return target{}, &Error{Result: 4000, Text: "channel: a path below the object's root is required, such as chat"}
 	}
 	kind := b.kinds.of(name)
-	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || kind.entries || level < kind.publish {
+	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || kind.entries || kind.scope != "" || level < kind.publish {
 		return target{}, &Error{Result: 4003, Text: "channel: nobody may publish to " + name.String()[1:] + " this way"}
 	}
 	object, err := b.Object(ctx, who.App, p.ObjectID)

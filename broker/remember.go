@@ -49,6 +49,9 @@ type remembered struct {
 	saved   time.Time // when that was; zero: never
 	dirty   bool
 	unread  []*unread
+	// introduced are the rooms in which the session's user is shown, and since when that
+	// is written; guarded by saving.
+	introduced map[string]time.Time
 
 	// Everything live up to safe has reached the client; when it has the first
 	// markQueued deliveries, everything up to markAt has.
@@ -69,15 +72,19 @@ type unread struct {
 // noteSubscriptions writes down what the session listens to. The caller is one of
 // its handler calls.
 func (s *subscriber) noteSubscriptions() {
+	s.attend()
 	var patterns []patternRecord
 	var topics []topicRecord
 	for _, l := range s.listeners {
 		for p := range l.patterns {
+			if l.besides() {
+				continue // comes back with the object's own
+			}
 			name := l.prefix + p.String()
-			patterns = append(patterns, patternRecord{Pattern: name, Level: Role(l.level.Load()), Since: s.patternSince[name]})
+			patterns = append(patterns, patternRecord{Pattern: name, Grade: grade(l.grade.Load()), Since: s.patternSince[name]})
 		}
 		for t, sm := range l.seams {
-			r := topicRecord{Channel: l.prefix + t.name.String(), Level: Role(l.level.Load()), Exact: sm.exact, Seam: sm.State()}
+			r := topicRecord{Channel: l.prefix + t.name.String(), Grade: grade(l.grade.Load()), User: l.user, Exact: sm.exact, Seam: sm.State()}
 			if len(sm.channels) > 0 {
 				r.Catchups = make(map[string]int, len(sm.channels))
 				for name, n := range sm.channels {
@@ -119,6 +126,7 @@ func (s *subscriber) save(ctx context.Context) error {
 		return fmt.Errorf("broker: keep session: %w", err)
 	}
 	s.b.metrics.sessionRecords.Inc()
+	s.introduce(ctx)
 	return nil
 }
 
@@ -197,6 +205,7 @@ func (s *subscriber) erase(ctx context.Context) {
 	m := &s.memory
 	m.saving.Lock()
 	defer m.saving.Unlock()
+	s.takeLeaves(ctx)
 	err := s.b.opt.Store.Remove(ctx, tableSession, s.key, &m.version)
 	if errors.Is(err, store.ErrConflict) {
 		if _, err := s.adopt(ctx); err != nil {

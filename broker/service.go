@@ -21,6 +21,44 @@ func (s Service) Authorize(header string) (*Identity, error) { return s.b.tokens
 // Application returns the application of that name, or nil.
 func (s Service) Application(name string) *Application { return s.b.tokens.application(name) }
 
+// Suspended is Broker.Suspended.
+func (s Service) Suspended(app *Application) bool { return s.b.Suspended(app) }
+
+// Suspend is Broker.Suspend.
+func (s Service) Suspend(ctx context.Context, app *Application) (int64, error) {
+	return s.b.Suspend(ctx, app)
+}
+
+// ResumeApplication is Broker.Resumed.
+func (s Service) ResumeApplication(ctx context.Context, app *Application) error {
+	return s.b.Resumed(ctx, app)
+}
+
+// Data is Broker.Data.
+func (s Service) Data(ctx context.Context, who *Identity, q DataQuery) (Data, error) {
+	return s.b.Data(ctx, who, q)
+}
+
+// ChangeData is Broker.ChangeData.
+func (s Service) ChangeData(ctx context.Context, who *Identity, q DataQuery, kind catchup.ChangeKind, text []byte, ifVersion *uint64) (Data, error) {
+	return s.b.ChangeData(ctx, who, q, kind, text, ifVersion)
+}
+
+// OpenConference is Broker.OpenConference.
+func (s Service) OpenConference(ctx context.Context, o *Object) (catchup.Conference, bool, error) {
+	return s.b.OpenConference(ctx, o)
+}
+
+// EndConference is Broker.EndConference.
+func (s Service) EndConference(ctx context.Context, o *Object) (catchup.Conference, error) {
+	return s.b.EndConference(ctx, o)
+}
+
+// Conferences is Broker.Conferences.
+func (s Service) Conferences(ctx context.Context, o *Object) ([]catchup.Conference, error) {
+	return s.b.Conferences(ctx, o)
+}
+
 // Publish is Broker.PublishAll.
 func (s Service) Publish(ctx context.Context, who *Identity, pubs []Publication) []Published {
 	return s.b.PublishAll(ctx, who, pubs)
@@ -95,9 +133,9 @@ func (s Service) PatchObject(ctx context.Context, app *Application, id string, p
 	return s.b.objects.patch(ctx, app, id, patch)
 }
 
-// DeleteObject removes an object and ends all that listen by its roots.
+// DeleteObject removes an object and its data and ends all that listen by its roots.
 func (s Service) DeleteObject(ctx context.Context, app *Application, id string) error {
-	return s.b.objects.delete(ctx, app, id)
+	return s.b.DeleteObject(ctx, app, id)
 }
 
 // ResetObject gives an object new roots; the old ones work for grace more.

@@ -26,6 +26,28 @@
 // whatever the order of the subscriptions (store.md §5.3). It is pure bookkeeping:
 // the caller holds the lock under which the channel's newest position stands still.
 //
+// # Shared documents
+//
+//	change ──► Documents ──► row (compare-and-set) ──► store.Log ──► tail (live)
+//	           Canonical, Merge       │                    │
+//	           version +1             └── Read             └── Snapshot at a seam, Replay
+//
+// A document (product.md §7) is a row that holds its data, its version, who wrote each
+// top-level member last, and the message of its last change; each change is a message
+// of a log, too. The row comes first. Nobody makes version v+1 before change v is in
+// the log, so the log has every version once and in order, on however many nodes; a
+// change whose node died between the two is put there by whoever meets the row next.
+// JSON is kept as it was written: what a merge patch does not name keeps its place and
+// its text. A Snapshot is the document at a position of its log, so that a subscriber
+// gets it first and then only greater versions.
+//
+// Conferences are the sessions of an object, in one row for each: which is open, until
+// when, and which have ended. Whether one is open is worked out at each look, so nobody
+// has to end those that lapse; nodes with subscribers note that they have some (Watch).
+//
+// Caveat: a document changes one version at a time, over all nodes; many writers of one
+// document wait for each other, and beyond eight lost races are told to try again.
+//
 // Caveat: a replay reads only what the store still keeps. The interval is checked
 // against the channel's retention before, and the store keeps a little longer than
 // is promised (Grace), so what a reply counted does not expire under the replay.

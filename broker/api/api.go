@@ -86,10 +86,16 @@ type route struct {
 	path    string
 	methods map[string]handler
 	form    form
+	// suspended: it answers also for an application that is suspended.
+	suspended bool
 }
 
 // routes are all that is served here.
-var routes = slices.Concat(objectRoutes, publishRoutes, commentRoutes, historyRoutes, accumulateRoutes, extensionRoutes, listRoutes)
+var routes = slices.Concat(
+	objectRoutes, publishRoutes, commentRoutes, historyRoutes,
+	accumulateRoutes, extensionRoutes, dataRoutes, sessionRoutes, applicationRoutes,
+	listRoutes,
+)
 
 // New returns a handler for the paths below /v1/ and /api/.
 func New(b Service, o Options) http.Handler {
@@ -139,6 +145,9 @@ func (a *api) answer(rt route, r *http.Request, allow string) (reply, error) {
 	who, err := a.identify(r)
 	if err != nil {
 		return reply{}, err
+	}
+	if who != nil && !rt.suspended && a.service.Suspended(who.App) {
+		return reply{}, broker.ErrSuspended
 	}
 	method := r.Method
 	if method == http.MethodHead {

@@ -25,5 +25,9 @@
 // Goroutines: none of its own; each request runs in the server's. Locks: the rate
 // limiter's, held for a map look-up and never while something is called.
 //
+// Data (data.go) is the exception: a document's body is not taken apart here, since it
+// is the caller's own JSON, and the broker says who may (product.md §7). An application
+// that is suspended is refused before its route is looked at, but for taking it back.
+//
 // Nothing here logs a header, a query or a body.
 package api

@@ -37,20 +37,25 @@ var credentials = map[string]*broker.Identity{
 
 // fake is a Service in memory that says what the broker would.
 type fake struct {
-	mu        sync.Mutex
-	objects   map[string]*broker.Object // guarded by mu; "<app>/<id>"
-	published []broker.Publication      // guarded by mu
-	grace     time.Duration             // guarded by mu
-	bodies    map[string][32]byte       // guarded by mu
-	pages     []broker.HistoryPage      // of every channel
-	asked     []broker.HistoryQuery
-	parts     [][]catchup.Entry // of every accumulation
-	queries   []broker.AccumulationQuery
-	sandbox   bool
-	fail      error // what every call returns
-	panics    bool
-	slow      time.Duration // that Publish and Object take, unless the request ends
-	each      func(broker.Publication) error
+	mu          sync.Mutex
+	objects     map[string]*broker.Object // guarded by mu; "<app>/<id>"
+	published   []broker.Publication      // guarded by mu
+	grace       time.Duration             // guarded by mu
+	bodies      map[string][32]byte       // guarded by mu
+	pages       []broker.HistoryPage      // of every channel
+	asked       []broker.HistoryQuery
+	parts       [][]catchup.Entry // of every accumulation
+	gathered    []broker.AccumulationQuery
+	sandbox     bool
+	data        broker.Data // what data is answered with
+	queries     []broker.DataQuery
+	changes     []changed
+	conferences []catchup.Conference
+	suspended   *broker.Application
+	fail        error // what every call returns
+	panics      bool
+	slow        time.Duration // that Publish and Object take, unless the request ends
+	each        func(broker.Publication) error
 }
 
 func newFake() *fake {
@@ -165,7 +170,7 @@ func (f *fake) Accumulate(ctx context.Context, who *broker.Identity, id, name st
 }
 
 func (f *fake) Accumulated(_ context.Context, _ *broker.Identity, q broker.AccumulationQuery, yield func([]catchup.Entry) error) (broker.AccumulationEnd, error) {
-	f.queries = append(f.queries, q)
+	f.gathered = append(f.gathered, q)
 	if len(f.parts) == 0 && f.fail == nil {
 		return broker.AccumulationEnd{}, yield(nil)
 	}
@@ -178,7 +183,7 @@ func (f *fake) Accumulated(_ context.Context, _ *broker.Identity, q broker.Accum
 }
 
 func (f *fake) ClearAccumulation(_ context.Context, who *broker.Identity, id, name string) error {
-	f.queries = append(f.queries, broker.AccumulationQuery{Name: name, ChannelID: id})
+	f.gathered = append(f.gathered, broker.AccumulationQuery{Name: name, ChannelID: id})
 	if who.LevelFor(who.App.ID, id) < broker.RoleBroadcaster {
 		return &broker.Error{Result: 4003, Text: "forbidden"}
 	}
@@ -289,6 +294,57 @@ func (f *fake) ResetObject(ctx context.Context, app *broker.Application, id stri
 	f.grace = grace
 	return o, err
 }
+
+func (f *fake) Data(_ context.Context, _ *broker.Identity, q broker.DataQuery) (broker.Data, error) {
+	f.queries = append(f.queries, q)
+	return f.data, f.fail
+}
+
+func (f *fake) ChangeData(_ context.Context, _ *broker.Identity, q broker.DataQuery, kind catchup.ChangeKind, text []byte, ifVersion *uint64) (broker.Data, error) {
+	f.queries = append(f.queries, q)
+	f.changes = append(f.changes, changed{kind, string(text), ifVersion})
+	return f.data, f.fail
+}
+
+// changed is what the fake was asked to change.
+type changed struct {
+	kind      catchup.ChangeKind
+	text      string
+	ifVersion *uint64
+}
+
+func (f *fake) OpenConference(context.Context, *broker.Object) (catchup.Conference, bool, error) {
+	opened := len(f.conferences) == 0
+	if opened {
+		f.conferences = []catchup.Conference{{ConfNum: "c1", Started: time.UnixMilli(1700)}}
+	}
+	return f.conferences[0], opened, f.fail
+}
+
+func (f *fake) EndConference(context.Context, *broker.Object) (catchup.Conference, error) {
+	if len(f.conferences) == 0 {
+		return catchup.Conference{}, &broker.Error{Result: 4004, Text: "no session is open"}
+	}
+	c := f.conferences[0]
+	c.Ended, f.conferences = time.UnixMilli(1800), nil
+	return c, f.fail
+}
+
+func (f *fake) Conferences(context.Context, *broker.Object) ([]catchup.Conference, error) {
+	return f.conferences, f.fail
+}
+
+func (f *fake) Suspend(_ context.Context, app *broker.Application) (int64, error) {
+	f.suspended = app
+	return 1700, f.fail
+}
+
+func (f *fake) ResumeApplication(context.Context, *broker.Application) error {
+	f.suspended = nil
+	return f.fail
+}
+
+func (f *fake) Suspended(app *broker.Application) bool { return f.suspended == app }
 
 func (f *fake) Roots(o *broker.Object) (view, control string) {
 	return "/view-" + o.ID, "/control-" + o.ID

@@ -135,6 +135,9 @@ func (a *api) listedApp(params url.Values, who *broker.Identity) (*broker.Applic
 	if app == nil {
 		return nil, &broker.Error{Result: 4004, Text: "no such application"}
 	}
+	if a.service.Suspended(app) {
+		return nil, broker.ErrSuspended
+	}
 	return app, nil
 }
 

@@ -19,7 +19,7 @@ func (a *api) allowOrigin(h http.Header, r *http.Request) {
 		}
 		h.Set("Access-Control-Allow-Origin", origin)
 	}
-	h.Set("Access-Control-Expose-Headers", "Retry-After, "+truncatedHeader)
+	h.Set("Access-Control-Expose-Headers", "ETag, Retry-After, "+truncatedHeader)
 }
 
 // preflight answers OPTIONS: which methods and headers a page may use.

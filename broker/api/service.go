@@ -15,6 +15,7 @@ import (
 type Service interface {
 	Objects
 	Accumulations
+	Documents
 
 	// Authorize verifies an Authorization header: "<app> <jwt>", "Bearer <jwt>"
 	// or "Basic …". Errors: *broker.Error with result 4001.
@@ -82,6 +83,29 @@ type Objects interface {
 	// Roots returns the names of an object's root channels now, such as
 	// "/09c1…": the view root, and the control root, which only admins may see.
 	Roots(o *broker.Object) (view, control string)
+}
+
+// Documents is the part of Service that keeps data, the sessions it may belong to, and
+// the suspension that ends it (product.md §5.2). Data and ChangeData check the caller's
+// rights themselves, for the others they were checked already.
+type Documents interface {
+	// Data reads a document.
+	Data(ctx context.Context, who *broker.Identity, q broker.DataQuery) (broker.Data, error)
+	// ChangeData changes one, with the JSON that was sent; another version than
+	// ifVersion, where that is not nil, is an *broker.Error with result 4012.
+	ChangeData(ctx context.Context, who *broker.Identity, q broker.DataQuery, kind catchup.ChangeKind, text []byte, ifVersion *uint64) (broker.Data, error)
+	// OpenConference opens a session of an object unless one is open.
+	OpenConference(ctx context.Context, o *broker.Object) (c catchup.Conference, opened bool, err error)
+	// EndConference ends the open one; an *broker.Error with result 4004 without one.
+	EndConference(ctx context.Context, o *broker.Object) (catchup.Conference, error)
+	// Conferences returns those that are kept, newest first.
+	Conferences(ctx context.Context, o *broker.Object) ([]catchup.Conference, error)
+	// Suspend suspends an application and returns since when it is, in ms since 1970.
+	Suspend(ctx context.Context, app *broker.Application) (since int64, err error)
+	// ResumeApplication takes that back.
+	ResumeApplication(ctx context.Context, app *broker.Application) error
+	// Suspended reports whether an application is suspended.
+	Suspended(app *broker.Application) bool
 }
 
 var _ Service = broker.Service{}

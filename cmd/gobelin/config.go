@@ -29,6 +29,7 @@ type config struct {
 	Keys           keysConfig
 	Accounts       []accountConfig
 	Accumulate     accumulateConfig
+	Data           dataConfig
 	AutoCreate     bool
 	TokenIssuer    string
 	TokenAudience  string
@@ -77,6 +78,12 @@ type channelsConfig struct {
 	Open       []openRule
 	Retention  map[string]kindAge
 	CatchupMax map[string]kindAge
+}
+
+// dataConfig is about shared documents (product.md §7).
+type dataConfig struct {
+	UserRead   string
+	SessionTTL time.Duration
 }
 
 // openRule opens channels to clients without a root (product.md §15).

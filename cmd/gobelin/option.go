@@ -85,6 +85,8 @@ var options = []*option{
 	{key: "accounts", unit: "list of {apps: [{id, name, app_key, token_secret}]}", doc: "Tenants and their applications. An application's id is part of its roots: never give it to another. An account may also have cdn, api_key, api_secret and stream_token, for surfaces that come later.", field: func(c *config) any { return &c.Accounts }},
 	{key: "tokens.issuer", unit: "text", doc: "The iss every token must carry; empty: any.", field: func(c *config) any { return &c.TokenIssuer }},
 	{key: "tokens.audience", unit: "text", doc: "The aud every token must carry; empty: any.", field: func(c *config) any { return &c.TokenAudience }},
+	{key: "data.user_read", def: "any", choices: []string{"any", "self"}, doc: "Whose data of scope user a client may read: any user's whose user_ref it knows, or only its own.", field: func(c *config) any { return &c.Data.UserRead }},
+	{key: "data.session_ttl", def: "168h", unit: "duration", low: msec, high: 365 * day, doc: "How long the data of a session is kept after its end.", field: func(c *config) any { return &c.Data.SessionTTL }},
 	{key: "objects.auto_create", def: "true", unit: "bool", doc: "An object is made when a trusted party first names it.", field: func(c *config) any { return &c.AutoCreate }},
 
 	{key: "accumulate.ttl", def: "24h", unit: "duration", low: msec, high: 365 * day, doc: "How long after its last entry an accumulation goes, all of it at once.", field: func(c *config) any { return &c.Accumulate.TTL }},

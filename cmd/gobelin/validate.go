@@ -17,7 +17,7 @@ import (
 
 // channelKinds are those whose times can be set (product.md §4); custom is every
 // other path below a root.
-var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "custom"}
+var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "data", "custom"}
 
 // kindsOf returns the kinds that a map of kinds may name: how long an accumulation is
 // kept is accumulate.ttl.

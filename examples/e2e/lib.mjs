@@ -90,7 +90,9 @@ export class Broker {
     fs.writeFileSync(file, [
       `listen: 127.0.0.1:${port}`,
       `admin: {listen: 127.0.0.1:${admin}}`,
-      `store: ${path.join(dir, 'data')}`,
+      `store: ${JSON.stringify(process.env.STORE || path.join(dir, 'data'))}`,
+      // On a Redis the keys must be named: nodes share them.
+      ...(/^redis/.test(process.env.STORE || '') ? [`keys: {identity_secret: ${b64(32)}, roots: [{kid: 0, secret: ${b64(32)}, sign: true}]}`, `redis: {prefix: e2e${crypto.randomInt(1e9)}}`] : []),
       'disk: {floor: 64MiB}',
       'accounts:',
       '  - apps:',
@@ -174,6 +176,8 @@ export class Broker {
     return c
   }
 }
+
+const b64 = (n) => JSON.stringify(crypto.randomBytes(n).toString('base64'))
 
 const b64u = (v) => Buffer.from(v).toString('base64url')
 
