@@ -35,6 +35,7 @@ type target struct {
 	// name in deliveries to this subscriber.
 	prefix string
 	oid    channels.OID // of the root used; zero for open channels
+	object *Object      // of the root used; nil for open channels
 	feed   string       // the space
 	name   channels.Name
 	log    store.LogName
@@ -46,7 +47,8 @@ type target struct {
 	token   Role          // level of the asker's token on the object
 	catchup time.Duration // the interval of a catch-up, 0 for live
 	open    *OpenPrefix
-	fresh   bool // the subscription did not stand before (subscriber.take)
+	tap     uint32 // of a tap: the application it hears (tap.go); feed is empty where nothing else is meant
+	fresh   bool   // the subscription did not stand before (subscriber.take)
 }
 
 // openChannels is an open prefix with its kind.
@@ -158,7 +160,7 @@ func refuseAs(err error, text string) error {
 // listen resolves a channel or pattern that somebody wants to hear.
 func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (target, error) {
 	if !channels.IsRoot(p.First()) {
-		return b.listenOpen(p)
+		return b.listenTap(p, a)
 	}
 	t, err := b.underRoot(ctx, p.First(), p.String(), a)
 	if err != nil {
@@ -208,6 +210,7 @@ func (b *Broker) underRoot(ctx context.Context, root, text string, a asker) (tar
 	return target{
 		prefix: "/" + root,
 		oid:    verified.OID,
+		object: object,
 		feed:   feedOf(object),
 		class:  c,
 		token:  a.level(object.App.ID, object.ID),

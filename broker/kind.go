@@ -29,6 +29,8 @@ type kind struct {
 	closed bool
 	// own kinds are filled by the broker itself, never by a publisher.
 	own bool
+	// shape makes what is kept of what was sent; nil: as it was sent.
+	shape shape
 }
 
 const (
@@ -36,6 +38,7 @@ const (
 	maxSegment   = 64 // product.md §4: a name at most 64
 	maxSubLevels = 3  // segments below the root
 	customKind   = "custom"
+	presenceKind = "presence"
 )
 
 // kinds maps first segments to rows; custom is every other path.
@@ -55,13 +58,16 @@ func newKinds(override map[string]KindOptions, length int) (*kinds, error) {
 		return k
 	}
 	k := &kinds{reserved: map[string]*kind{}, custom: kept(customKind, RoleViewer, RoleBroadcaster, day, day)}
+	there := &kind{name: presenceKind, subscribe: RoleBroadcaster, publish: RoleServer, own: true}
+	events := kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day)
+	events.shape = shapeEvent
+	analytics := kept("analytics", RoleBroadcaster, RoleServer, day, day)
+	analytics.shape = shapeObject
 	for _, row := range []*kind{
 		comments("all_json"), comments("all_html"), comments("promoted_json"), comments("promoted_html"),
-		kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day),
-		kept("analytics", RoleBroadcaster, RoleServer, day, day),
+		events, analytics, there,
 		{name: "accumulate", closed: true},
 		{name: "data", closed: true},
-		{name: "presence", closed: true},
 		{name: "stats", closed: true},
 	} {
 		k.reserved[row.name] = row
@@ -71,7 +77,7 @@ func newKinds(override map[string]KindOptions, length int) (*kinds, error) {
 		if name == k.custom.name {
 			row = k.custom
 		}
-		if row == nil || row.closed {
+		if row == nil || row.closed || row == there {
 			return nil, fmt.Errorf("broker: kinds: %q is not a kind of channel that can be set: %s", name, strings.Join(k.names(), ", "))
 		}
 		row.apply(o)
@@ -111,7 +117,7 @@ func (k *kinds) rows() []*kind {
 func (k *kinds) names() []string {
 	names := []string{k.custom.name}
 	for name, row := range k.reserved {
-		if !row.closed {
+		if !row.closed && name != presenceKind {
 			names = append(names, name)
 		}
 	}

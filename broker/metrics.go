@@ -10,7 +10,7 @@ type metrics struct {
 	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
 	resumed, released, unanswered, leaseLosses                                   prometheus.Counter
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
-	feedBreaks, lostWildcards, forks, deepForks                                  prometheus.Counter
+	feedBreaks, lostWildcards, forks, deepForks, lostEvents                      prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
 }
 
@@ -45,6 +45,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		forgottenSeams: counter("forgotten_seams_total", "Catch-ups that repeat some of what came by an older wildcard, since where that began was forgotten."),
 		feedBreaks:     counter("feed_breaks_total", "Times a watched feed of the store broke."),
 		lostWildcards:  counter("lost_wildcards_total", "Sessions ended because more channels spoke during a break of the feed than their wildcards are mended for."),
+		lostEvents:     counter("lost_object_events_total", "Changes of an object's fields that could not be said on its events."),
 		forks:          counter("history_forks_total", "Channels of which the store lost the newest messages after they had been delivered."),
 		deepForks:      counter("history_forks_deep_total", "Those of them of which nothing delivered of late is left, so that it is not known how much was lost."),
 		refusals:       vec("refused_total", "Requests refused, by what was asked.", "what"),

@@ -34,6 +34,7 @@ type notice struct {
 	Object  *announcement `json:"object,omitempty"`
 	Revoked *revocation   `json:"revoked,omitempty"`
 	Retired *uint8        `json:"retired,omitempty"`
+	Ended   string        `json:"ended,omitempty"` // the key of a session
 }
 
 // revocation is a token that is not taken any more.
@@ -84,6 +85,8 @@ func (b *Broker) hearNotice(_ context.Context, data []byte) {
 		b.revoked(*n.Revoked)
 	case n.Retired != nil:
 		b.retired(*n.Retired)
+	case n.Ended != "":
+		b.ended(n.Ended)
 	}
 }
 

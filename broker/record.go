@@ -31,6 +31,13 @@ type sessionRecord struct {
 	// known to have reached the client; 0: it keeps up (decided.md 18).
 	Behind int64       `json:"behind,omitempty"`
 	Left   *leftRecord `json:"left,omitempty"`
+	// Rooms are the feeds of the objects it listens to.
+	Rooms []string `json:"rooms,omitempty"`
+	// Tap is the application whose every message it hears (tap.go); 0: none.
+	Tap uint32 `json:"tap,omitempty"`
+	// Ends is when the first token ends that the session's rights come from, in ms
+	// since 1970; 0: never.
+	Ends int64 `json:"ends,omitempty"`
 }
 
 // identityRecord is an Identity whose application is named by its number.

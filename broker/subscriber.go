@@ -33,6 +33,9 @@ type subscriber struct {
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex
 	oids    []channels.OID // roots in use, one for each listener that has one
+	rooms   []string       // feeds of their objects; replaced, never changed
+	tap     uint32         // the application whose every message it hears; 0: none
+	ends    time.Time      // when the first token ends that its rights come from; zero: never
 	kids    uint16         // a bit for each key that signed one of them
 	flows   int            // how many there are, over all listeners
 	closed  bool
@@ -58,6 +61,9 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 	if !s.room(len(targets)) {
 		s.b.metrics.refused("subscriptions").Inc()
 		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits.Subscriptions)}, Text: "Too many subscriptions"}
+	}
+	if a.message != nil {
+		s.limit(a.message)
 	}
 	var ext extent
 	for _, past := range []bool{true, false} {
@@ -116,6 +122,11 @@ func (x extent) json() []byte {
 
 // take carries out one subscription.
 func (s *subscriber) take(ctx context.Context, channel string, t *target, x *extent) error {
+	if t.tap != 0 {
+		if err := s.takeTap(t); err != nil || t.feed == "" {
+			return err
+		}
+	}
 	l := s.listener(t)
 	if !t.pattern.IsZero() {
 		if _, again := l.patterns[t.pattern]; !again {
@@ -141,6 +152,9 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
 	s.takeLive(l, tp, t)
+	if t.fresh && t.kind.name == presenceKind {
+		return s.b.presence.greet(ctx, l)
+	}
 	return nil
 }
 
@@ -236,6 +250,9 @@ func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, pattern
 // quit ends a subscription by the name it was made under, whether or not the root
 // is still good.
 func (s *subscriber) quit(p channels.Pattern) {
+	if p.String() == tapPattern {
+		s.quitTap()
+	}
 	prefix, sub := "", p
 	if channels.IsRoot(p.First()) {
 		prefix, sub = "/"+p.First(), p.Tail()
@@ -354,10 +371,11 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.kids = s.oids[:0], 0
+	s.oids, s.rooms, s.kids = s.oids[:0], nil, 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
+			s.rooms = append(s.rooms, l.space.feed)
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
 			}
@@ -434,6 +452,7 @@ func (s *subscriber) Close(reason string) {
 
 // drop gives up everything the session holds on this node.
 func (s *subscriber) drop() {
+	s.quitTap()
 	for _, l := range s.listeners {
 		l.quit()
 		for t, sm := range l.seams {
@@ -457,6 +476,26 @@ func (s *subscriber) drop() {
 
 // closeWait bounds the last write about a session.
 const closeWait = 5 * time.Second
+
+// limit notes that the session has rights from a token, which end with it where
+// Options.EndOnExpiry is set.
+func (s *subscriber) limit(id *Identity) {
+	if id == nil || id.Expires.IsZero() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ends.IsZero() || id.Expires.Before(s.ends) {
+		s.ends = id.Expires
+	}
+}
+
+// ended reports whether a token has ended that the session has rights from.
+func (s *subscriber) ended(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ends.IsZero() && !now.Before(s.ends.Add(tokenLeeway))
+}
 
 // asker is the session's identity and the message's own, if it brings a token.
 func (s *subscriber) asker(m *bayeux.Message) (asker, error) {

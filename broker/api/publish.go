@@ -12,8 +12,8 @@ import (
 
 // publishRoutes are the two forms of publishing (product.md §9).
 var publishRoutes = []route{
-	{path: "/v1/objects/{id}/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishOne}},
-	{path: "/v1/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishBatch}},
+	{path: "/v1/objects/{id}/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishOne}, signed: true},
+	{path: "/v1/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishBatch}, signed: true},
 }
 
 // messageView is a message that was taken.
@@ -180,13 +180,15 @@ func publication(where string, members []exact.Member, known, ignored []string) 
 // and refuses a key that came with another request (decided.md 19).
 func (a *api) bindKey(r *http.Request, who *broker.Identity, path string, body []byte, pubs []broker.Publication) error {
 	keys := r.Header.Values("Idempotency-Key")
-	if len(keys) == 0 {
+	signed := signedNonce(r)
+	switch {
+	case signed != "":
+		return a.bind(r, who, signed, path, body, pubs)
+	case len(keys) == 0:
 		return nil
-	}
-	if len(keys) > 1 || !visible(keys[0]) {
+	case len(keys) > 1 || !visible(keys[0]):
 		return badRequest("Idempotency-Key must be one text of 1 to 255 visible ASCII characters")
-	}
-	if who == nil {
+	case who == nil:
 		return &broker.Error{Result: 4001, Text: "unauthorized: Idempotency-Key needs a token or the server key"}
 	}
 	key := keys[0]
@@ -195,6 +197,11 @@ func (a *api) bindKey(r *http.Request, who *broker.Identity, path string, body [
 		// the backend. The zero byte cannot be sent in a header.
 		key = who.ChannelID + "\x00" + key
 	}
+	return a.bind(r, who, key, path, body, pubs)
+}
+
+// bind binds a key to a request and gives its messages their nonces.
+func (a *api) bind(r *http.Request, who *broker.Identity, key, path string, body []byte, pubs []broker.Publication) error {
 	h := sha256.New()
 	h.Write([]byte(path + "\n"))
 	h.Write(body)
