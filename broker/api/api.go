@@ -60,9 +60,6 @@ func (o Options) withDefaults() Options {
 	set(&o.Batch, 100)
 	set(&o.Burst, 1000)
 	o.Burst = max(o.Burst, o.Batch)
-	if o.Audit == nil {
-		o.Audit = o.Logger.Named("audit")
-	}
 	if o.Mount == "" {
 		o.Mount = "/faye"
 	}
@@ -104,6 +101,9 @@ var routes = slices.Concat(objectRoutes, publishRoutes, commentRoutes, historyRo
 // New returns a handler for the paths below /v1/ and /api/.
 func New(b Service, o Options) http.Handler {
 	a := &api{Options: o.withDefaults(), service: b, scans: make(chan struct{}, maxScans)}
+	if a.Audit == nil {
+		a.Audit = a.Logger.Named("audit")
+	}
 	a.limiter = newLimiter(a.RequestRate, a.PublishRate, a.Burst)
 	mux := http.NewServeMux()
 	for _, rt := range routes {
