@@ -2,8 +2,10 @@ package api
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/channels"
 	"go.uber.org/zap"
 )
 
@@ -21,7 +23,7 @@ func (a *api) record(rt route, r *http.Request, who *broker.Identity, status int
 	}
 	fields := []zap.Field{
 		zap.String("action", action), zap.Int("status", status), zap.String("address", a.ClientAddr(r)),
-		zap.String("object", clip(r.PathValue("id"))),
+		zap.String("object", named(r.PathValue("id"))),
 	}
 	for name, value := range map[string]string{"comment": r.PathValue("comment"), "connection": r.PathValue("connection")} {
 		if value != "" {
@@ -46,6 +48,15 @@ func (a *api) record(rt route, r *http.Request, who *broker.Identity, status int
 		return
 	}
 	a.Audit.Info("done", fields...)
+}
+
+// named is an object's id as it is written down: what was sent for one may be a root
+// or a token, and then only its beginning is.
+func named(id string) string {
+	if channels.IsRoot(strings.TrimPrefix(id, "/")) || strings.HasPrefix(id, "eyJ") {
+		return first8(id)
+	}
+	return clip(id)
 }
 
 // first8 cuts a name that is, or may be, a secret.

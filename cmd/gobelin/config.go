@@ -29,6 +29,8 @@ type config struct {
 	Keys           keysConfig
 	Accounts       []accountConfig
 	AutoCreate     bool
+	EndOnExpiry    bool
+	PresencePublic bool
 	TokenIssuer    string
 	TokenAudience  string
 	Limits         limitsConfig
