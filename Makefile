@@ -53,7 +53,7 @@ go:
 		echo "gobelin needs Go $$want or newer, this is $$have: install a newer one from https://go.dev/dl/" >&2; exit 1; \
 	fi
 
-deps: go ## what the tests need: C compiler, Node, Chromium, npm packages
+deps: go ## what the tests need: C compiler, Node, Chromium, Redis, proxies, npm packages
 	@bash .ci/deps
 
 test: deps format units ## everything: format, vet, units, conformance, browsers

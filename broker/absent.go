@@ -37,7 +37,7 @@ func (b *Broker) absent(ctx context.Context, clientID string) (absent, error) {
 	b.absents.mu.Lock()
 	a, there := b.absents.byKey[key]
 	b.absents.mu.Unlock()
-	if there && time.Since(a.read) < absentFor {
+	if there && time.Since(a.read) < absentFor && !b.denied(a.identity) {
 		return a, nil
 	}
 	r, _, err := b.loadSession(ctx, key)
@@ -49,6 +49,9 @@ func (b *Broker) absent(ctx context.Context, clientID string) (absent, error) {
 		if a.identity = r.Identity.identity(b.tokens); a.identity == nil {
 			return absent{}, fmt.Errorf("broker: session: its application is gone: %w", store.ErrNotFound)
 		}
+		if b.denied(a.identity) {
+			return absent{}, fmt.Errorf("broker: session: its token was revoked: %w", store.ErrNotFound)
+		}
 	}
 	if !b.opt.Store.Shared() {
 		if a.was, err = b.nodes.watermark(ctx, r.Owner); err != nil {
@@ -57,6 +60,11 @@ func (b *Broker) absent(ctx context.Context, clientID string) (absent, error) {
 	}
 	b.absents.keep(key, a)
 	return a, nil
+}
+
+// denied reports whether an identity was made with a token that was revoked since.
+func (b *Broker) denied(id *Identity) bool {
+	return id != nil && b.tokens.isRevoked(id.App.ID, id.JTI)
 }
 
 func (s *absents) keep(key string, a absent) {

@@ -35,7 +35,6 @@ type Broker struct {
 	metrics  *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
-	unwatch func()
 	reads   slots // of histories (historyReads)
 	pages   *pages
 	started int64 // when this node began, in ms of the store's clock
@@ -45,13 +44,17 @@ type Broker struct {
 	nodes       *nodes
 	mail        *mail
 	absents     absents
+	overdue     overdue
+	deaf        atomic.Bool   // letters to this node were lost
+	doubts      atomic.Uint64 // how often this node could not be sure to be taken for alive
+	advanced    bool          // the watermark has, and is not written; owned by the round
 	listing     chan struct{} // asks Run to read the deny lists
 	retiredKeys atomic.Uint32 // a bit for each key whose roots are refused
 
 	// mu guards what follows.
 	mu          sync.Mutex
 	subscribers map[string]*subscriber // by the key of their record
-	taking      map[string]int         // sessions being taken up, likewise
+	taking      map[string]int64       // sessions being taken up, likewise, and since when, in ms
 	servers     []*bayeux.Server
 }
 
@@ -64,7 +67,7 @@ func New(o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int{}}
+	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int64{}}
 	var err error
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History); err != nil {
 		return nil, err
@@ -90,6 +93,13 @@ func New(o Options) (*Broker, error) {
 		return nil, fmt.Errorf("broker: new: %w", err)
 	}
 	b.mail = newMail(b)
+	// Before the first session: what its node was is asked when it is resumed.
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	if err := b.nodes.beat(ctx, false); err != nil {
+		return nil, err
+	}
+	b.overdue.b = b
 	b.hub = newHub(b)
 	b.taps, b.presence = newTaps(b), newPresence(b)
 	if o.PresencePublic {

@@ -125,7 +125,9 @@ func TestConnectionOfDeadNode(t *testing.T) {
 func TestEndOnExpiry(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		for _, on := range []bool{false, true} {
-			x := newBench(t, func(o *Options, bo *bayeux.Options) { o.EndOnExpiry, bo.Timeout, o.SessionLife = on, 3*time.Hour, 6*time.Hour })
+			x := newBench(t, func(o *Options, bo *bayeux.Options) {
+				o.EndOnExpiry, bo.Timeout, o.SessionLife = on, 3*time.Hour, 6*time.Hour
+			})
 			view := x.root("gala", channels.ClassView)
 			token := x.ext(map[string]any{"role": "broadcaster", "channel_id": "gala"})
 			shake, message, none := x.join(token), x.join(""), x.join("")

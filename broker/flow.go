@@ -41,6 +41,7 @@ type flow struct {
 type replaying struct {
 	channel string // X/catchup/6h as subscribed: Faye needs it to find the callback
 	replay  *catchup.Replay
+	began   store.Position // where replay stood before anything was read
 	unread  *unread
 }
 
@@ -126,12 +127,16 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	t.mu.Lock()
 	last := t.last
 	f.turnBack()
-	if !f.lags || !f.cursor.Before(last) {
+	ahead := f.lags && last.Before(f.cursor) && !made(f.cursor)
+	if !ahead && (!f.lags || !f.cursor.Before(last)) {
 		f.end()
 		t.mu.Unlock()
 		return nil, true, nil
 	}
 	t.mu.Unlock()
+	if ahead {
+		return nil, false, f.overtaken(ctx)
+	}
 	span := t.after(f.cursor, f.since)
 	span.UpTo = last
 	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, span, limit, catchup.PageBytes)
@@ -155,6 +160,22 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	page = f.encode(f.listener.prefix+t.name.String(), due, false)
 	f.listener.sub.b.metrics.mended.Add(float64(len(page)))
 	return page, false, nil
+}
+
+// overtaken is called when the session comes from another node that was further than
+// this one is. What this one still has to hand out up to there, it has had: the flow
+// stays until the topic has come so far. A position that is lost is found out about.
+func (f *flow) overtaken(ctx context.Context) error {
+	t := f.topic
+	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, t.after(f.cursor, time.Time{}), 1, 1)
+	switch {
+	case err != nil:
+		return err
+	case read.Forked && t.mayFork(f.cursor):
+		return f.astray()
+	}
+	t.shard.missed(t)
+	return errLost
 }
 
 func (f *flow) encode(channel string, entries []store.Entry, replay bool) []*bayeux.Delivery {

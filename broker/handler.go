@@ -31,6 +31,7 @@ func (b *Broker) newSubscriber(s *bayeux.Session, identity *Identity) *subscribe
 	sub := &subscriber{b: b, session: s, key: sessionKey(s.ID()), identity: identity}
 	sub.memory.record.Owner, sub.memory.record.Identity = b.nodes.id, recordOf(identity)
 	sub.limit(identity)
+	sub.sure.Store(b.doubts.Load())
 	sub.memory.safe = b.opt.Store.Now().UnixMilli()
 	return sub
 }

@@ -32,6 +32,7 @@ func (b *Broker) keepAlive(ctx context.Context) {
 	l.end()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
 	defer cancel()
+	b.overdue.settleAll(last)
 	if err := b.nodes.beat(last, true); err != nil {
 		b.log.Warn("this node could not say that it is gone", zap.Error(err))
 	}
@@ -49,8 +50,14 @@ type lease struct {
 
 func (l *lease) judge(ctx context.Context) {
 	ok, since, why := l.b.nodes.leased()
+	relapsed := l.b.nodes.relapsed()
+	if relapsed && !l.lost {
+		// The process stood still and others may have taken its sessions.
+		l.b.metrics.leaseLosses.Inc()
+		l.b.doubts.Add(1)
+	}
 	switch {
-	case ok && l.lost:
+	case ok && relapsed, ok && l.b.deaf.Swap(false), ok && l.lost:
 		l.lost = false
 		l.b.log.Info("this node is heard again")
 		l.beside(ctx, time.Minute, l.b.verifySessions)
@@ -58,6 +65,7 @@ func (l *lease) judge(ctx context.Context) {
 	case !l.lost:
 		l.lost = true
 		l.b.metrics.leaseLosses.Inc()
+		l.b.doubts.Add(1)
 		l.b.log.Warn("this node cannot say that it lives: it is not ready, and lets its clients go if that lasts", zap.Error(why))
 	case !l.handing && time.Since(since) > handOffAfter:
 		l.beside(ctx, handOffTime, l.b.handOff)

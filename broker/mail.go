@@ -16,20 +16,30 @@ import (
 const (
 	// answerIn is how long a node waits for another's answer (decided.md 17).
 	answerIn = time.Second
+	// obeyIn is within what time one carries out what it is asked for, so that it can
+	// still answer that the session is busy.
+	obeyIn = 750 * time.Millisecond
 	// carriedAtOnce bounds the letters a node works on at the same time.
 	carriedAtOnce = 256
+	// forwardedAtOnce bounds those that it waits for because of clients' messages, and
+	// mostCarried such a message in bytes: together what a flood of them can make the
+	// store hold for mailLimits.
+	forwardedAtOnce = 256
+	mostCarried     = 256 << 10
 	// letterLife is how long after its call a letter is still worth carrying out.
 	letterLife = 5 * time.Second
 )
 
-// mailLimits are those of a node's mailbox.
-var mailLimits = store.Limits{Age: time.Minute, Length: 100_000}
+// mailLimits are those of a node's mailbox: what clients send may hold their tokens, so
+// it is kept for no longer than somebody waits for it.
+var mailLimits = store.Limits{Age: 2 * letterLife, Length: 100_000}
 
 func mailbox(node string) store.LogName { return store.LogName{Feed: "@node/" + node, Path: "mail"} }
 
 // What a letter asks for, and how it is answered.
 const (
 	letterRelease = "release" // let another node have a session
+	letterMoved   = "moved"   // another node has taken a session, or so it seems
 	letterCarry   = "carry"   // carry out a message of a session
 	letterDone    = "done"
 	letterUnknown = "unknown" // the session is not here
@@ -62,9 +72,10 @@ var errNoAnswer = errors.New("broker: another node did not answer")
 
 // mail is this node's correspondence.
 type mail struct {
-	b     *Broker
-	slots chan struct{}
-	wg    sync.WaitGroup // letters being carried out
+	b        *Broker
+	slots    chan struct{}
+	forwards chan struct{}  // messages of clients that wait for another node
+	wg       sync.WaitGroup // letters being carried out
 
 	// mu guards what follows.
 	mu    sync.Mutex
@@ -73,15 +84,23 @@ type mail struct {
 }
 
 func newMail(b *Broker) *mail {
-	return &mail{b: b, slots: make(chan struct{}, carriedAtOnce), calls: map[uint64]chan letter{}}
+	return &mail{b: b, slots: make(chan struct{}, carriedAtOnce), forwards: make(chan struct{}, forwardedAtOnce), calls: map[uint64]chan letter{}}
 }
 
-// inbox follows this node's mailbox, from its first letter on.
+// inbox follows this node's mailbox, from its first letter on. Where letters may have
+// been lost, one of them may have been that another node has a session.
 func (m *mail) inbox() *follower {
+	began := false
 	return &follower{
 		store: m.b.opt.Store, log: mailbox(m.b.nodes.id), limits: mailLimits, logger: m.b.log, after: &store.Position{},
 		entry: func(ctx context.Context, e store.Entry) { m.open(ctx, e.Data) },
-		sees:  func(bool) {},
+		sees: func(yes bool) {
+			if yes && began {
+				m.b.doubts.Add(1)
+				m.b.deaf.Store(true)
+			}
+			began = true
+		},
 	}
 }
 
@@ -96,8 +115,23 @@ func (m *mail) send(to string, l letter) error {
 	return <-sent
 }
 
+// tell writes to another node and waits for nothing.
+func (m *mail) tell(to string, l letter) {
+	l.From, l.Sent = m.b.nodes.id, m.b.opt.Store.Now().UnixMilli()
+	data, err := json.Marshal(l)
+	if err != nil {
+		m.b.log.Error("a letter to another node", zap.Error(err))
+		return
+	}
+	m.b.opt.Store.Submit(mailbox(to), mailLimits, []store.Record{{Data: data}}, func(_ store.Appended, err error) {
+		if err != nil {
+			m.b.log.Debug("another node was not told", zap.Error(err))
+		}
+	})
+}
+
 // ask writes to another node and waits for its answer. errNoAnswer when it does not
-// come in time: the node then counts as dead for a while.
+// come in time.
 func (m *mail) ask(ctx context.Context, to string, l letter) (letter, error) {
 	answer := make(chan letter, 1)
 	m.mu.Lock()
@@ -121,7 +155,6 @@ func (m *mail) ask(ctx context.Context, to string, l letter) (letter, error) {
 	case <-ctx.Done():
 		return letter{}, ctx.Err()
 	case <-late.C:
-		m.b.nodes.mute(to)
 		m.b.metrics.unanswered.Inc()
 		return letter{}, errNoAnswer
 	}
@@ -148,11 +181,17 @@ func (m *mail) open(ctx context.Context, data []byte) {
 		return
 	}
 	if age := m.b.opt.Store.Now().UnixMilli() - l.Sent; age > letterLife.Milliseconds() {
-		return // who asked has long done without
+		// Who asked has long done without, and may have taken the session.
+		if s, _ := m.b.subscriberOf(l.Key); s == nil || l.Kind == letterCarry {
+			return
+		}
+		l.Kind = letterMoved
 	}
 	select {
 	case m.slots <- struct{}{}:
-	case <-ctx.Done():
+	default:
+		m.b.metrics.refused("letter").Inc()
+		m.tell(l.From, letter{Kind: letterBusy, Call: l.Call})
 		return
 	}
 	m.wg.Go(func() {
@@ -163,14 +202,25 @@ func (m *mail) open(ctx context.Context, data []byte) {
 
 // answer carries out what a letter asks for.
 func (m *mail) answer(ctx context.Context, l letter) {
-	ctx, cancel := context.WithTimeout(ctx, letterLife)
+	ctx, cancel := context.WithTimeout(ctx, obeyIn)
 	defer cancel()
 	reply := letter{Kind: letterUnknown, Call: l.Call}
 	sub, taking := m.b.subscriberOf(l.Key)
 	switch {
+	case l.Kind == letterMoved:
+		if sub != nil && !taking {
+			if err := m.b.verify(ctx, sub); err != nil {
+				sub.sure.Store(^uint64(0)) // it is looked for when its client comes
+			}
+		}
+		return
 	case taking:
 		reply.Kind = letterBusy
 	case sub == nil:
+		if m.b.overdue.has(l.Key) {
+			reply.Kind = letterBusy
+			_ = m.b.overdue.settle(ctx, l.Key) // who asks looks at the record again
+		}
 	case l.Kind == letterRelease:
 		// The record is written by Close, before Release returns. A session that is
 		// ending by itself is gone in a moment.
@@ -196,6 +246,8 @@ func (m *mail) carry(ctx context.Context, sub *subscriber, l letter) letter {
 	var e *bayeux.Error
 	switch {
 	case err == nil:
+	case ctx.Err() != nil:
+		reply.Kind = letterBusy // it was undone
 	case errors.Is(err, bayeux.ErrNoSession):
 		reply.Kind = letterUnknown
 	case errors.As(err, &e):

@@ -67,6 +67,7 @@ type nodes struct {
 	mu     sync.Mutex
 	until  time.Time // the lease, by this process's clock; unused on an embedded store
 	failed error     // of the last beat
+	lapsed bool      // the lease was over before the last beat, whether or not somebody looked
 	others map[string]otherNode
 }
 
@@ -102,6 +103,7 @@ func (n *nodes) beat(ctx context.Context, gone bool) error {
 	if n.failed = err; err != nil {
 		return fmt.Errorf("broker: this node's row: %w", err)
 	}
+	n.lapsed = n.lapsed || began.After(n.until)
 	n.until = began.Add(ownLease)
 	n.written.Store(row.At)
 	return nil
@@ -116,6 +118,15 @@ func (n *nodes) leased() (ok bool, since time.Time, why error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return time.Now().Before(n.until), n.until, n.failed
+}
+
+// relapsed reports whether the lease was over since the last call.
+func (n *nodes) relapsed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	lapsed := n.lapsed && n.store.Shared()
+	n.lapsed = false
+	return lapsed
 }
 
 // healthy returns nil while the node may take itself for alive, or what is wrong in
@@ -161,6 +172,19 @@ func (n *nodes) look(ctx context.Context, id string) (nodeRow, error) {
 	return row, nil
 }
 
+// beats reports whether another node said lately that it lives.
+func (n *nodes) beats(ctx context.Context, id string) bool {
+	if id == n.id || !n.store.Shared() {
+		return false
+	}
+	row, err := n.look(ctx, id)
+	return err == nil && n.fresh(&row)
+}
+
+func (n *nodes) fresh(row *nodeRow) bool {
+	return !row.Gone && n.store.Now().UnixMilli()-row.Beat < leaseTime.Milliseconds()
+}
+
 // alive reports whether another node can be asked for something.
 func (n *nodes) alive(ctx context.Context, id string) (bool, error) {
 	if id == "" || id == n.id || !n.store.Shared() {
@@ -179,7 +203,7 @@ func (n *nodes) alive(ctx context.Context, id string) (bool, error) {
 	if time.Since(silent) < silentFor {
 		return false, nil
 	}
-	return !row.Gone && n.store.Now().UnixMilli()-row.Beat < leaseTime.Milliseconds(), nil
+	return n.fresh(&row), nil
 }
 
 // mute notes that a node did not answer.

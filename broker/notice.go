@@ -35,6 +35,8 @@ type notice struct {
 	Revoked *revocation   `json:"revoked,omitempty"`
 	Retired *uint8        `json:"retired,omitempty"`
 	Ended   string        `json:"ended,omitempty"` // the key of a session
+	// Restored is a key that was retired and is good again.
+	Restored *uint8 `json:"restored,omitempty"`
 }
 
 // revocation is a token that is not taken any more.
@@ -46,16 +48,33 @@ type revocation struct {
 
 // post writes a notice for all nodes, and waits for nothing.
 func (b *Broker) post(n notice) {
-	data, err := json.Marshal(n)
-	if err != nil {
-		b.log.Error("a notice to other nodes", zap.Error(err))
-		return
-	}
-	b.opt.Store.Submit(noticeLog, noticeLimits, []store.Record{{Data: data}}, func(_ store.Appended, err error) {
+	b.submit(n, func(err error) {
 		if err != nil {
 			b.log.Warn("a notice was not passed on to other nodes; they find out when they next look", zap.Error(err))
 		}
 	})
+}
+
+// tell writes a notice that nobody may miss, and waits until it is kept; else whoever
+// asked for it has to do so again.
+func (b *Broker) tell(ctx context.Context, n notice) error {
+	kept := make(chan error, 1)
+	b.submit(n, func(err error) { kept <- err })
+	select {
+	case err := <-kept:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *Broker) submit(n notice, done func(error)) {
+	data, err := json.Marshal(n)
+	if err != nil {
+		done(err)
+		return
+	}
+	b.opt.Store.Submit(noticeLog, noticeLimits, []store.Record{{Data: data}}, func(_ store.Appended, err error) { done(err) })
 }
 
 // notices follows the log of notices.
@@ -87,6 +106,8 @@ func (b *Broker) hearNotice(_ context.Context, data []byte) {
 		b.retired(*n.Retired)
 	case n.Ended != "":
 		b.ended(n.Ended)
+	case n.Restored != nil && *n.Restored <= channels.MaxKID:
+		b.retiredKeys.And(^(uint32(1) << *n.Restored))
 	}
 }
 
@@ -184,7 +205,9 @@ func (b *Broker) Revoke(ctx context.Context, app *Application, jti string, until
 		return fmt.Errorf("broker: revoke: %w", err)
 	}
 	b.revoked(r)
-	b.post(notice{Revoked: &r})
+	if err := b.tell(ctx, notice{Revoked: &r}); err != nil {
+		return fmt.Errorf("broker: revoke: other nodes do not know yet: %w", err)
+	}
 	return nil
 }
 
@@ -214,20 +237,32 @@ func (b *Broker) RetireKey(ctx context.Context, kid uint8) error {
 		return fmt.Errorf("broker: retire key %d: %w", kid, err)
 	}
 	b.retired(kid)
-	b.post(notice{Retired: &kid})
+	if err := b.tell(ctx, notice{Retired: &kid}); err != nil {
+		return fmt.Errorf("broker: retire key %d: other nodes do not know yet: %w", kid, err)
+	}
 	return nil
 }
 
-// RestoreKey takes a retired key back: it is in the configuration again.
+// RestoreKey takes a retired key back on every node that has it: it is in the
+// configuration again. Errors are the store's; then it may be done again.
 func (b *Broker) RestoreKey(ctx context.Context, kid uint8) error {
 	if err := b.opt.Store.Remove(ctx, tableRetired, strconv.Itoa(int(kid)), nil); err != nil {
 		return fmt.Errorf("broker: restore key %d: %w", kid, err)
+	}
+	if kid <= channels.MaxKID {
+		b.retiredKeys.And(^(uint32(1) << kid))
+	}
+	if err := b.tell(ctx, notice{Restored: &kid}); err != nil {
+		return fmt.Errorf("broker: restore key %d: other nodes do not know yet: %w", kid, err)
 	}
 	return nil
 }
 
 // retired refuses the roots of a key here and ends what listens by them.
 func (b *Broker) retired(kid uint8) {
+	if kid > channels.MaxKID {
+		return
+	}
 	if kid == b.opt.Keyring.Signing() {
 		b.log.Error("a key that other nodes have retired signs here: give all nodes one configuration", zap.Uint8("kid", kid))
 		return

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -27,6 +28,9 @@ type placeRecord struct {
 	Channel string `json:"c"`
 	// After: everything up to it was handed to the session's queue.
 	After store.Position `json:"a"`
+	// Since is a time of the store's clock, in ms: nothing older is due, though it is
+	// after After; 0: no bound.
+	Since int64 `json:"t,omitempty"`
 	// Lags: there was more in the log already, which a flow was to bring.
 	Lags bool `json:"l,omitempty"`
 	// Sent and Queued are the first that are not known to have arrived: of those that
@@ -39,8 +43,9 @@ type placeRecord struct {
 // the store's clock, in ms, up to which everything of channels that are not named was
 // handed over. What is handed on while it looks is in its queue, so the channels are
 // looked at first and the queue after them. The caller is the handler's Close.
-func (s *subscriber) standing() (left bayeux.Left, places []placeRecord, at int64) {
+func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []placeRecord, at int64) {
 	at = s.b.fanned.Load()
+	wild := 0 // of them because of wildcards
 	index := map[string]int{}
 	add := func(p placeRecord) {
 		if _, there := index[p.Channel]; !there {
@@ -54,30 +59,75 @@ func (s *subscriber) standing() (left bayeux.Left, places []placeRecord, at int6
 				add(s.place(l, t))
 			}
 		}
-		for _, t := range s.b.hub.heardBy(l) {
+		heard := s.b.hub.heardBy(l, at, standingMost-wild)
+		wild += len(heard)
+		for _, t := range heard {
 			add(s.place(l, t))
 		}
 	}
-	for _, p := range s.replaysUnderWay() {
-		add(p)
-	}
 	left = s.session.Left()
+	stray := map[string]*placeRecord{} // by channels that have no place
 	for i, ds := range [][]*bayeux.Delivery{left.Sent, left.Queued} {
 		for _, d := range ds {
-			n, there := index[d.Channel()]
-			if !there || !d.Kept() {
+			p, err := store.ParsePosition(d.ID())
+			if err != nil || !d.Kept() {
 				continue
 			}
-			first := &places[n].Sent
-			if i == 1 {
-				first = &places[n].Queued
+			var place *placeRecord
+			if n, there := index[d.Channel()]; there {
+				place = &places[n]
+			} else if place = stray[d.Channel()]; place == nil {
+				place = &placeRecord{Channel: d.Channel()}
+				stray[d.Channel()] = place
 			}
-			if p, err := store.ParsePosition(d.ID()); err == nil && *first == nil {
+			first := &place.Sent
+			if i == 1 {
+				first = &place.Queued
+			}
+			if *first == nil {
 				*first = &p
 			}
 		}
 	}
+	places = append(places, s.covers(ctx, stray)...)
 	return left, places, at
+}
+
+// covers returns what was under way of channels that are not live any more. It is not
+// taken along, so a live subscription that comes back has to begin before it: Sent and
+// Queued are the positions before the first of each.
+func (s *subscriber) covers(ctx context.Context, stray map[string]*placeRecord) (places []placeRecord) {
+	for _, l := range s.listeners {
+		for t, sm := range l.seams {
+			p := stray[l.prefix+t.name.String()]
+			if p == nil || sm.Live() {
+				continue
+			}
+			for _, first := range []*store.Position{p.Sent, p.Queued} {
+				if first != nil {
+					*first = s.b.before(ctx, t, *first)
+				}
+			}
+			places = append(places, *p)
+		}
+	}
+	return places
+}
+
+// before returns the position before p in a log, or a made one that leaves nothing
+// between. If the store does not say, what else was in p's ms comes again.
+func (b *Broker) before(ctx context.Context, t *topic, p store.Position) store.Position {
+	last := store.NewPosition(p.MS()-1, 1<<32-1, 1<<48-1)
+	page, err := b.opt.Store.Read(ctx, t.log, store.Range{Since: p.Time(), UpTo: p, Limits: t.limits}, pageMessages, pageBytes)
+	if err != nil {
+		return last
+	}
+	for _, e := range page.Entries {
+		if e.Position.Before(p) {
+			last = e.Position
+		}
+	}
+	return last
 }
 
 // place is where the session stands on one live channel.
@@ -93,16 +143,77 @@ func (s *subscriber) place(l *listener, t *topic) placeRecord {
 	defer t.mu.Unlock()
 	p := placeRecord{Channel: l.prefix + t.name.String(), After: l.heard(t, f)}
 	p.Lags = p.After != t.last
+	if p.Lags && f != nil && f.lags && !f.since.IsZero() {
+		p.Since = f.since.UnixMilli()
+	}
 	if p.Lags && f.cursor.IsZero() && !f.from.IsZero() {
 		p.Queued = &f.from // not begun yet
 	}
 	return p
 }
 
-// replaysUnderWay says how far each catch-up has been read. Of one channel asked for
-// twice it cannot be told which has what: both begin again.
-func (s *subscriber) replaysUnderWay() []placeRecord {
-	read := map[string]store.Position{}
+// catchups says how far each catch-up of the record has been read, in its order, and
+// what of it is under way. One channel may have been asked for more than once: its
+// catch-ups come one after the other, and positions begin anew with each.
+func (s *subscriber) catchups(left bayeux.Left) []placeRecord {
+	s.mu.Lock()
+	unread := slices.Clone(s.memory.unread)
+	s.mu.Unlock()
+	read := s.replaysRead()
+	places := make([]placeRecord, len(unread))
+	begun := map[string][]int{} // by channel, those of which something was queued
+	for i, u := range unread {
+		places[i] = placeRecord{Channel: u.Channel, After: u.UpTo}
+		r, reading := read[u]
+		if reading {
+			places[i].After, places[i].Lags = r.replay.Position(), true
+		}
+		if !reading || r.replay.Position() != r.began {
+			begun[u.Channel] = append(begun[u.Channel], i)
+		}
+	}
+	runs := runsOf(left)
+	for channel, which := range begun {
+		under := runs[channel]
+		for len(under) > 0 && len(which) > 0 {
+			run := under[len(under)-1]
+			places[which[len(which)-1]].Sent, places[which[len(which)-1]].Queued = run.Sent, run.Queued
+			under, which = under[:len(under)-1], which[:len(which)-1]
+		}
+	}
+	return places
+}
+
+// runsOf cuts what is under way, channel by channel, where positions begin anew.
+func runsOf(left bayeux.Left) map[string][]placeRecord {
+	runs := map[string][]placeRecord{}
+	last := map[string]store.Position{}
+	for i, ds := range [][]*bayeux.Delivery{left.Sent, left.Queued} {
+		for _, d := range ds {
+			p, err := store.ParsePosition(d.ID())
+			if err != nil {
+				continue
+			}
+			channel := d.Channel()
+			if had, there := last[channel]; !there || !had.Before(p) {
+				runs[channel] = append(runs[channel], placeRecord{})
+			}
+			last[channel] = p
+			run := &runs[channel][len(runs[channel])-1]
+			switch {
+			case i == 0 && run.Sent == nil:
+				run.Sent = &p
+			case i == 1 && run.Queued == nil:
+				run.Queued = &p
+			}
+		}
+	}
+	return runs
+}
+
+// replaysRead returns the catch-ups that flows still read.
+func (s *subscriber) replaysRead() map[*unread]replaying {
+	read := map[*unread]replaying{}
 	for _, l := range s.listeners {
 		s.mu.Lock()
 		flows := make([]*flow, 0, len(l.flows))
@@ -113,42 +224,26 @@ func (s *subscriber) replaysUnderWay() []placeRecord {
 		for _, f := range flows {
 			f.mu.Lock()
 			for _, r := range f.replays {
-				read[r.channel] = r.replay.Position()
+				read[r.unread] = r
 			}
 			f.mu.Unlock()
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	count := map[string]int{}
-	for _, u := range s.memory.unread {
-		count[u.Channel]++
-	}
-	var places []placeRecord
-	for _, u := range s.memory.unread {
-		if count[u.Channel] > 1 {
-			continue
-		}
-		p := placeRecord{Channel: u.Channel, After: u.UpTo}
-		if at, reading := read[u.Channel]; reading {
-			p.After, p.Lags = at, true
-		}
-		places = append(places, p)
-	}
-	return places
+	return read
 }
 
-// heardBy returns the kept channels that only wildcards of a listener hear and that
-// spoke lately.
-func (h *hub) heardBy(l *listener) (heard []*topic) {
+// heardBy returns the kept channels, at most most, that only wildcards of a listener
+// hear and that spoke lately, or since at, in ms of the store's clock.
+func (h *hub) heardBy(l *listener, at int64, most int) (heard []*topic) {
 	if len(l.patterns) == 0 {
 		return nil
 	}
-	least := time.Now().Add(-standingFor).Unix()
+	late := max(0, h.b.opt.Store.Now().Sub(time.UnixMilli(at)))
+	least := time.Now().Add(-standingFor - late).Unix()
 	for _, sh := range h.shards {
 		sh.mu.Lock()
-		for _, t := range sh.topics {
-			if t.space == l.space && t.synced && t.touched >= least && t.limits.Keeps() && len(heard) < standingMost && l.wild(t) {
+		for _, t := range sh.under(l.space.feed) {
+			if t.synced && t.touched >= least && t.limits.Keeps() && len(heard) < most && l.wild(t) {
 				heard = append(heard, t)
 			}
 		}
@@ -161,9 +256,10 @@ func (h *hub) heardBy(l *listener) (heard []*topic) {
 type landing struct {
 	// since is a time of the store's clock: what is younger, of channels without a
 	// place, is due.
-	since   time.Time
-	places  map[string]placeRecord
-	arrived bool // what was sent has arrived
+	since    time.Time
+	places   map[string]placeRecord
+	catchups []placeRecord // of the record's, in its order; nil: nothing is known
+	arrived  bool          // what was sent has arrived
 }
 
 func (l *landing) place(channel string) (placeRecord, bool) {
@@ -202,6 +298,8 @@ func (s *subscriber) mendAt(l *listener, tp *topic, p placeRecord, land *landing
 	switch {
 	case under:
 		f.cursor, f.since, f.from = store.Position{}, from.Time(), from
+	case p.Since != 0:
+		f.since = time.UnixMilli(p.Since)
 	case p.After.IsZero():
 		f.since = land.since // there was nothing yet
 	}

@@ -86,7 +86,7 @@ func TestPresence(t *testing.T) {
 		require.Equal(t, []string{"snapshot 3 3 named -0"}, late.heardPresence(z))
 
 		// Who moves between nodes has not left.
-		rounds(t, 1, here(guest, z), here(late, z))
+		rounds(t, 3, here(anna, y), here(guest, z), here(late, z))
 		board.heardPresence(x)
 		rounds(t, 4, here(anna, x), here(guest, z), here(late, z))
 		require.Empty(t, board.heardPresence(x))
@@ -121,6 +121,31 @@ func TestPresencePublic(t *testing.T) {
 		seen, err := x.b.Presence(t.Context(), &Identity{App: x.app, Role: RoleViewer, ChannelID: "gala"}, "gala")
 		require.NoError(t, err)
 		require.Equal(t, 1, seen.Count)
+	})
+}
+
+// TestPresenceMoves: who asks who is there is told anew on another node.
+func TestPresenceMoves(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		control := nodes[0].root("gala", channels.ClassControl)
+		board := nodes[0].join("")
+		require.True(t, board.subscribe(control+"/presence").ok())
+		require.Equal(t, []string{"snapshot 0 0 named -0"}, board.heardPresence(nodes[0]))
+		rounds(t, 3, func() { board.connectAt(nodes[0], 1) })
+		board.inbox = nil
+		require.Equal(t, []string{"snapshot 1 1 named -0"}, board.heardPresence(nodes[1]))
+		rounds(t, 4, func() { board.connectAt(nodes[1], 1) })
+		require.Empty(t, board.heardPresence(nodes[1]))
+		require.True(t, board.at(nodes[1], board.message("/meta/disconnect", "")).ok())
+		rounds(t, 5)
+		for _, n := range nodes { // nothing is left of it
+			require.Empty(t, n.b.presence.told)
+			require.Empty(t, n.b.presence.mine)
+		}
+		items, err := nodes[0].store.List(t.Context(), tablePresence, "", "", 10)
+		require.NoError(t, err)
+		require.Empty(t, items)
 	})
 }
 

@@ -38,6 +38,8 @@ type sessionRecord struct {
 	// Ends is when the first token ends that the session's rights come from, in ms
 	// since 1970; 0: never.
 	Ends int64 `json:"ends,omitempty"`
+	// Paced is when all its moves would be over had each taken paceEach, in ms.
+	Paced int64 `json:"paced,omitempty"`
 }
 
 // identityRecord is an Identity whose application is named by its number.

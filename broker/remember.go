@@ -33,6 +33,8 @@ const (
 	// afterLife is how long a record outlives the session's own life, so that it
 	// need not be touched with each connect.
 	afterLife = 10 * time.Minute
+	// mostUnread bounds the catch-ups under way of one session: each is in its record.
+	mostUnread = 1024
 	// rememberAtOnce bounds the records written at the same time.
 	rememberAtOnce = 64
 )
@@ -110,13 +112,8 @@ func (s *subscriber) save(ctx context.Context) error {
 	m := &s.memory
 	m.saving.Lock()
 	defer m.saving.Unlock()
+	data, err := s.marshal()
 	s.mu.Lock()
-	m.record.Unread = m.record.Unread[:0]
-	for _, u := range m.unread {
-		m.record.Unread = append(m.record.Unread, u.unreadRecord)
-	}
-	data, err := json.Marshal(&m.record)
-	m.dirty, m.saved = false, time.Now()
 	gone := s.closed
 	s.mu.Unlock()
 	if gone {
@@ -133,6 +130,20 @@ func (s *subscriber) save(ctx context.Context) error {
 	}
 	s.b.metrics.sessionRecords.Inc()
 	return nil
+}
+
+// marshal returns the record as it is now; nothing of it is to be written then. The
+// caller holds saving.
+func (s *subscriber) marshal() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := &s.memory
+	m.record.Unread = m.record.Unread[:0]
+	for _, u := range m.unread {
+		m.record.Unread = append(m.record.Unread, u.unreadRecord)
+	}
+	m.dirty, m.saved = false, time.Now()
+	return json.Marshal(&m.record)
 }
 
 // write puts the record where the session still is ours. The caller holds saving.
@@ -204,7 +215,7 @@ func (s *subscriber) look(fanned int64) bool {
 		m.safe, m.marked = m.markAt, false
 		fallthrough
 	case !m.marked:
-		m.marked, m.markAt, m.markQueued = true, fanned, queued
+		m.marked, m.markAt, m.markQueued = true, max(fanned, m.safe), queued
 	}
 	rest := m.unread[:0]
 	for _, u := range m.unread {
@@ -223,7 +234,14 @@ func (s *subscriber) look(fanned int64) bool {
 	case (behind == 0) != (m.record.Behind == 0), behind > m.record.Behind && time.Since(m.wrote) > behindEvery:
 		m.record.Behind, m.wrote, m.dirty = behind, time.Now(), true
 	}
-	return m.dirty || time.Since(m.saved) > s.b.recordLife()/2
+	return m.dirty || time.Since(m.saved) > m.renew(s.b.recordLife())
+}
+
+// renew is after what time a record is written again though nothing has changed: up
+// to half its life, but not all at once of sessions that came at once.
+func (m *remembered) renew(life time.Duration) time.Duration {
+	spread := life / 8
+	return life/2 - time.Duration(uint64(m.saved.UnixNano())*0x9e3779b97f4a7c15>>1)%spread
 }
 
 // replayed: all of a catch-up is queued; the record names it until it has arrived.
@@ -244,7 +262,8 @@ func (s *subscriber) dropUnread(u *unread) {
 // rememberSessions is one round: the records of sessions, then the watermark.
 func (b *Broker) rememberSessions(ctx context.Context) {
 	at, moved := b.hub.fanned()
-	b.fanned.Store(max(at, b.started))
+	at = max(at, b.started) // before its first round the hub knows of none
+	b.fanned.Store(at)
 	b.mu.Lock()
 	all := make([]*subscriber, 0, len(b.subscribers))
 	for _, s := range b.subscribers {
@@ -274,7 +293,10 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 		})
 	}
 	wg.Wait()
-	if moved && !failed.Load() && len(all) > 0 {
+	b.overdue.settleAll(ctx)
+	b.advanced = b.advanced || moved
+	if at = b.mayWrite(at); b.advanced && !failed.Load() && len(all) > 0 && at > b.nodes.at.Load() {
+		b.advanced = false
 		b.nodes.at.Store(at)
 		b.nodes.moved.Store(true)
 	}
@@ -284,7 +306,9 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 // where it stands, exactly, and that it lives nowhere now. Its handler is called no
 // more.
 func (s *subscriber) leave(ctx context.Context) {
-	left, places, at := s.standing()
+	left, places, at := s.standing(ctx)
+	catchups := s.catchups(left)
+	s.noteSubscriptions()
 	queued, arrived := s.session.Progress()
 	m := &s.memory
 	s.mu.Lock()
@@ -292,11 +316,40 @@ func (s *subscriber) leave(ctx context.Context) {
 	if s.flows == 0 && arrived >= queued {
 		m.record.Behind = at
 	}
-	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places}
+	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places, Catchups: catchups}
 	s.mu.Unlock()
-	if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
-		s.b.log.Warn("a session's record could not be written before it left", zap.Error(err))
+	err := errBarred
+	if !s.b.overdue.barred() {
+		err = s.save(ctx)
 	}
+	if err == nil || errors.Is(err, errMoved) {
+		return
+	}
+	s.b.log.Debug("a session's record could not be written when it left; it is tried again", zap.Error(err))
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	data, err := s.marshal()
+	if err != nil {
+		s.b.log.Error("a session's record cannot be written", zap.Error(err))
+		return
+	}
+	s.b.overdue.add(s.key, data, m.version)
+}
+
+// errBarred: the store is not asked, since it has just not answered.
+var errBarred = fmt.Errorf("broker: not tried: %w", store.ErrUnavailable)
+
+// mayWrite returns the watermark that may be written where at has been reached: what
+// sessions have had that are being taken up, or that left and are not written down,
+// is known by nothing else.
+func (b *Broker) mayWrite(at int64) int64 {
+	at = b.overdue.bound(at)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, since := range b.taking {
+		at = min(at, since)
+	}
+	return at
 }
 
 var _ bayeux.Resumer = (*Broker)(nil)

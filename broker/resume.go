@@ -21,7 +21,11 @@ var errNotAsBefore = errors.New("broker: session cannot be resumed")
 // was, and what its client may not have had comes again.
 func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
 	key := sessionKey(session.ID())
-	defer b.take(key)()
+	done, err := b.take(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	c, err := b.claim(ctx, key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -34,7 +38,8 @@ func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.
 		s.drop()
 		var refusal *bayeux.Error
 		if errors.As(err, &refusal) && refusal.Code >= 500 {
-			return nil, refusal // the record is as it was: it may go better next time
+			b.putBack(key, c.before, c.from, c.version) // it may go better next time
+			return nil, refusal
 		}
 		b.log.Debug("session not resumed", zap.Error(err))
 		s.erase(ctx)
@@ -51,6 +56,9 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 	if c.Identity != nil {
 		if s.identity = c.Identity.identity(s.b.tokens); s.identity == nil {
 			return errNotAsBefore
+		}
+		if s.b.denied(s.identity) {
+			return errNotAsBefore // that was while it lived nowhere
 		}
 	}
 	s.memory.record, s.memory.safe, s.memory.saved = c.sessionRecord, c.from, time.Now()
@@ -76,6 +84,7 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 		l.since = time.UnixMilli(c.left.At + 1)
 		l.arrived = s.session.TakeUp(c.left.Wire, m)
 		l.places = placesByName(c.left.Places)
+		l.catchups = c.left.Catchups
 	}
 	for _, p := range c.Patterns {
 		if err := s.restorePattern(ctx, p, l); err != nil {
@@ -87,8 +96,12 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 			return err
 		}
 	}
-	for _, u := range c.Unread {
-		if err := s.restoreUnread(ctx, u, l); err != nil {
+	for i, u := range c.Unread {
+		var p *placeRecord
+		if i < len(l.catchups) {
+			p = &l.catchups[i]
+		}
+		if err := s.restoreUnread(ctx, u, p, l.arrived); err != nil {
 			return err
 		}
 	}
@@ -128,6 +141,11 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 		sm.channels = maps.Clone(r.Catchups)
 	}
 	if !r.Exact {
+		if p, named := land.place(r.Channel); named {
+			if before, under := p.first(land.arrived); under {
+				sm.Undeliver(before)
+			}
+		}
 		return nil
 	}
 	sm.exact = true
@@ -166,11 +184,13 @@ func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *la
 
 // restoreUnread begins a catch-up again that the client may not have had whole. Its
 // end stays where it was.
-func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, land landing) error {
-	p, named := land.place(r.Channel)
-	first, under := p.first(land.arrived)
-	if named && !under && !p.Lags {
-		return nil // all of it has arrived
+func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *placeRecord, arrived bool) error {
+	var first store.Position
+	var under bool
+	if p != nil {
+		if first, under = p.first(arrived); !under && !p.Lags {
+			return nil // all of it has arrived
+		}
 	}
 	name, err := channels.Parse(r.Channel)
 	if err != nil {
@@ -198,11 +218,12 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, land lan
 			}
 			if under {
 				replay.Begin(first)
-			} else if named {
+			} else if p != nil {
 				replay.Advance(p.After)
 			}
+			began := replay.Position()
 			f := l.flowOf(tp, sm.exact)
-			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, unread: s.unreadOf(r)})
+			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r)})
 			f.give()
 			f.mu.Unlock()
 			return nil

@@ -82,7 +82,9 @@ func TestSignatureMustFail(t *testing.T) {
 		"W6LUQ":                  "w6LUQ",
 		"+B4=,":                  "+B4=,x=1",
 	} {
-		refused(old+" → "+with, func(r *SignedRequest) { r.Header = strings.Replace(header, old, with, 1) + map[bool]string{true: ",x=1"}[old == "+B4=,"] })
+		refused(old+" → "+with, func(r *SignedRequest) {
+			r.Header = strings.Replace(header, old, with, 1) + map[bool]string{true: ",x=1"}[old == "+B4=,"]
+		})
 	}
 	refused("empty", func(r *SignedRequest) { r.Header = "" })
 	refused("empty n", func(r *SignedRequest) { r.Header = strings.Replace(header, "7f3c9a1e5b2d4860", "", 1) })

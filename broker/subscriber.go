@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -24,6 +25,7 @@ type subscriber struct {
 	// its node had come when it was resumed, in ms of the store's clock.
 	resumedAt   time.Time
 	resumedFrom int64
+	sure        atomic.Uint64 // as of which of the node's doubts it is known to live here
 
 	// owned by the handler calls
 	listeners []*listener // one for each space and root
@@ -213,7 +215,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
 	if err == nil {
 		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo})
-		f.replays = append(f.replays, replaying{channel: channel, replay: replay, unread: u})
+		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
 		x.Truncated = x.Truncated || extent.Truncated
@@ -332,6 +334,12 @@ func (s *subscriber) listener(t *target) *listener {
 // room reports whether n more subscriptions fit; covers that are only remembered
 // make way.
 func (s *subscriber) room(n int) bool {
+	s.mu.Lock()
+	unread := len(s.memory.unread) // one catch-up asked for again and again is many
+	s.mu.Unlock()
+	if unread+n > max(mostUnread, s.b.limits.Subscriptions) {
+		return false
+	}
 	if s.count()+n <= s.b.limits.Subscriptions {
 		return true
 	}
@@ -430,7 +438,9 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 }
 
 // Connect is part of bayeux.SessionHandler.
-func (s *subscriber) Connect(context.Context, *bayeux.Message) error { return nil }
+func (s *subscriber) Connect(ctx context.Context, _ *bayeux.Message) error {
+	return s.b.stillHere(ctx, s)
+}
 
 // Close is part of bayeux.SessionHandler: everything the session held is given up.
 func (s *subscriber) Close(reason string) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -18,10 +19,17 @@ import (
 // or silent is not waited for. Whichever node loses such a race finds another version
 // than it knows and drops the session (store.md §5.6, decided.md 17).
 const (
-	// claimTries bounds how often a node tries to get hold of a session for which
-	// others contend; claimPause is what it waits between.
+	// claimTime and claimTries bound for how long a node tries to get hold of a session
+	// for which others contend; claimPause is what it waits at first, and mostPause at
+	// most.
+	claimTime  = 3 * time.Second
 	claimTries = 40
 	claimPause = 25 * time.Millisecond
+	mostPause  = 200 * time.Millisecond
+	// A session that goes from node to node with every request costs each of them all
+	// that it listens to: paceFree times it may at once, then once each paceEach.
+	paceFree = 20
+	paceEach = 100 * time.Millisecond
 	// recentLeft is how far behind a session may be that its new owner's watermark
 	// covers.
 	recentLeft = 5 * time.Second
@@ -32,12 +40,15 @@ type leftRecord struct {
 	Wire   json.RawMessage `json:"wire,omitempty"` // bayeux.Left
 	At     int64           `json:"at"`             // up to which everything was handed to the queue, in ms
 	Places []placeRecord   `json:"places,omitempty"`
+	// Catchups are the places of the record's Unread, in that order.
+	Catchups []placeRecord `json:"catchups,omitempty"`
 }
 
 // claimed is a session whose record is ours now.
 type claimed struct {
 	sessionRecord
 	version uint64
+	before  *sessionRecord
 	left    *leftRecord // what the owner before has left; nil: it could not
 	// from is a time of the store's clock, in ms, up to which everything live has
 	// reached the client; where left says something it counts.
@@ -47,14 +58,20 @@ type claimed struct {
 // claim makes this node the owner of a session. Errors: store.ErrNotFound when nobody
 // knows the session, refusals, and the store's.
 func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTime)
+	defer cancel()
+	if err := b.overdue.settle(ctx, key); err != nil {
+		return nil, err
+	}
 	asked := uint64(0) // the version about which the owner said that it knows nothing
+	var wait backoff
 	for range claimTries {
 		r, version, err := b.loadSession(ctx, key)
 		if err != nil {
 			return nil, err
 		}
 		if version != asked {
-			free, unknown, err := b.free(ctx, r.Owner, key)
+			free, unknown, err := b.free(ctx, r.Owner, key, &wait)
 			if err != nil {
 				return nil, err
 			}
@@ -64,6 +81,9 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 			if !free {
 				continue
 			}
+		}
+		if err := b.pace(ctx, r); err != nil {
+			return nil, err
 		}
 		c, err := b.claimRecord(ctx, key, r, version)
 		if errors.Is(err, store.ErrConflict) {
@@ -77,7 +97,7 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 
 // free sees to it that the owner of a session lets go of it. It is true when there is
 // none to ask; after an answer the record has to be looked at again.
-func (b *Broker) free(ctx context.Context, owner, key string) (free, unknown bool, err error) {
+func (b *Broker) free(ctx context.Context, owner, key string, wait *backoff) (free, unknown bool, err error) {
 	alive, err := b.nodes.alive(ctx, owner)
 	if err != nil || !alive {
 		return !alive, false, err
@@ -85,20 +105,44 @@ func (b *Broker) free(ctx context.Context, owner, key string) (free, unknown boo
 	answer, err := b.mail.ask(ctx, owner, letter{Kind: letterRelease, Key: key})
 	switch {
 	case errors.Is(err, errNoAnswer):
+		b.nodes.mute(owner)
 		return true, false, nil
 	case err != nil:
 		return false, false, err
 	case answer.Kind == letterUnknown:
 		return false, true, nil
 	case answer.Kind == letterBusy:
-		err = pause(ctx, claimPause)
+		err = wait.pause(ctx)
 	}
 	return false, false, err
+}
+
+// backoff is the pauses of who tries again and again.
+type backoff time.Duration
+
+func (w *backoff) pause(ctx context.Context) error {
+	*w = max(backoff(claimPause), min(2**w, backoff(mostPause)))
+	return pause(ctx, time.Duration(*w))
+}
+
+// pace notes in a record that its session moves, and waits if it does so too fast.
+func (b *Broker) pace(ctx context.Context, r *sessionRecord) error {
+	now, each := b.opt.Store.Now().UnixMilli(), paceEach.Milliseconds()
+	r.Paced = max(r.Paced, now) + each
+	ahead := r.Paced - now - paceFree*each
+	if ahead <= 0 {
+		return nil
+	}
+	b.metrics.paced.Inc()
+	return pause(ctx, time.Duration(min(ahead, each))*time.Millisecond)
 }
 
 // claimRecord writes this node into a record that has a version.
 func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, version uint64) (*claimed, error) {
 	c := &claimed{sessionRecord: *r, left: r.Left, from: r.Behind}
+	if c.from == 0 && r.Left != nil {
+		c.from = r.Left.At
+	}
 	if c.from == 0 {
 		at, err := b.nodes.watermark(ctx, r.Owner)
 		if err != nil {
@@ -118,8 +162,17 @@ func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, 
 		return nil, err
 	}
 	c.version, err = b.opt.Store.Put(ctx, tableSession, key, store.Put{Data: data, TTL: b.recordLife(), IfVersion: &version})
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrFull):
 		return nil, fmt.Errorf("broker: claim session: %w", err)
+	default: // it may have been written
+		b.putBack(key, r, c.from, 0)
+		return nil, fmt.Errorf("broker: claim session: %w", err)
+	}
+	c.before = r
+	if r.Owner != "" && b.nodes.beats(ctx, r.Owner) {
+		b.mail.tell(r.Owner, letter{Kind: letterMoved, Key: key})
 	}
 	return c, nil
 }
@@ -132,69 +185,144 @@ func (b *Broker) subscriberOf(key string) (s *subscriber, taking bool) {
 	return b.subscribers[key], b.taking[key] > 0
 }
 
-// take notes that a session is being taken up; the caller calls what it returns when
-// that is over.
-func (b *Broker) take(key string) func() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.taking[key]++
-	return func() {
+// take makes the caller the only one of this node who takes a session up, and has it
+// let go where it lives here already, behind another mount; the caller calls what it
+// returns when that is over. Errors: 503 when it does not end in time.
+func (b *Broker) take(ctx context.Context, key string) (done func(), err error) {
+	var wait backoff
+	for range claimTries {
 		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.taking[key]--; b.taking[key] == 0 {
-			delete(b.taking, key)
+		s := b.subscribers[key]
+		_, taking := b.taking[key]
+		if s == nil && !taking {
+			b.taking[key] = b.opt.Store.Now().UnixMilli()
+			b.mu.Unlock()
+			return func() {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				delete(b.taking, key)
+			}, nil
+		}
+		b.mu.Unlock()
+		if s != nil && !taking {
+			within, cancel := context.WithTimeout(ctx, obeyIn)
+			_, ok := s.session.Release(within)
+			cancel()
+			if ok {
+				continue
+			}
+		}
+		if wait.pause(ctx) != nil {
+			break
 		}
 	}
+	b.metrics.refused("contended session").Inc()
+	return nil, errUnavailable()
 }
 
 // Forward is part of bayeux.Resumer: the message is carried out where the session
 // lives (decided.md 17).
 func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) ([]byte, error) {
+	message := m.Forwarded()
+	if len(message) > mostCarried {
+		b.metrics.refused("forward too large").Inc()
+		return nil, &bayeux.Error{Code: 413, Text: "Message too large"}
+	}
+	select {
+	case b.mail.forwards <- struct{}{}:
+		defer func() { <-b.mail.forwards }()
+	default:
+		b.metrics.refused("forward").Inc()
+		return nil, errUnavailable()
+	}
 	key := sessionKey(m.ClientID)
-	for range claimTries { // in all a second
-		r, _, err := b.loadSession(ctx, key)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, bayeux.ErrNoSession
-		}
-		if err != nil {
-			return nil, storeRefusal(err, b, "forward")
-		}
-		if r.Owner == "" && b.opt.Store.Shared() {
-			// On its way from one node to another: were it taken here, it could not be
-			// told whether what was sent has arrived.
-			if pause(ctx, claimPause) != nil {
-				return nil, errUnavailable()
-			}
-			continue
-		}
-		alive, err := b.nodes.alive(ctx, r.Owner)
-		if err != nil {
-			return nil, storeRefusal(err, b, "forward")
-		}
-		if !alive {
-			return nil, bayeux.ErrHere
-		}
-		answer, err := b.mail.ask(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: m.Forwarded()})
+	if err := b.overdue.settle(ctx, key); err != nil {
+		return nil, storeRefusal(err, b, "forward")
+	}
+	began, asked := time.Now(), uint64(0)
+	var wait backoff
+	for time.Since(began) < answerIn {
+		r, version, err := b.loadSession(ctx, key)
 		switch {
-		case errors.Is(err, errNoAnswer):
-			return nil, bayeux.ErrHere
+		case errors.Is(err, store.ErrNotFound):
+			return nil, bayeux.ErrNoSession
 		case err != nil:
 			return nil, storeRefusal(err, b, "forward")
-		case answer.Kind == letterDone && answer.Refusal != nil:
-			return nil, answer.Refusal.error()
-		case answer.Kind == letterDone:
-			return answer.Ext, nil
+		case version == asked && version != 0:
+			return nil, bayeux.ErrHere
+		case r.Owner != "" || !b.opt.Store.Shared():
+			ext, kind, err := b.carryOut(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: message})
+			if err != nil || kind == letterDone {
+				return ext, err
+			}
+			if kind == letterUnknown {
+				asked = version
+			}
 		}
-		// It is on its way from one node to another.
-		if err := pause(ctx, claimPause); err != nil {
+		// It is on its way from one node to another. Were it taken here, it could not be
+		// told whether what was sent has arrived.
+		if wait.pause(ctx) != nil {
 			return nil, errUnavailable()
 		}
 	}
 	return nil, bayeux.ErrHere
 }
 
-// verifySessions looks, after this node could not be sure to be taken for alive, which
-// of its sessions others have taken meanwhile, and drops those.
+// carryOut has the owner of a session carry a message out, and returns the reply's
+// ext, or how it answered otherwise. bayeux.ErrHere: there is nobody who could.
+func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []byte, kind string, err error) {
+	alive, err := b.nodes.alive(ctx, owner)
+	if err != nil {
+		return nil, "", storeRefusal(err, b, "forward")
+	}
+	if !alive {
+		return nil, "", bayeux.ErrHere
+	}
+	answer, err := b.mail.ask(ctx, owner, l)
+	switch {
+	case errors.Is(err, errNoAnswer):
+		return nil, "", bayeux.ErrHere
+	case err != nil:
+		return nil, "", storeRefusal(err, b, "forward")
+	case answer.Kind == letterDone && answer.Refusal != nil:
+		return nil, letterDone, answer.Refusal.error()
+	}
+	return answer.Ext, answer.Kind, nil
+}
+
+// verify looks whether a session is still this node's, and drops it if not.
+func (b *Broker) verify(ctx context.Context, s *subscriber) error {
+	r, _, err := b.loadSession(ctx, s.key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		s.session.Close(bayeux.ReasonKicked)
+	case err != nil:
+		return err
+	case r.Owner != b.nodes.id:
+		s.session.Close(bayeux.ReasonMoved)
+	}
+	return nil
+}
+
+// stillHere returns nil if the session may go on here: others may have taken it while
+// this node could not say that it lives. Errors: 503 when that cannot be told.
+func (b *Broker) stillHere(ctx context.Context, s *subscriber) error {
+	doubts := b.doubts.Load()
+	leased, _, _ := b.nodes.leased()
+	if leased && s.sure.Load() == doubts {
+		return nil
+	}
+	if err := b.verify(ctx, s); err != nil {
+		return storeRefusal(err, b, "connect")
+	}
+	if leased {
+		s.sure.Store(doubts)
+	}
+	return nil
+}
+
+// verifySessions looks, after this node could not be sure to be taken for alive or to
+// hear of it, which of its sessions others have taken meanwhile, and drops those.
 func (b *Broker) verifySessions(ctx context.Context) {
 	b.mu.Lock()
 	all := make(chan *subscriber, len(b.subscribers))
@@ -203,25 +331,19 @@ func (b *Broker) verifySessions(ctx context.Context) {
 	}
 	b.mu.Unlock()
 	close(all)
-	done := make(chan struct{})
+	var crew sync.WaitGroup
 	for range rememberAtOnce {
-		go func() {
-			defer func() { done <- struct{}{} }()
+		crew.Go(func() {
 			for s := range all {
-				r, _, err := b.loadSession(ctx, s.key)
-				switch {
-				case errors.Is(err, store.ErrNotFound):
-					s.session.Close(bayeux.ReasonKicked)
-				case err != nil && ctx.Err() == nil:
+				if ctx.Err() != nil {
+					return // each looks for itself when its client comes
+				}
+				if err := b.verify(ctx, s); err != nil && ctx.Err() == nil {
 					b.log.Warn("it is not known whether a session is still here", zap.Error(err))
-					s.session.Close(bayeux.ReasonMoved)
-				case err == nil && r.Owner != b.nodes.id:
 					s.session.Close(bayeux.ReasonMoved)
 				}
 			}
-		}()
+		})
 	}
-	for range rememberAtOnce {
-		<-done
-	}
+	crew.Wait()
 }

@@ -14,6 +14,9 @@
 // A history asked for over HTTP is the same walk (Replay), or its newest end (Newest);
 // a message id is its cursor, and CheckCursor says what it is worth.
 //
+// The event log of an object is not kept as such: Spans folds its events, in order,
+// into what lasted from when to when, in bounded memory.
+//
 // A Seam decides, for one session and one channel, which positions come by replay
 // and which live: one position divides them, so nothing is lost or comes twice
 // whatever the order of the subscriptions (store.md §5.3). It is pure bookkeeping:

@@ -104,6 +104,14 @@ func (s *Seam) Unsubscribe(delivered store.Position, now time.Time) {
 	s.rest(now)
 }
 
+// Undeliver says that of what was covered nothing after last has arrived, or will: a
+// live subscription that comes back goes on there.
+func (s *Seam) Undeliver(last store.Position) {
+	if !s.live && s.covered && last.Before(s.end) {
+		s.end = last
+	}
+}
+
 // Forget takes n catch-up subscriptions away.
 func (s *Seam) Forget(n int, now time.Time) {
 	s.replays = max(0, s.replays-n)

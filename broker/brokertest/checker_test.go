@@ -151,6 +151,12 @@ func TestCheckFinds(t *testing.T) {
 		s := h.Sessions[live]
 		s.Receipts = append(s.Receipts, s.Receipts[19])
 	})
+	f("twice, as a node was lost that had it no more", 4, func(h *brokertest.History) {
+		h.Losses = []brokertest.Loss{{Node: 1, From: 39 * apart, To: 39 * apart}}
+		s := h.Sessions[live]
+		s.Served = []brokertest.Served{{From: 0, Node: 1}, {From: 38 * apart, Node: 2}}
+		s.Receipts = append(s.Receipts, s.Receipts[19])
+	})
 	f("twice, as its node had been lost before", 4, func(h *brokertest.History) {
 		h.Losses = []brokertest.Loss{{From: 0, To: apart}}
 		s := h.Sessions[live]
@@ -290,6 +296,12 @@ func TestCheckAllows(t *testing.T) {
 	f("twice, as every node was lost", func(h *brokertest.History) {
 		h.Losses = []brokertest.Loss{{Node: -1, From: 35 * apart, To: 41 * apart}}
 		s := h.Sessions[1]
+		s.Receipts = append(s.Receipts, s.Receipts[19])
+	})
+	f("twice, as the node was lost to which it had gone", func(h *brokertest.History) {
+		h.Losses = []brokertest.Loss{{Node: 2, From: 39 * apart, To: 39 * apart}}
+		s := h.Sessions[1]
+		s.Served = []brokertest.Served{{From: 0, Node: 1}, {From: 38 * apart, Node: 2}, {From: 40 * apart, Node: 0}}
 		s.Receipts = append(s.Receipts, s.Receipts[19])
 	})
 	f("a moment older, by a pattern, as the broker died", func(h *brokertest.History) {

@@ -41,7 +41,7 @@
 // # Caveats
 //
 // A node that was killed, cut off, or whose store was away may have lost what it knew
-// of its sessions: what came from it may come again (Loss). An orderly stop and a
+// of its sessions: what came before may come again (Loss). An orderly stop and a
 // move from node to node are no such excuse.
 //
 // The seed fixes what is decided, not how the machine schedules: a seed that found

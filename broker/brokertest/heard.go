@@ -98,7 +98,7 @@ func (c *checker) receipts(s *Session, all map[string]*heard) {
 			switch {
 			case broken, before.extra <= retried:
 				c.report.Repeats++
-			case before.extra <= retried+c.losses(before.node, before.at, r.At):
+			case before.extra <= retried+c.losses(s, before.at, r.At):
 				c.report.Repeats++
 				c.report.AfterLoss++
 			default:
@@ -132,19 +132,19 @@ func (c *checker) mayRepeat(s *Session, first, again int, at time.Duration) bool
 // again: older than the first that came, within what the clocks may differ.
 func (c *checker) early(h *heard, i int, at time.Duration) bool {
 	t := slices.IndexFunc(h.session.Takes, func(t Take) bool { return t.Channel == h.channel.name && t.Pattern })
-	if t < 0 || len(h.live) == 0 || i >= h.live[0] || c.losses(everyNode, at, at) == 0 {
+	if t < 0 || len(h.live) == 0 || i >= h.live[0] || c.losses(h.session, at, at) == 0 {
 		return false
 	}
 	asked := c.h.Start.Add(h.session.Takes[t].Asked).UnixMilli()
 	return h.channel.kept[i].ID.MS() >= asked-c.rules.Clock.Milliseconds()
 }
 
-// losses is how often node, or any with everyNode, was lost while a message that
-// came from it at first could be under way, or after that, until it came again.
-func (c *checker) losses(node int, first, again time.Duration) int {
+// losses is how often the node that held the session was lost while a message that
+// came at first could be under way, or after that, until it came again.
+func (c *checker) losses(s *Session, first, again time.Duration) int {
 	n := 0
 	for _, l := range c.h.Losses {
-		if (node == everyNode || l.Node == everyNode || l.Node == node) && l.To >= first-c.rules.Settle && l.From <= again {
+		if (l.Node == everyNode || s.heldBy(l.Node, l.From, l.To)) && l.To >= first-c.rules.Settle && l.From <= again {
 			n++
 		}
 	}

@@ -85,6 +85,8 @@ type Session struct {
 	Takes    []Take
 	Receipts []Receipt
 	Links    []Link
+	// Served says which node answered, from when on; nil: node 0 all the time.
+	Served []Served
 	// Gap is the longest time without an answer or a delivery.
 	Gap time.Duration
 	// Drained: it lived to the end and was given the time to hear everything.
@@ -105,7 +107,29 @@ type History struct {
 	Forks []Fork
 }
 
-// Loss is a time in which a node lost the sessions it held.
+// Served is when a session went over to a node.
+type Served struct {
+	From time.Duration
+	Node int
+}
+
+// heldBy reports whether a node had the session at some time between two.
+func (s *Session) heldBy(node int, from, to time.Duration) bool {
+	last := 0
+	for _, one := range s.Served {
+		if one.From > from && last == node {
+			return true
+		}
+		if one.From > to {
+			return false
+		}
+		last = one.Node
+	}
+	return last == node
+}
+
+// Loss is a time in which a node lost the sessions it held: the next one goes on
+// where it was last written down how far they were.
 type Loss struct {
 	Node     int // everyNode: all of them
 	From, To time.Duration

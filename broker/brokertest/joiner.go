@@ -343,6 +343,9 @@ func (j *joiner) take(ms []message, node int) fate {
 	if len(ms) > 0 {
 		j.s.Gap = max(j.s.Gap, at-j.answered)
 		j.answered = at
+		if n := len(j.s.Served); n == 0 || j.s.Served[n-1].Node != node {
+			j.s.Served = append(j.s.Served, Served{at, node})
+		}
 	}
 	for i := range ms {
 		m := &ms[i]

@@ -23,7 +23,7 @@
 // # Goroutines
 //
 // A node owns: one per listener (http.Server.Serve), the broker's Run, in dev
-// the ticker. node.stop ends them in order: not ready, listeners closed, sessions
+// the ticker, in serve the one that hears SIGHUP. node.run ends them in order: not ready, listeners closed, sessions
 // handed over within drain.time, the broker's Run, the store. The whole is bounded;
 // a second signal ends the process at once.
 //
@@ -36,5 +36,9 @@
 //
 // Keys that the configuration does not name are made at first start and kept in
 // the store's folder (keys.yaml, mode 0600); with memory: they are gone at the end,
-// and all roots with them.
+// and all roots with them. On Redis nodes need the same keys, so serve refuses to
+// start without; dev has them in .gobelin, which nodes on one machine share.
+//
+// A lease in a table (lease.go) is for tasks of which a second runner does no harm for
+// a moment: it has no fence.
 package main

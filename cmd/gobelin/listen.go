@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -70,18 +69,6 @@ func listenFault(address string, err error) error {
 		return fmt.Errorf("listen: %s: not allowed: ports below 1024 need a privilege (CAP_NET_BIND_SERVICE)", address)
 	}
 	return fmt.Errorf("listen: %w", err)
-}
-
-// loadTLS returns the TLS configuration, nil without a certificate.
-func loadTLS(c *config) (*tls.Config, error) {
-	if c.TLSCert == "" {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-	if err != nil {
-		return nil, fmt.Errorf("tls: %s, %s: %w", c.TLSCert, c.TLSKey, err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // isLoopback reports whether an address reaches this machine only.

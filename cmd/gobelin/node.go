@@ -40,6 +40,9 @@ type node struct {
 	broker    *broker.Broker
 	bayeux    *bayeux.Server
 	listeners []*endpoint
+	// certificate may be exchanged at any time; config is changed by reload alone,
+	// and only what nobody reads after the start.
+	certificate certificate
 
 	phase atomic.Int32 // a phase
 }
@@ -55,6 +58,9 @@ type endpoint struct {
 // openNode opens listeners, store and broker; nothing is served before run. The
 // listeners come first, so that a busy port costs nothing.
 func openNode(ctx context.Context, c *config, log *zap.Logger, dev bool) (*node, error) {
+	if c.Store.kind() == kindRedis {
+		log = log.With(zap.String("node", c.nodeName()))
+	}
 	n := &node{config: c, log: log, dev: dev}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.release())
@@ -116,7 +122,7 @@ func (n *node) route(admin http.Handler) error {
 	if n.dev {
 		public.try, public.admin = tryPage(), admin
 	}
-	certificates, err := loadTLS(c)
+	err := n.certificate.load(c)
 	if err != nil {
 		return err
 	}
@@ -128,8 +134,8 @@ func (n *node) route(admin http.Handler) error {
 		if e.server, err = newHTTPServer(handler, n.log); err != nil {
 			return err
 		}
-		if e.name == "public" && certificates != nil {
-			e.server.TLSConfig, e.tls = certificates, true
+		if secured := n.certificate.config(); e.name == "public" && secured != nil {
+			e.server.TLSConfig, e.tls = secured, true
 		}
 	}
 	return nil

@@ -18,14 +18,18 @@ func newServeCommand() *cobra.Command {
 		Short: "Run the broker in production",
 		Long: `Runs the broker with a configuration file. Nothing is open unless that says so.
 Prints one line, "ready" with its addresses, once it serves. SIGTERM and SIGINT
-stop it gracefully within drain.time; a second one ends it at once.
+stop it gracefully within drain.time; a second one ends it at once. SIGHUP reads the
+configuration again: certificates are exchanged, the roots of keys that are gone from
+keys.roots are refused from then on, on every node; what else has changed is named and
+waits for a restart.
 Every option is a flag, too: gobelin config lists them.`,
 		Example: `  gobelin init && gobelin serve --config gobelin.yaml
   gobelin serve --config /etc/gobelin/gobelin.yaml --listen :8000
   GOBELIN_STORE=/var/lib/gobelin gobelin serve --config gobelin.yaml --log.level debug`,
 		Args: cobra.NoArgs,
 		RunE: work(func(c *cobra.Command, _ []string) error {
-			conf, log, err := prepare(c, source{path: path, flags: c.Flags()})
+			from := source{path: path, flags: c.Flags()}
+			conf, log, err := prepare(c, from)
 			if err != nil {
 				return err
 			}
@@ -41,7 +45,7 @@ Every option is a flag, too: gobelin config lists them.`,
 					admin = " admin " + admin
 				}
 				fmt.Fprintf(c.OutOrStdout(), "ready %s%s%s store %s\n", n.url("public"), conf.Mount, admin, conf.Store.kind())
-			}, nil)
+			}, func(ctx context.Context) { n.obey(ctx, from) })
 		}),
 	}
 	c.Flags().StringVar(&path, "config", "", "configuration file (without it: defaults, environment, flags)")

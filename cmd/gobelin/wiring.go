@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -29,6 +30,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
 		SessionLife: c.sessionLife(),
+		NodeName:    c.nodeName(), Advertise: c.Node.Advertise,
 		Limits: broker.Limits{
 			Message: int(c.Limits.Message), Body: int(c.Limits.Body), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
 			Subscriptions: c.Limits.Subscriptions, Channel: c.Limits.Channel, Segments: c.Limits.Segments,
@@ -43,6 +45,19 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		o.Open = append(o.Open, broker.OpenPrefix{Pattern: pattern, Publish: rule.Publish, History: rule.History})
 	}
 	return o, nil
+}
+
+// nodeName is what the node is called: as configured, else by its host and port.
+func (c *config) nodeName() string {
+	if c.Node.ID != "" {
+		return c.Node.ID
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	_, port, _ := net.SplitHostPort(c.Listen)
+	return net.JoinHostPort(host, port)
 }
 
 // sessionLife is how long a session lives without a connect (bayeux-faye.md §14).

@@ -26,7 +26,13 @@ export const start = (t, program, args, options = {}) => {
   const gone = new Promise((resolve) => { child.once('exit', resolve); child.once('error', (e) => { text += e.message; resolve(e) }) })
   let ended = false
   gone.then(() => { ended = true })
-  atEnd(t, async () => { if (!ended) child.kill('SIGKILL'); await gone })
+  // In order first: a program with workers of its own would leave them behind.
+  atEnd(t, async () => {
+    if (!ended) child.kill('SIGTERM')
+    const timer = setTimeout(() => child.kill('SIGKILL'), 5000)
+    await gone
+    clearTimeout(timer)
+  })
   return { child, gone, said: () => text, ended: () => ended }
 }
 

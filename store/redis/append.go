@@ -103,14 +103,12 @@ func (c *call) command(s *Store, text bool) []any {
 			}
 		}
 	}
-	args := make([]any, 0, 3+len(keys)+8+c.records)
+	args := make([]any, 0, 3+len(keys)+5+c.records)
 	args = append(args, name, script, len(keys))
 	for _, k := range keys {
 		args = append(args, k)
 	}
-	args = append(args, c.settings(s, biggest), s.keys.live(p, c.log.Feed), s.keys.wide(p),
-		short(c.log.Feed), short(c.log.Path),
-		logText(c.log), lengths, nonces)
+	args = append(args, c.settings(s, biggest), s.keys.live(p, c.log.Feed), short(c.log.Feed)+short(c.log.Path), lengths, nonces)
 	for _, u := range c.submits {
 		for j := range u.records {
 			args = append(args, u.records[j].Data)

@@ -2,11 +2,10 @@
 --
 -- KEYS  1 meta  2 stream  3 redacted  4 counter  5 index  6 wide flag
 --       7 wide counter  8... one for each record that has a nonce
--- ARGV  1 settings, packed  2 live channel  3 wide channel
---       4 feed and 5 path, each behind its length  6 the log in the index
---       7 lengths of the records, 4 bytes each
---       8 for each record with a nonce: its number (2), how long to remember it (6)
---       9... the records
+-- ARGV  1 settings, packed  2 live channel  3 feed and path, each behind its length
+--       4 lengths of the records, 4 bytes each
+--       5 for each record with a nonce: its number (2), how long to remember it (6)
+--       6... the records
 -- Returns the position of the first record written (zeros: none), and for each that
 -- was there already its number (2) and position (16).
 --
@@ -21,7 +20,7 @@ local call, pack, unpack, max = redis.call, struct.pack, struct.unpack, math.max
 
 local candidate, tag, age, length, idle, hold, keep, since, kept, sharded, biggest =
   unpack('>c4c8I6I6I6I6I6I6I1I1I4', ARGV[1])
-local total = #ARGV - 8
+local total = #ARGV - 5
 
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -39,13 +38,17 @@ else
   end
 end
 
--- The record of a nonce, and whether this very call wrote it as its record i.
-local function remembered(key, i)
-  local v = call('GET', key)
-  if not v or unpack('>I6', v) <= void then
-    return nil
+local many = #ARGV[5] / 8 -- records with a nonce
+local remembered
+if many > 0 then
+  -- The record of a nonce, and whether this very call wrote it as its record i.
+  remembered = function(key, i)
+    local v = call('GET', key)
+    if not v or unpack('>I6', v) <= void then
+      return nil
+    end
+    return string.sub(v, 1, 16), string.sub(v, 17) == tag .. pack('>I2', i)
   end
-  return string.sub(v, 1, 16), string.sub(v, 17) == tag .. pack('>I2', i)
 end
 
 -- A call that is sent again looks for what it may have written (decided.md 19).
@@ -69,8 +72,8 @@ if since > 0 and kept == 1 then
   if found then
     local a, b = string.match(found[1], '(%d+)-(%d+)')
     local reply = { pack('>I6c4I6', tonumber(a), string.sub(found[2][2], 1, 4), tonumber(b)) }
-    for j = 1, #ARGV[8] / 8 do
-      local i = unpack('>I2', ARGV[8], j * 8 - 7)
+    for j = 1, many do
+      local i = unpack('>I2', ARGV[5], j * 8 - 7)
       local p, own = remembered(KEYS[7 + j], i)
       if p and not own then
         reply[#reply + 1] = pack('>I2', i) .. p
@@ -108,11 +111,12 @@ else
 end
 
 -- Records whose nonce is known are not written again.
-local known, marks, reply, count = {}, {}, { NONE }, total
-if kept == 1 and #ARGV[8] > 0 then
+local known, marks, reply, count = nil, nil, nil, total
+if kept == 1 and many > 0 then
   local mine, placed, upTo = {}, 0, 0
-  for j = 1, #ARGV[8] / 8 do
-    local i, remember = unpack('>I2I6', ARGV[8], j * 8 - 7)
+  known, marks, reply = {}, {}, { NONE }
+  for j = 1, many do
+    local i, remember = unpack('>I2I6', ARGV[5], j * 8 - 7)
     placed, upTo = placed + i - 1 - upTo, i
     local key = KEYS[7 + j]
     local p = mine[key] or remembered(key, i)
@@ -166,17 +170,18 @@ else
   call('SET', KEYS[1], state)
 end
 
-local parts = { prev, pack('>I6c4I6', at, epoch, first), '\1', pack('>I2', count), ARGV[7] }
+local place = pack('>I6c4I6', at, kept == 1 and epoch or lepoch, first)
+local parts = { prev, place, kept == 1 and '\1' or '\0', pack('>I2', count), ARGV[4] }
 if kept == 1 then
   if gone then
     call('UNLINK', KEYS[2], KEYS[3])
   end
-  local head, id = epoch .. tag, first
+  local head, id, trim = epoch .. tag, first, age > 0 and (tell or first % 64 == 0)
   for i = 1, total do
-    if not known[i] then
-      local record = ARGV[8 + i]
-      parts[#parts + 1] = record
-      if age > 0 and id == first then
+    if not (known and known[i]) then
+      local record = ARGV[5 + i]
+      parts[6 + id - first] = record
+      if trim and id == first then
         call('XADD', KEYS[2], 'MINID', '~', string.format('%.0f', max(at - age, 0)), string.format('%.0f-%.0f', at, id), 'd', head .. record)
       else
         call('XADD', KEYS[2], string.format('%.0f-%.0f', at, id), 'd', head .. record)
@@ -194,29 +199,26 @@ if kept == 1 then
     call('PERSIST', KEYS[2])
     call('PERSIST', KEYS[3])
   end
-  for _, mark in ipairs(marks) do
-    call('SET', mark[1], mark[2], 'PX', mark[3])
+  for j = 1, marks and #marks or 0 do
+    call('SET', marks[j][1], marks[j][2], 'PX', marks[j][3])
   end
   if count < total then
     local lengths = {}
     for i = 1, total do
       if not known[i] then
-        lengths[#lengths + 1] = string.sub(ARGV[7], 4 * i - 3, 4 * i)
+        lengths[#lengths + 1] = string.sub(ARGV[4], 4 * i - 3, 4 * i)
       end
     end
     parts[5] = table.concat(lengths)
   end
 else
-  parts[2] = pack('>I6c4I6', at, lepoch, first)
-  parts[3] = '\0'
   for i = 1, total do
-    parts[5 + i] = ARGV[8 + i]
+    parts[5 + i] = ARGV[5 + i]
   end
 end
-reply[1] = parts[2]
 
 if tell then
-  call('ZADD', KEYS[5], at, ARGV[6])
+  call('ZADD', KEYS[5], at, string.match(KEYS[1], '}:m:(.*)')) -- the log, as in its key
   if daily or first % 64 == 0 then
     call('ZREMRANGEBYSCORE', KEYS[5], '-inf', at - SPOKE)
     call('PEXPIRE', KEYS[5], DAY)
@@ -229,12 +231,18 @@ local seq = call('INCR', KEYS[4])
 if seq == 1 or daily then
   call('PEXPIRE', KEYS[4], DAY)
 end
-call(publish, ARGV[2], pack('>I8', seq) .. ARGV[5] .. body)
+local feed = string.byte(ARGV[3]) + 1
+call(publish, ARGV[2], pack('>I8', seq) .. string.sub(ARGV[3], feed + 1) .. body)
 if got[2] then
   seq = call('INCR', KEYS[7])
   if seq == 1 or daily then
     call('PEXPIRE', KEYS[7], DAY)
   end
-  call(publish, ARGV[3], pack('>I8', seq) .. ARGV[4] .. ARGV[5] .. body)
+  -- The wide channel is named as its counter, without the n.
+  call(publish, string.sub(KEYS[7], 1, -2), pack('>I8', seq) .. ARGV[3] .. body)
 end
-return table.concat(reply)
+if reply then
+  reply[1] = place
+  return table.concat(reply)
+end
+return place

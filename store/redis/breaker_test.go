@@ -99,6 +99,7 @@ func TestBreakerRefusals(t *testing.T) {
 		require.ErrorContains(t, b.health(), "OOM")
 		full.Store(false)
 		time.Sleep(tryEach)
+		synctest.Wait()
 		require.NoError(t, b.health())
 	})
 }

@@ -240,14 +240,19 @@ func (s *Store) check(ctx context.Context) error {
 
 // loaded is survey of a server that has its data; one that still loads is waited for.
 func (s *Store) loaded(ctx context.Context) (Facts, error) {
+	var loading error
 	for {
 		facts, err := s.survey(ctx)
 		if err == nil { // which a server can tell while it loads; what claim meets, claim tells
 			err = s.client.Exists(ctx, s.keys.config()).Err()
 		}
 		if refusal(err) != "LOADING" {
+			if err != nil && ctx.Err() != nil && loading != nil {
+				err = loading // what it waited for, not what ctx cut off
+			}
 			return facts, err
 		}
+		loading = err
 		select {
 		case <-ctx.Done():
 			return facts, err

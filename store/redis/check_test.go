@@ -107,6 +107,8 @@ func TestOpenAuthenticates(t *testing.T) {
 	_, err := storetest.Append(s, anyLog, keep, store.Record{})
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	require.ErrorContains(t, s.Health(ctx), "NOPERM")
+	require.NoError(t, c.Do(ctx, "ACL", "SETUSER", "managed", "+evalsha", "+eval").Err())
+	require.Eventually(t, func() bool { return s.Health(ctx) == nil }, patience, 10*time.Millisecond)
 }
 
 func TestOpenKinds(t *testing.T) {

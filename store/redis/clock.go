@@ -74,7 +74,7 @@ func (c *clock) measure(ctx context.Context) (skew time.Duration, err error) {
 	if trip := time.Duration(after - before); trip <= maxTrip || c.offset.Load() == 0 {
 		c.offset.Store(remote.UnixNano() - (before + (after-before)/2))
 	}
-	return remote.Sub(time.Now()), nil
+	return time.Until(remote), nil
 }
 
 // run measures until ctx ends. That it cannot is told by Health; only a clock that

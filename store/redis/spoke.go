@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// throttle is how rarely a busy log is noted in the index: its entry may be that
-	// much older than what was last said.
-	throttle = time.Second
 	// spokeBatch is how many entries of a partition are looked at in one command.
 	spokeBatch = 1000
 )
@@ -32,7 +29,7 @@ type stretch struct {
 // Spoke implements store.Log over the index of a partition, or of all of them for a
 // feed that stands for many.
 func (s *Store) Spoke(ctx context.Context, feed string, since time.Time, limit int) (logs []store.LogName, more bool, err error) {
-	from := float64(max(since.Add(-throttle).UnixMilli(), 0))
+	from := float64(max(since.Add(-indexEvery).UnixMilli(), 0))
 	rest := []stretch{{partition(feed), from, spokeBatch}}
 	matches := func(name store.LogName) bool { return name.Feed == feed }
 	if feed == store.AllFeeds || strings.HasSuffix(feed, "/") {

@@ -50,5 +50,5 @@ func TestSpokePages(t *testing.T) {
 	f("c", now, 10, 0, false)
 	f("a", now, 0, 0, true)
 	// What was noted up to a second before may have spoken since.
-	f("a", now.Add(throttle), logs, logs, false)
+	f("a", now.Add(indexEvery), logs, logs, false)
 }

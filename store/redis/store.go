@@ -176,7 +176,8 @@ func (s *Store) Health(context.Context) error {
 // ping reports whether Redis answers at all.
 func (s *Store) ping(ctx context.Context) error { return s.client.Ping(ctx).Err() }
 
-// tryWrite reports whether Redis takes writes, on each primary of a cluster.
+// tryWrite reports whether Redis takes writes from scripts, as all of ours are, on
+// each primary of a cluster.
 func (s *Store) tryWrite(ctx context.Context) error {
 	parts := 1
 	if s.cluster {
@@ -184,7 +185,7 @@ func (s *Store) tryWrite(ctx context.Context) error {
 	}
 	_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
 		for i := range parts {
-			p.Set(ctx, s.keys.probe(i), "", 10*time.Second)
+			p.Eval(ctx, "return redis.call('SET', KEYS[1], '', 'PX', 10000)", []string{s.keys.probe(i)})
 		}
 		return nil
 	})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -149,9 +148,9 @@ func (s *Store) rows(ctx context.Context, table string, names []string, items []
 		for i, key := range names {
 			asks[i] = pipe.Get(ctx, s.keys.row(rowPartition(table, key), table, key))
 		}
-		_, err := pipe.Exec(ctx)
+		_, _ = pipe.Exec(ctx) // each command has its own outcome
 		for _, a := range asks {
-			if err = a.Err(); err != nil && !errors.Is(err, goredis.Nil) {
+			if err := a.Err(); err != nil && !errors.Is(err, goredis.Nil) {
 				return err
 			}
 		}
@@ -175,7 +174,10 @@ func (s *Store) rows(ctx context.Context, table string, names []string, items []
 
 // prefixEnd is the end of a range by lex of what begins with prefix.
 func prefixEnd(prefix string) string {
-	end := strings.TrimRight(prefix, "\xff")
+	end := prefix
+	for end != "" && end[len(end)-1] == 0xff {
+		end = end[:len(end)-1]
+	}
 	if end == "" {
 		return "+"
 	}

@@ -12,6 +12,14 @@ import (
 )
 
 // ears is all that is watched.
+//
+//	Watch ─► watch ◄──── channel ◄──── line ◄──── one PubSub, made anew when it breaks
+//	             ▲                       ▲
+//	             └──── head check ───────┘ counters: is anything missing?
+//
+// A line has a goroutine that keeps it connected and subscribes, and while it is
+// connected one that receives; these call the watchers, and so does the head check.
+// Lock order: watch.mu, then line.mu; watchers are called with their watch.mu alone.
 type ears struct {
 	s     *Store
 	lines []*line // one, or in a cluster one for each partition

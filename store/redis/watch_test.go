@@ -272,6 +272,24 @@ func TestAnnounced(t *testing.T) {
 	passes(s.Now())
 }
 
+// While a line is broken nothing is announced, though counters can be read.
+func TestAnnouncedStandsStill(t *testing.T) {
+	r := storetest.StartRedis(t)
+	s := openStore(t, r.URL)
+	c := direct(t, r)
+	e, _ := watchReady(t, s, "a")
+	require.NoError(t, c.Do(ctx, "ACL", "SETUSER", "default", "resetchannels").Err())
+	e.wait(t, "broken", 1)
+	held := s.Announced()
+	require.Never(t, func() bool { return s.Announced().After(held) }, 2*checkEach, 100*time.Millisecond)
+	require.ErrorContains(t, s.Health(ctx), "NOPERM")
+	require.NoError(t, c.Do(ctx, "ACL", "SETUSER", "default", "allchannels").Err())
+	e.wait(t, "ready", 2)
+	at := s.Now()
+	require.Eventually(t, func() bool { return s.Announced().After(at) }, patience, 10*time.Millisecond)
+	require.NoError(t, s.Health(ctx))
+}
+
 // Close ends every goroutine, its own and those of the client.
 func TestCloseLeavesNothing(t *testing.T) {
 	r := storetest.StartRedis(t)

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/storetest"
+)
+
+// readmeACL returns the words of the ACL in README, behind ACL SETUSER.
+func readmeACL(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), "ACL SETUSER ")
+	require.True(t, ok, "README has no ACL")
+	acl, _, ok := strings.Cut(rest, "```")
+	require.True(t, ok)
+	return strings.Fields(strings.ReplaceAll(acl, "\\\n", " "))
+}
+
+// A node starts and works as a user of Redis that may do just what README says; the
+// server has refused it nothing.
+func TestACL(t *testing.T) {
+	server := storetest.StartRedis(t)
+	_, err := server.Command(append([]string{"ACL", "SETUSER"}, readmeACL(t)...)...)
+	require.NoError(t, err)
+	_, err = server.Command("ACL", "LOG", "RESET")
+	require.NoError(t, err)
+	c := testConfig(t)
+	c.secrets, c.Node.ID = t.TempDir(), "one"
+	c.Store = location("redis://gobelin:choose-a-long-one@" + server.Addr)
+	n, err := openNode(t.Context(), c, zap.NewNop(), true)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	serving, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- n.run(ctx, func() { close(serving) }, newTicker(n.broker, n.store, zap.NewNop()).beat)
+	}()
+	<-serving
+	require.NoError(t, n.ready(t.Context()))
+	works(t, n)
+	_, err = c.aboutRedis(t.Context(), zap.NewNop())
+	require.NoError(t, err)
+	cancel()
+	require.NoError(t, <-ended)
+
+	folder := location(t.TempDir())
+	require.NoError(t, copyStore(t.Context(), c, c.Store, folder, false, &strings.Builder{}, &strings.Builder{}))
+	require.NoError(t, copyStore(t.Context(), c, folder, c.Store, true, &strings.Builder{}, &strings.Builder{}))
+	refused, err := server.Command("ACL", "LOG")
+	require.NoError(t, err)
+	require.Empty(t, strings.Trim(refused, "[]*0\r\n"), "what the user was refused")
+}
+
+// works does what a node does to its store.
+func works(t *testing.T, n *node) {
+	t.Helper()
+	watch := &counting{entries: make(chan int, 100)}
+	for _, feed := range []string{"object", store.AllFeeds} {
+		stop, err := n.store.Watch(feed, watch)
+		require.NoError(t, err)
+		t.Cleanup(stop)
+	}
+	log, limits := store.LogName{Feed: "object", Path: "x"}, store.Limits{Age: time.Hour, Length: 10, Idle: time.Hour}
+	for range 200 {
+		_, err := storetest.Append(n.store, log, limits, store.Record{Data: []byte("x"), Nonce: store.Nonce{1}}, store.Record{})
+		require.NoError(t, err)
+	}
+	_, err := storetest.Append(n.store, log, store.Limits{}, store.Record{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(watch.entries) > 0 }, patience, 10*time.Millisecond)
+	ctx := t.Context()
+	head, err := n.store.Head(ctx, log, limits)
+	require.NoError(t, err)
+	require.NoError(t, n.store.Redact(ctx, log, head.Oldest))
+	_, err = n.store.Count(ctx, log, store.Range{Limits: limits, UpTo: head.Last})
+	require.NoError(t, err)
+	_, err = n.store.Heads(ctx, []store.LogName{log})
+	require.NoError(t, err)
+	_, _, err = n.store.Spoke(ctx, store.AllFeeds, time.Now().Add(-time.Minute), 10)
+	require.NoError(t, err)
+	_, err = n.store.Put(ctx, "table", "key", store.Put{TTL: time.Hour})
+	require.NoError(t, err)
+	_, err = n.store.List(ctx, "table", "k", "", 10)
+	require.NoError(t, err)
+	require.NoError(t, n.store.Remove(ctx, "table", "key", nil))
+	require.NoError(t, n.store.Delete(ctx, log))
+	for _, channel := range []string{"/demo/a", "/demo/b"} {
+		require.NoError(t, n.broker.PublishAll(ctx, nil, []broker.Publication{{Channel: channel, Data: []byte("1")}})[0].Err)
+	}
+}
+
+// counting hears what is announced.
+type counting struct{ entries chan int }
+
+func (*counting) Ready()       {}
+func (*counting) Broken(error) {}
+
+func (c *counting) Entries(tails []store.Tail) {
+	select {
+	case c.entries <- len(tails):
+	default:
+	}
+}
