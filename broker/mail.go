@@ -167,6 +167,9 @@ func (m *mail) open(ctx context.Context, data []byte) {
 		m.b.log.Error("a letter of another node that cannot be read", zap.Error(err))
 		return
 	}
+	if m.b.opt.Store.Now().UnixMilli()-l.Sent < answerIn.Milliseconds() { // not one that lay there
+		m.b.nodes.heard(l.From)
+	}
 	switch l.Kind {
 	case letterDone, letterUnknown, letterBusy:
 		m.mu.Lock()

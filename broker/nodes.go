@@ -29,7 +29,8 @@ const (
 	// time they go.
 	handOffAfter = 2 * time.Second
 	handOffTime  = 5 * time.Second
-	// silentFor is how long a node that did not answer a letter is taken for dead.
+	// silentFor is how long a node that did not answer a letter is taken for dead, unless
+	// anything is heard of it meanwhile: the store may have been away, not the node.
 	silentFor = 2 * time.Second
 	// rowFor is how long the row of another node is used without reading it again.
 	rowFor = 500 * time.Millisecond
@@ -75,7 +76,8 @@ type nodes struct {
 type otherNode struct {
 	row    nodeRow
 	read   time.Time
-	silent time.Time // when it last did not answer
+	silent time.Time // when it last did not answer; zero: it has been heard since
+	mute   int64     // its beat then
 }
 
 func newNodes(o Options, life time.Duration, started int64) (*nodes, error) {
@@ -198,21 +200,31 @@ func (n *nodes) alive(ctx context.Context, id string) (bool, error) {
 		return false, err
 	}
 	n.mu.Lock()
-	silent := n.others[id].silent
+	o := n.others[id]
 	n.mu.Unlock()
-	if time.Since(silent) < silentFor {
+	if time.Since(o.silent) < silentFor && row.Beat <= o.mute {
 		return false, nil
 	}
 	return n.fresh(&row), nil
 }
 
-// mute notes that a node did not answer.
+// mute notes that a node did not answer a letter.
 func (n *nodes) mute(id string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	o := n.others[id]
-	o.silent, o.read = time.Now(), time.Now()
+	o.silent, o.mute = time.Now(), o.row.Beat
 	n.others[id] = o
+}
+
+// heard notes that a letter of a node has come.
+func (n *nodes) heard(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if o, known := n.others[id]; known && !o.silent.IsZero() {
+		o.silent = time.Time{}
+		n.others[id] = o
+	}
 }
 
 // watermark returns how far a node had come, in ms of the store's clock; 0 when that

@@ -44,7 +44,7 @@ type placeRecord struct {
 // handed over. What is handed on while it looks is in its queue, so the channels are
 // looked at first and the queue after them. The caller is the handler's Close.
 func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []placeRecord, at int64) {
-	at = s.b.fanned.Load()
+	at = max(s.b.fanned.Load(), s.landedAt)
 	wild := 0 // of them because of wildcards
 	index := map[string]int{}
 	add := func(p placeRecord) {
@@ -56,6 +56,11 @@ func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []p
 	for _, l := range s.listeners {
 		for t := range l.seams {
 			if t.limits.Keeps() && (l.seams[t].exact || l.wild(t)) {
+				add(s.place(l, t))
+			}
+		}
+		for _, t := range s.flowing(l) {
+			if t.limits.Keeps() && l.wild(t) {
 				add(s.place(l, t))
 			}
 		}
@@ -72,6 +77,10 @@ func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []p
 			p, err := store.ParsePosition(d.ID())
 			if err != nil || !d.Kept() {
 				continue
+			}
+			if _, there := index[d.Channel()]; !there && s.wildlyHears(d.Channel()) {
+				// It spoke too long ago to be named for that.
+				add(placeRecord{Channel: d.Channel()})
 			}
 			var place *placeRecord
 			if n, there := index[d.Channel()]; there {
@@ -91,6 +100,40 @@ func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []p
 	}
 	places = append(places, s.covers(ctx, stray)...)
 	return left, places, at
+}
+
+// flowing returns the topics of which flows have something for a listener.
+func (s *subscriber) flowing(l *listener) (all []*topic) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for t := range l.flows {
+		all = append(all, t)
+	}
+	return all
+}
+
+// wildlyHears reports whether a wildcard brings a channel, by the name that the client
+// uses.
+func (s *subscriber) wildlyHears(channel string) bool {
+	name, err := channels.Parse(channel)
+	if err != nil {
+		return false
+	}
+	if _, _, past, err := catchup.Split(name); past || err != nil {
+		return false
+	}
+	prefix, sub := "", name
+	if channels.IsRoot(name.First()) {
+		prefix, sub = "/"+name.First(), name.Tail()
+	}
+	for _, l := range s.listeners {
+		for p := range l.patterns {
+			if l.prefix == prefix && p.Matches(sub) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // covers returns what was under way of channels that are not live any more. It is not

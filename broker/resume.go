@@ -82,6 +82,7 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 	l := landing{since: time.UnixMilli(c.from)}
 	if c.left != nil {
 		l.since = time.UnixMilli(c.left.At + 1)
+		s.landedAt = c.left.At
 		l.arrived = s.session.TakeUp(c.left.Wire, m)
 		l.places = placesByName(c.left.Places)
 		l.catchups = c.left.Catchups

@@ -25,7 +25,10 @@ type subscriber struct {
 	// its node had come when it was resumed, in ms of the store's clock.
 	resumedAt   time.Time
 	resumedFrom int64
-	sure        atomic.Uint64 // as of which of the node's doubts it is known to live here
+	// landedAt is up to when everything of channels without a place had been handed to
+	// it elsewhere, likewise.
+	landedAt int64
+	sure     atomic.Uint64 // as of which of the node's doubts it is known to live here
 
 	// owned by the handler calls
 	listeners []*listener // one for each space and root

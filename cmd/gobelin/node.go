@@ -43,6 +43,7 @@ type node struct {
 	// certificate may be exchanged at any time; config is changed by reload alone,
 	// and only what nobody reads after the start.
 	certificate certificate
+	retired     []rootKey // keys that reload found gone, likewise
 
 	phase atomic.Int32 // a phase
 }

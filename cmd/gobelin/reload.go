@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
 	"syscall"
 
 	"go.uber.org/zap"
@@ -61,24 +62,48 @@ func (n *node) reload(ctx context.Context, s source) {
 }
 
 // retireKeys refuses the roots of keys that are not in the next configuration any more
-// (security.md §1.8). What else changed about keys waits for a restart.
+// (security.md §1.8), and takes back those that it refused and that are there again,
+// with the secret they had. What else changed about keys waits for a restart.
 func (n *node) retireKeys(ctx context.Context, next *config) {
-	stays := map[int]bool{}
+	stays := map[int]rootKey{}
 	for _, k := range next.Keys.Roots {
-		stays[k.KID] = true
+		stays[k.KID] = k
 	}
-	var left []rootKey
+	var left, gone []rootKey
 	for _, k := range n.config.Keys.Roots {
-		if stays[k.KID] || k.Sign {
+		_, there := stays[k.KID]
+		if there || k.Sign {
 			left = append(left, k)
 			continue
 		}
 		if err := n.broker.RetireKey(ctx, uint8(k.KID)); err != nil {
 			n.log.Error("key not retired", zap.Int("kid", k.KID), zap.Error(err))
 			left = append(left, k)
+			continue
 		}
+		gone = append(gone, k)
 	}
-	n.config.Keys.Roots = left
+	for _, k := range n.retired {
+		again, there := stays[k.KID]
+		switch {
+		case !there:
+			gone = append(gone, k)
+			continue
+		case again.Secret != k.Secret:
+			n.log.Error("a key was retired under this number: give the new one another", zap.Int("kid", k.KID))
+			gone = append(gone, k)
+			continue
+		}
+		if err := n.broker.RestoreKey(ctx, uint8(k.KID)); err != nil {
+			n.log.Error("key not taken back", zap.Int("kid", k.KID), zap.Error(err))
+			gone = append(gone, k)
+			continue
+		}
+		n.log.Info("roots of a key that was retired are good again", zap.Int("kid", k.KID))
+		left = append(left, k)
+	}
+	slices.SortFunc(left, func(a, b rootKey) int { return a.KID - b.KID })
+	n.config.Keys.Roots, n.retired = left, gone
 }
 
 // same reports whether two values of an option are the same, wherever they are written.

@@ -100,6 +100,13 @@ func TestReload(t *testing.T) {
 	require.Equal(t, []any{"bayeux.timeout"}, late[0].ContextMap()["keys"])
 	require.Equal(t, 1, logs.FilterMessageSnippet("retired key are refused").Len(), "%v", logs.All())
 
+	configure(keys(strings.ReplaceAll(old, "signing1", "signing2")))
+	hang("give the new one another")
+	configure(keys(old))
+	hang("are good again")
+	configure(keys(""))
+	hang("retired key are refused")
+
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "cert"), []byte("broken"), 0o600))
 	configure(keys(""))
 	hang("certificate not taken over")
