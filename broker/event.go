@@ -44,24 +44,13 @@ func shapeEvent(o *Object, data []byte, now time.Time) ([]byte, error) {
 	out := append([]byte(`{"live_id":`), id...)
 	named, timed := false, false
 	for _, m := range members {
-		switch m.Name {
-		case "live_id":
+		if m.Name == "live_id" {
 			continue // it is in the path
-		case "event":
-			name, err := exact.Text(m.Value)
-			if named = err == nil && name != "" && len(name) <= maxEventName && plain(name); !named {
-				return nil, &Error{Result: 4000, Text: fmt.Sprintf("event: event must be a string of 1 to %d bytes without control characters", maxEventName)}
-			}
-		case "state":
-			if state, err := exact.Text(m.Value); err != nil || state != catchup.EventStart && state != catchup.EventStop {
-				return nil, &Error{Result: 4000, Text: `event: state must be "start" or "stop"`}
-			}
-		case "time":
-			at, err := exact.Int(m.Value)
-			if timed = err == nil && at >= 0 && at < maxEventTime; !timed {
-				return nil, &Error{Result: 4000, Text: "event: time must be a whole number of seconds since 1970"}
-			}
 		}
+		if fault := checkEvent(m); fault != "" {
+			return nil, &Error{Result: 4000, Text: "event: " + fault}
+		}
+		named, timed = named || m.Name == "event", timed || m.Name == "time"
 		name, err := encodeText(m.Name)
 		if err != nil {
 			return nil, fmt.Errorf("broker: event: %w", err)
@@ -75,6 +64,26 @@ func shapeEvent(o *Object, data []byte, now time.Time) ([]byte, error) {
 		out = strconv.AppendInt(append(out, `,"time":`...), now.Unix(), 10)
 	}
 	return append(out, '}'), nil
+}
+
+// checkEvent says what is wrong with a member of an event, "" for nothing.
+func checkEvent(m exact.Member) string {
+	switch m.Name {
+	case "event":
+		name, err := exact.Text(m.Value)
+		if err != nil || name == "" || len(name) > maxEventName || !plain(name) {
+			return fmt.Sprintf("event must be a string of 1 to %d bytes without control characters", maxEventName)
+		}
+	case "state":
+		if state, err := exact.Text(m.Value); err != nil || state != catchup.EventStart && state != catchup.EventStop {
+			return `state must be "start" or "stop"`
+		}
+	case "time":
+		if at, err := exact.Int(m.Value); err != nil || at < 0 || at >= maxEventTime {
+			return "time must be a whole number of seconds since 1970"
+		}
+	}
+	return ""
 }
 
 // shapeObject takes any JSON object as it is (product.md §4, analytics).

@@ -164,7 +164,7 @@ func TestT16Race(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		nodes := newFleet(t, 2)
 		x, y := nodes[0], nodes[1]
-		root := x.root("gala", channels.ClassView)
+		x.root("gala", channels.ClassView)
 		for i := range 40 {
 			id := x.comment("gala", "one")
 			var wg sync.WaitGroup
@@ -178,7 +178,7 @@ func TestT16Race(t *testing.T) {
 			wg.Wait()
 			synctest.Wait()
 			require.NoError(t, y.b.Withdraw(t.Context(), y.app, "gala", id))
-			require.Zero(t, left(t, x, root, id), "round %d", i)
+			require.Zero(t, left(t, x, id), "round %d", i)
 		}
 	})
 }
@@ -196,9 +196,9 @@ func TestT16PromotionOvertaken(t *testing.T) {
 		require.NoError(t, x.b.Withdraw(t.Context(), x.app, "gala", id))
 		at, err := j.say("promote", said{promotedJSON, []byte(`{"comment_id":"` + id + `","promoted_p":1}`)}, said{promotedHTML, []byte(`{"comment_id":"` + id + `","html":"x"}`)})
 		require.NoError(t, err)
-		require.Equal(t, 2, left(t, x, root, id))
+		require.Equal(t, 2, left(t, x, id))
 		require.Equal(t, 4004, AsError(j.overtaken(t.Context(), at)).Result)
-		require.Zero(t, left(t, x, root, id))
+		require.Zero(t, left(t, x, id))
 		late := x.join("")
 		require.True(t, late.subscribe(root+"/promoted_json/catchup/1h").ok())
 		got := late.heardComments(root)
@@ -206,8 +206,36 @@ func TestT16PromotionOvertaken(t *testing.T) {
 	})
 }
 
+// TestModerationHalfDone: what a node left half done, the next request finishes.
+func TestModerationHalfDone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		p := x.join("")
+		require.True(t, p.subscribe(root+"/promoted_json").ok())
+		one, two := x.comment("gala", "one"), x.comment("gala", "two")
+		at := x.store.Now().UnixMilli()
+		j, err := x.b.judge(t.Context(), x.app, "gala", one)
+		require.NoError(t, err)
+		require.NoError(t, j.decide(t.Context(), func(m *moderation) error { m.Promoted = at; return nil }))
+		_, err = x.b.Promote(t.Context(), x.app, "gala", one)
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, []string{"promoted_json " + one + " 1"}, p.heardComments(root))
+
+		j, err = x.b.judge(t.Context(), x.app, "gala", two)
+		require.NoError(t, err)
+		require.NoError(t, j.decide(t.Context(), func(m *moderation) error { m.Withdrawn = at; return nil }))
+		require.Equal(t, 2, left(t, x, two))
+		require.NoError(t, x.b.Withdraw(t.Context(), x.app, "gala", two))
+		require.Zero(t, left(t, x, two))
+		require.NoError(t, j.load(t.Context()))
+		require.True(t, j.row.Done)
+	})
+}
+
 // left counts the forms of a comment that can still be read.
-func left(t *testing.T, x *bench, root, id string) (n int) {
+func left(t *testing.T, x *bench, id string) (n int) {
 	t.Helper()
 	j, err := x.b.judge(t.Context(), x.app, "gala", id)
 	require.NoError(t, err)
