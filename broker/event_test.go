@@ -106,18 +106,33 @@ func TestT10Events(t *testing.T) {
 		), p.poll())
 		require.Equal(t, "404:"+control+"/events/catchup/1h:Catch-up not supported", p.subscribe(control+"/events/catchup/1h").Error)
 
-		// The log goes back 30 days.
-		time.Sleep(29 * day)
 		spans, truncated, err := x.b.EventLog(t.Context(), x.app, "gala", catchup.Window{Events: []string{"broadcasting"}})
 		require.NoError(t, err)
 		require.False(t, truncated)
 		require.Equal(t, []catchup.Span{{Event: "broadcasting", Start: 1414659998, End: 1414660067}}, spans)
-		time.Sleep(2 * day)
-		spans, _, err = x.b.EventLog(t.Context(), x.app, "gala", catchup.Window{})
-		require.NoError(t, err)
-		require.Empty(t, spans)
 		_, _, err = x.b.EventLog(t.Context(), x.app, "none", catchup.Window{})
 		require.Equal(t, ErrNoObject, AsError(err))
+	})
+}
+
+// TestT10Kept: the log goes back 30 days, or what is configured, and no further.
+func TestT10Kept(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		usual, err := newKinds(nil, 1)
+		require.NoError(t, err)
+		require.Equal(t, 30*day+catchup.Grace, usual.reserved["events"].limits.Age)
+		x := newBench(t, func(o *Options, _ *bayeux.Options) { o.Kinds = map[string]KindOptions{"events": {Retention: time.Hour}} })
+		log := func() int {
+			t.Helper()
+			spans, _, err := x.b.EventLog(t.Context(), x.app, "gala", catchup.Window{})
+			require.NoError(t, err)
+			return len(spans)
+		}
+		require.Nil(t, x.tell("gala", "events", `{"event":"x","time":1}`))
+		time.Sleep(59 * time.Minute)
+		require.Equal(t, 1, log())
+		time.Sleep(time.Minute + time.Second)
+		require.Zero(t, log(), "though the store has it for a little longer")
 	})
 }
 
