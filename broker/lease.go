@@ -15,15 +15,18 @@ func (b *Broker) keepAlive(ctx context.Context) {
 	defer tick.Stop()
 	l := lease{b: b}
 	for ctx.Err() == nil {
+		again := beatEvery
 		if b.opt.Store.Shared() || b.nodes.moved.Swap(false) {
 			attempt, cancel := context.WithTimeout(ctx, beatEvery)
 			if err := b.nodes.beat(attempt, false); err != nil && ctx.Err() == nil {
 				b.nodes.moved.Store(true)
+				again /= 4 // others wait for it when the store is back
 				b.log.Debug("this node's row was not written", zap.Error(err))
 			}
 			cancel()
 		}
 		l.judge(ctx)
+		tick.Reset(again)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -42,6 +45,8 @@ func (b *Broker) keepAlive(ctx context.Context) {
 type lease struct {
 	b    *Broker
 	lost bool
+	// turned is when the store had last gone back, as far as it was seen to
+	turned time.Time
 	// handing the clients over, or looking which are still here, goes on beside
 	handing bool
 	cancel  context.CancelFunc // nil: nothing goes on
@@ -55,6 +60,12 @@ func (l *lease) judge(ctx context.Context) {
 		// The process stood still and others may have taken its sessions.
 		l.b.metrics.leaseLosses.Inc()
 		l.b.doubts.Add(1)
+	}
+	if turned := l.b.nodes.turnedAt(); turned != l.turned {
+		// The rows of sessions are not what was last written: they are written again.
+		l.turned = turned
+		l.b.doubts.Add(1)
+		l.b.deaf.Store(true)
 	}
 	switch {
 	case ok && relapsed, ok && l.b.deaf.Swap(false), ok && l.lost:

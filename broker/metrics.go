@@ -10,7 +10,8 @@ type metrics struct {
 	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
 	resumed, released, unanswered, leaseLosses, overdue, paced                   prometheus.Counter
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
-	feedBreaks, lostWildcards, forks, deepForks, lostEvents                      prometheus.Counter
+	feedBreaks, lostWildcards, forks, deepForks, recordForks                     prometheus.Counter
+	lostEvents                                                                   prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
 }
 
@@ -50,6 +51,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		lostEvents:     counter("lost_object_events_total", "Changes of an object's fields that could not be said on its events."),
 		forks:          counter("history_forks_total", "Channels of which the store lost the newest messages after they had been delivered."),
 		deepForks:      counter("history_forks_deep_total", "Those of them of which nothing delivered of late is left, so that it is not known how much was lost."),
+		recordForks:    counter("session_record_forks_total", "Session records that the store had set back, and that were written again."),
 		refusals:       vec("refused_total", "Requests refused, by what was asked.", "what"),
 		drops:          vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
 	}

@@ -34,6 +34,9 @@ const (
 	silentFor = 2 * time.Second
 	// rowFor is how long the row of another node is used without reading it again.
 	rowFor = 500 * time.Millisecond
+	// turnedFor is how long nothing is believed of sessions after the store has gone back
+	// to what it was before: by then those who have them have written them again.
+	turnedFor = time.Second
 )
 
 // tableNode holds a nodeRow for each node that lives or whose sessions may still be
@@ -68,6 +71,10 @@ type nodes struct {
 	mu     sync.Mutex
 	until  time.Time // the lease, by this process's clock; unused on an embedded store
 	failed error     // of the last beat
+	wrote  time.Time // when the last beat began that was written
+	number uint64    // the version of the row then
+	back   time.Time // when a beat was first written after the store had been away
+	turned time.Time // when the store was found to have gone back
 	lapsed bool      // the lease was over before the last beat, whether or not somebody looked
 	others map[string]otherNode
 }
@@ -97,14 +104,23 @@ func (n *nodes) beat(ctx context.Context, gone bool) error {
 	row := n.row
 	row.Beat, row.At, row.Gone = n.store.Now().UnixMilli(), n.at.Load(), gone
 	data, err := json.Marshal(row)
+	number := uint64(0)
 	if err == nil {
-		_, err = n.store.Put(ctx, tableNode, n.id, store.Put{Data: data, TTL: n.life})
+		number, err = n.store.Put(ctx, tableNode, n.id, store.Put{Data: data, TTL: n.life})
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.failed = err; err != nil {
 		return fmt.Errorf("broker: this node's row: %w", err)
 	}
+	if !n.wrote.IsZero() && began.Sub(n.wrote) > 2*beatEvery {
+		n.back = time.Now()
+	}
+	if number <= n.number {
+		// Its versions rise: the store lost the newest (store.md §5.4).
+		n.turned, n.back = time.Now(), time.Now()
+	}
+	n.wrote, n.number = began, number
 	n.lapsed = n.lapsed || began.After(n.until)
 	n.until = began.Add(ownLease)
 	n.written.Store(row.At)
@@ -131,6 +147,21 @@ func (n *nodes) relapsed() bool {
 	return lapsed
 }
 
+// turning reports whether the store may have gone back to what it was: sessions are
+// where their rows say only once those who have them had the time to say so.
+func (n *nodes) turning() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.store.Shared() && (n.failed != nil || time.Since(n.turned) < turnedFor)
+}
+
+// turnedAt returns when the store was last found to have gone back; zero: never.
+func (n *nodes) turnedAt() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.turned
+}
+
 // healthy returns nil while the node may take itself for alive, or what is wrong in
 // words.
 func (n *nodes) healthy() error {
@@ -145,12 +176,12 @@ func (n *nodes) healthy() error {
 }
 
 // look returns the row of a node; store.ErrNotFound when there is none. A row that
-// was read lately is used again.
+// was read lately is used again, unless it would make the node dead.
 func (n *nodes) look(ctx context.Context, id string) (nodeRow, error) {
 	n.mu.Lock()
 	o, known := n.others[id]
 	n.mu.Unlock()
-	if known && time.Since(o.read) < rowFor {
+	if known && time.Since(o.read) < rowFor && (o.row.Gone || n.fresh(&o.row)) {
 		return o.row, nil
 	}
 	v, err := n.store.Get(ctx, tableNode, id)
@@ -201,11 +232,13 @@ func (n *nodes) alive(ctx context.Context, id string) (bool, error) {
 	}
 	n.mu.Lock()
 	o := n.others[id]
+	// While the store was away nobody could say that he lives.
+	doubt := n.failed != nil || time.Since(n.back) < leaseTime
 	n.mu.Unlock()
 	if time.Since(o.silent) < silentFor && row.Beat <= o.mute {
 		return false, nil
 	}
-	return n.fresh(&row), nil
+	return n.fresh(&row) || doubt && !row.Gone, nil
 }
 
 // mute notes that a node did not answer a letter.

@@ -80,6 +80,9 @@ type Application struct {
 type TokenRules struct {
 	Issuer   string // "": any
 	Audience string // "": any
+	// Exact: a token ends at its exp and not tokenLeeway later. It is for a sandbox,
+	// where issuer and broker have one clock.
+	Exact bool
 }
 
 // OpenPrefix declares channels that need no root (product.md §15).

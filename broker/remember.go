@@ -149,37 +149,55 @@ func (s *subscriber) marshal() ([]byte, error) {
 // write puts the record where the session still is ours. The caller holds saving.
 func (s *subscriber) write(ctx context.Context, data []byte) error {
 	m := &s.memory
+	rival := ""
 	for again := false; ; again = true {
 		version, err := s.b.opt.Store.Put(ctx, tableSession, s.key, store.Put{Data: data, TTL: s.b.recordLife(), IfVersion: &m.version})
 		if err == nil {
 			m.version = version
+			if rival != "" {
+				s.b.mail.tell(rival, letter{Kind: letterMoved, Key: s.key})
+			}
 			return nil
 		}
 		if !errors.Is(err, store.ErrConflict) || again {
 			return err
 		}
-		if err := s.adopt(ctx); err != nil {
+		if rival, err = s.adopt(ctx); err != nil {
 			return err
 		}
 	}
 }
 
 // adopt takes the version of a record that another write of ours, whose outcome was
-// not known, has left; errMoved if it is another's. The caller holds saving.
-func (s *subscriber) adopt(ctx context.Context) error {
+// not known, has left, or to which the store has gone back when it lost its newest:
+// versions rise, so nobody has written after us; rival is who has it then, and will not
+// once we write. errMoved if it is another's. The caller holds saving.
+func (s *subscriber) adopt(ctx context.Context) (rival string, err error) {
 	r, version, err := s.b.loadSession(ctx, s.key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		s.session.Close(bayeux.ReasonKicked) // it was ended elsewhere, or has expired
-		return errMoved
+		return "", errMoved
 	case err != nil:
-		return err
+		return "", err
+	case version < s.memory.version:
+		s.b.metrics.recordForks.Inc()
+		if r.Owner != s.b.nodes.id {
+			rival = r.Owner
+		}
 	case r.Owner != s.b.nodes.id:
 		s.session.Close(bayeux.ReasonMoved)
-		return errMoved
+		return "", errMoved
 	}
 	s.memory.version = version
-	return nil
+	return rival, nil
+}
+
+// ahead reports whether this node has written a newer record than one of a version.
+func (s *subscriber) ahead(version uint64) bool {
+	s.memory.saving.Lock()
+	defer s.memory.saving.Unlock()
+	return version < s.memory.version
 }
 
 func (b *Broker) recordLife() time.Duration { return b.opt.SessionLife + afterLife }
@@ -191,7 +209,7 @@ func (s *subscriber) erase(ctx context.Context) {
 	defer m.saving.Unlock()
 	err := s.b.opt.Store.Remove(ctx, tableSession, s.key, &m.version)
 	if errors.Is(err, store.ErrConflict) {
-		if s.adopt(ctx) != nil {
+		if _, err := s.adopt(ctx); err != nil {
 			return
 		}
 		err = s.b.opt.Store.Remove(ctx, tableSession, s.key, &m.version)

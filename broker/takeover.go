@@ -70,6 +70,12 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 		if err != nil {
 			return nil, err
 		}
+		if b.nodes.turning() {
+			if err := wait.pause(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if version != asked {
 			free, unknown, err := b.free(ctx, r.Owner, key, &wait)
 			if err != nil {
@@ -290,14 +296,19 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 	return answer.Ext, answer.Kind, nil
 }
 
-// verify looks whether a session is still this node's, and drops it if not.
+// verify looks whether a session is still this node's, and drops it if not. A record
+// that the store has set back is written again.
 func (b *Broker) verify(ctx context.Context, s *subscriber) error {
-	r, _, err := b.loadSession(ctx, s.key)
+	r, version, err := b.loadSession(ctx, s.key)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		s.session.Close(bayeux.ReasonKicked)
 	case err != nil:
 		return err
+	case s.ahead(version):
+		if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
+			return err
+		}
 	case r.Owner != b.nodes.id:
 		s.session.Close(bayeux.ReasonMoved)
 	}

@@ -204,7 +204,7 @@ func audience(value []byte) ([]string, error) {
 
 // identity checks what the claims say and returns who that is.
 func (c claims) identity(app *Application, rules TokenRules, now time.Time) (*Identity, *tokenFault) {
-	expires, fault := c.checkTimes(now)
+	expires, fault := c.checkTimes(now, rules.leeway())
 	if fault != nil {
 		return nil, fault
 	}
@@ -228,15 +228,23 @@ func (c claims) identity(app *Application, rules TokenRules, now time.Time) (*Id
 	}, nil
 }
 
-// checkTimes checks exp, nbf and iat against now, with leeway, and returns exp.
-func (c claims) checkTimes(now time.Time) (expires time.Time, fault *tokenFault) {
+// leeway is how far the clocks of issuer and broker may be apart.
+func (r TokenRules) leeway() time.Duration {
+	if r.Exact {
+		return 0
+	}
+	return tokenLeeway
+}
+
+// checkTimes checks exp against now, with a leeway, and nbf and iat, and returns exp.
+func (c claims) checkTimes(now time.Time, leeway time.Duration) (expires time.Time, fault *tokenFault) {
 	exp, there := c.time["exp"]
 	if !there {
 		return expires, &tokenFault{check: "exp", text: "exp is required"}
 	}
 	expires = time.Unix(exp, 0)
 	switch {
-	case !now.Before(expires.Add(tokenLeeway)):
+	case !now.Before(expires.Add(leeway)):
 		return expires, &tokenFault{check: "exp", text: "the token ended at " + expires.UTC().Format(time.RFC3339)}
 	case expires.After(now.Add(maxTokenAge + tokenLeeway)):
 		return expires, &tokenFault{check: "exp", text: fmt.Sprintf("exp must be at most %d hours ahead", maxTokenAge/time.Hour)}

@@ -373,3 +373,20 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+func TestExactTokens(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	accounts := []Account{{Apps: []Application{{ID: 7, Name: "demo", TokenSecret: "demo-token-secret-0123456789abcdef"}}}}
+	token, err := SignToken(accounts[0].Apps[0], map[string]any{"role": "viewer", "channel_id": "a"}, time.Hour, now)
+	require.NoError(t, err)
+	f := func(exact bool, late time.Duration, want bool) {
+		t.Helper()
+		tokens := newTokens(accounts, TokenRules{Exact: exact}, false, func() time.Time { return now.Add(time.Hour + late) })
+		_, err := tokens.verify("demo", token)
+		require.Equal(t, want, err == nil)
+	}
+	f(false, 29*time.Second, true)
+	f(false, 30*time.Second, false)
+	f(true, -time.Second, true)
+	f(true, 0, false)
+}

@@ -137,7 +137,7 @@ func newTokenCheckCommand(keys *keySource, appName *string) *cobra.Command {
 				_, err := conf.app("")
 				return err
 			}
-			rules := broker.TokenRules{Issuer: conf.TokenIssuer, Audience: conf.TokenAudience}
+			rules := broker.TokenRules{Issuer: conf.TokenIssuer, Audience: conf.TokenAudience, Exact: conf.Sandbox}
 			said := broker.ExplainToken(conf.accounts(), rules, conf.Sandbox, *appName, strings.TrimSpace(token), time.Now())
 			if said.Identity == nil {
 				fmt.Fprintf(c.OutOrStdout(), "refused: %s: %s\n", said.Check, said.Text)

@@ -27,7 +27,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
 		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic,
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
-		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience},
+		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience, Exact: c.Sandbox},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
 		SessionLife: c.sessionLife(),
 		NodeName:    c.nodeName(), Advertise: c.Node.Advertise,
