@@ -121,7 +121,9 @@ func TestT10Kept(t *testing.T) {
 		usual, err := newKinds(nil, 1)
 		require.NoError(t, err)
 		require.Equal(t, 30*day+catchup.Grace, usual.reserved["events"].limits.Age)
-		x := newBench(t, func(o *Options, _ *bayeux.Options) { o.Kinds = map[string]KindOptions{"events": {Retention: time.Hour}} })
+		x := newBench(t, func(o *Options, _ *bayeux.Options) {
+			o.Kinds = map[string]KindOptions{"events": {Retention: time.Hour}}
+		})
 		log := func() int {
 			t.Helper()
 			spans, _, err := x.b.EventLog(t.Context(), x.app, "gala", catchup.Window{})
