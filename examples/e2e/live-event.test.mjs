@@ -145,6 +145,11 @@ for (const store of chosen('STORE', Object.keys(STORES))) {
       await until(async () => (await two.call('GET', `/v1/objects/${id}/presence`, { auth: basic() })).json.count === 4, 'all four are present', 20000)
       for (const c of r.json.connections) assert.equal((await two.call('DELETE', '/v1/connections/' + c.id, { auth: basic() })).status, 200)
       assert.equal((await one.call('DELETE', '/v1/connections/' + r.json.connections[0].id, { auth: basic() })).status, 404)
+      const ended = new Set(r.json.connections.map((c) => c.id))
+      await until(async () => {
+        const now = (await two.call('GET', '/v1/connections?object_id=' + id, { auth: basic() })).json.connections
+        return now.length === ended.size && now.every((c) => !ended.has(c.id))
+      }, 'the clients handshake again, each as another connection', 20000)
     })
   }
 }
