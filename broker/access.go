@@ -50,6 +50,7 @@ type target struct {
 	open    *OpenPrefix
 	user    string   // the user_ref whose document it is, in scope user
 	shared  []target // of a wildcard: the same in spaces that objects share (data.go)
+	tap     uint32   // of a tap: the application it hears (tap.go); feed is empty where nothing else is meant
 	fresh   bool     // the subscription did not stand before (subscriber.take)
 }
 
@@ -182,7 +183,7 @@ func refuseAs(err error, text string) error {
 // listen resolves a channel or pattern that somebody wants to hear.
 func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (target, error) {
 	if !channels.IsRoot(p.First()) {
-		return b.listenOpen(p)
+		return b.listenTap(p, a)
 	}
 	t, err := b.underRoot(ctx, p.First(), p.String(), a)
 	if err != nil {

@@ -29,7 +29,10 @@ type Broker struct {
 	kinds   *kinds
 	open    []openChannels
 	hub     *hub
-	metrics *metrics
+	taps    *taps
+	// presence says who listens to what (decided.md 26).
+	presence *presence
+	metrics  *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
 	reads   slots // of histories (historyReads)
@@ -111,6 +114,10 @@ func New(o Options) (*Broker, error) {
 	}
 	b.overdue.b = b
 	b.hub = newHub(b)
+	b.taps, b.presence = newTaps(b), newPresence(b)
+	if o.PresencePublic {
+		b.kinds.reserved[presenceKind].subscribe = RoleViewer
+	}
 	b.pages = newPages()
 	b.fills = newFills(o.Store, b.opt.Accumulate)
 	return b, nil
@@ -158,6 +165,8 @@ func (b *Broker) Run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { b.keepAlive(ctx) })
+	wg.Go(func() { b.taps.run(ctx) })
+	wg.Go(func() { b.presence.run(ctx) })
 	wg.Go(func() {
 		tick := time.NewTicker(rememberEvery)
 		defer tick.Stop()

@@ -80,14 +80,28 @@
 // (nodes.go); one that cannot is not ready within three seconds, and then lets its
 // clients go (lease.go).
 //
+// # What the broker says and decides itself
+//
+// Comments go out in four channels; to promote or withdraw one (moderation.go) is a row
+// that only gains and messages with nonces, so that it happens once, whoever asks on
+// whatever node, and a withdrawal wins over a promotion that it crosses. Events and
+// analytics have a shape (event.go); the log of what lasted when is folded from the
+// events on each question, by package catchup. Who is there (presence.go) is known from
+// a row of each node for each object; nothing of it is kept or comes by a road, each
+// node tells its own listeners. A connection (connection.go) is a session's record; to
+// end it is to remove that, and a notice. A tap (tap.go) hears all objects of an
+// application past the topics, without their promises.
+//
 // # Goroutines
 //
 // Run owns the shards (one a core, at least one), the mender of roads, the registry's
-// sweep, the rounds of remembering, the two followers, keepAlive, attendance and the
-// look for suspended data; letters being answered have one each, bounded. A session costs none here.
+// sweep, the rounds of remembering and of presence, the taps' queue, the two followers,
+// keepAlive, attendance and the look for suspended data; letters being answered have one
+// each, bounded. A session costs none here.
 //
 // # Locks, in the order in which they are taken
 //
+//	taps.mu → store; taps.mu, presence.mu → space.mu
 //	flow.mu → store → shard.mu → topic.mu → hub.mu → space.mu → Tree.mu (read) → subscriber.mu → bayeux's own
 //
 // Nobody holding topic.mu or a later one calls the store, the network or a callback.

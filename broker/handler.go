@@ -35,6 +35,7 @@ func (b *Broker) Handshake(ctx context.Context, s *bayeux.Session, m *bayeux.Mes
 func (b *Broker) newSubscriber(s *bayeux.Session, identity *Identity) *subscriber {
 	sub := &subscriber{b: b, session: s, key: sessionKey(s.ID()), identity: identity}
 	sub.memory.record.Owner, sub.memory.record.Identity = b.nodes.id, recordOf(identity)
+	sub.limit(identity)
 	sub.sure.Store(b.doubts.Load())
 	sub.memory.safe = b.opt.Store.Now().UnixMilli()
 	sub.memory.record.Came = sub.memory.safe

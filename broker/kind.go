@@ -37,6 +37,8 @@ type kind struct {
 	// scope: the channel has the changes of a document (product.md §7); a publish
 	// changes that, and is no message.
 	scope string
+	// shape makes what is kept of what was sent; nil: as it was sent.
+	shape shape
 }
 
 // grade is how far somebody may hear: twice the level, and one more with a token of
@@ -67,6 +69,7 @@ const (
 	accumulateKind = "accumulate"
 	dataKind       = "data"
 	dataKept       = 7 * day
+	presenceKind   = "presence"
 )
 
 // kinds maps first segments to rows; data are the scopes below that segment; custom
@@ -94,15 +97,18 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 		row.token, row.scope = true, scope
 		k.data[scope] = row
 	}
+	there := &kind{name: presenceKind, subscribe: RoleBroadcaster, publish: RoleServer, own: true}
+	events := kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day)
+	events.shape = shapeEvent
+	analytics := kept("analytics", RoleBroadcaster, RoleServer, day, day)
+	analytics.shape = shapeObject
 	for _, row := range []*kind{
 		comments("all_json"), comments("all_html"), comments("promoted_json"), comments("promoted_html"),
-		kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day),
-		kept("analytics", RoleBroadcaster, RoleServer, day, day),
+		events, analytics, there,
 		{
 			name: accumulateKind, subscribe: RoleBroadcaster, publish: RoleViewer, catchup: day, entries: true,
 			limits: store.Limits{Age: store.Forever, Idle: ttl},
 		},
-		{name: "presence", closed: true},
 		{name: "stats", closed: true},
 	} {
 		k.reserved[row.name] = row
@@ -118,7 +124,7 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 		if name == k.custom.name {
 			row = k.custom
 		}
-		if row == nil || row.closed {
+		if row == nil || row.closed || row == there {
 			return nil, fmt.Errorf("broker: kinds: %q is not a kind of channel that can be set: %s", name, strings.Join(k.names(), ", "))
 		}
 		if row.entries && (o.Retention > 0 || o.Length > 0) {
@@ -164,7 +170,7 @@ func (k *kinds) rows() []*kind {
 func (k *kinds) names() []string {
 	names := []string{k.custom.name, dataKind}
 	for name, row := range k.reserved {
-		if !row.closed {
+		if !row.closed && name != presenceKind {
 			names = append(names, name)
 		}
 	}

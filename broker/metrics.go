@@ -11,7 +11,7 @@ type metrics struct {
 	resumed, released, unanswered, leaseLosses, overdue, paced                   prometheus.Counter
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
 	feedBreaks, lostWildcards, forks, deepForks, recordForks                     prometheus.Counter
-	changes, snapshots                                                           prometheus.Counter
+	changes, snapshots, lostEvents                                               prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
 	accumulated                                                                  prometheus.Counter
 }
@@ -50,6 +50,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		forgottenSeams: counter("forgotten_seams_total", "Catch-ups that repeat some of what came by an older wildcard, since where that began was forgotten."),
 		feedBreaks:     counter("feed_breaks_total", "Times a watched feed of the store broke."),
 		lostWildcards:  counter("lost_wildcards_total", "Sessions ended because more channels spoke during a break of the feed than their wildcards are mended for."),
+		lostEvents:     counter("lost_object_events_total", "Changes of an object's fields that could not be said on its events."),
 		forks:          counter("history_forks_total", "Channels of which the store lost the newest messages after they had been delivered."),
 		deepForks:      counter("history_forks_deep_total", "Those of them of which nothing delivered of late is left, so that it is not known how much was lost."),
 		recordForks:    counter("session_record_forks_total", "Session records that the store had set back, and that were written again."),

@@ -39,6 +39,7 @@ type notice struct {
 	// Conference is the feed of an object that has a new conference.
 	Conference string      `json:"conference,omitempty"`
 	Suspended  *suspension `json:"suspended,omitempty"`
+	Ended      string      `json:"ended,omitempty"` // the key of a session
 	// Restored is a key that was retired and is good again.
 	Restored *uint8 `json:"restored,omitempty"`
 }
@@ -113,6 +114,8 @@ func (b *Broker) hearNotice(_ context.Context, data []byte) {
 		b.attendance.opened(n.Conference)
 	case n.Suspended != nil:
 		b.suspend(*n.Suspended)
+	case n.Ended != "":
+		b.ended(n.Ended)
 	case n.Restored != nil && *n.Restored <= channels.MaxKID:
 		b.retiredKeys.And(^(uint32(1) << *n.Restored))
 	}

@@ -40,6 +40,12 @@ type Options struct {
 	Accumulate AccumulateOptions
 	// TokenRules are checks on every JWT besides its signature and times.
 	TokenRules TokenRules
+	// PresencePublic lets viewers see who listens to an object, not only its control
+	// root and broadcasters.
+	PresencePublic bool
+	// EndOnExpiry ends a session once a token that it has rights from has ended; its
+	// client handshakes again. Otherwise a running subscription outlives its token.
+	EndOnExpiry bool
 	// SessionLife is how long a Bayeux session lives without a connect; records
 	// that resume sessions after a restart outlive it by ten minutes. Default 90 s.
 	SessionLife time.Duration

@@ -31,8 +31,13 @@ type known struct {
 // hears of it once it is as durable as the store makes it.
 func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker, session bool, k known, done func(bayeux.Ack, error)) {
 	t, err := b.publication(ctx, m.Channel, a, session)
-	if err == nil && len(m.Data) > b.limits.Message {
-		err = &bayeux.Error{Code: 413, Args: []string{m.ChannelText}, Text: "Message too large"}
+	data := m.Data
+	if err == nil && len(data) > b.limits.Message {
+		err = errMessageSize(m)
+	}
+	if err == nil {
+		data, err = b.shaped(t, data)
+		err = shapeRefusal(err, m)
 	}
 	if err != nil {
 		b.metrics.refused("publish").Inc()
@@ -48,7 +53,7 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		return
 	}
 	kind := t.kind
-	rec := store.Record{Data: catchup.Encode(m.Data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge}
+	rec := store.Record{Data: catchup.Encode(data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
 			done(bayeux.Ack{}, storeRefusal(err, b, "publish"))
@@ -61,6 +66,22 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		}
 		done(bayeux.Ack{Ext: kind.ackExt(at.Positions[0])}, nil)
 	})
+}
+
+func errMessageSize(m *bayeux.Message) error {
+	return &bayeux.Error{Code: 413, Args: []string{m.ChannelText}, Text: "Message too large"}
+}
+
+// shapeRefusal says over Bayeux that data has not the shape of its channel's kind.
+func shapeRefusal(err error, m *bayeux.Message) error {
+	var refusal *Error
+	switch {
+	case !errors.As(err, &refusal):
+		return err
+	case refusal.Result == 4013:
+		return errMessageSize(m)
+	}
+	return &bayeux.Error{Code: 400, Args: []string{m.ChannelText}, Text: "Invalid data for this channel"}
 }
 
 // ackExt tells the publisher the id under which the message is kept, and of an entry
@@ -154,13 +175,17 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 		if err == nil && len(p.Data) > b.limits.Message {
 			err = &Error{Result: 4013, Text: "data is larger than limits.message allows"}
 		}
+		data := p.Data
+		if err == nil {
+			data, err = b.shaped(t, data)
+		}
 		if err != nil {
 			b.metrics.refused("publish").Inc()
 			out[i].Err = err
 			continue
 		}
 		wg.Add(1)
-		rec := store.Record{Data: catchup.Encode(p.Data, nil, 0), Nonce: p.Nonce}
+		rec := store.Record{Data: catchup.Encode(data, nil, 0), Nonce: p.Nonce}
 		b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 			if err != nil {
 				out[i].Err = err
@@ -200,7 +225,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 		return target{}, err
 	}
 	feed := feedOf(object)
-	return target{feed: feed, name: name, kind: kind, log: store.LogName{Feed: feed, Path: name.String()}}, nil
+	return target{object: object, feed: feed, name: name, kind: kind, log: store.LogName{Feed: feed, Path: name.String()}}, nil
 }
 
 func (b *Broker) httpOpen(who *Identity, channel string) (target, error) {
@@ -251,7 +276,7 @@ func (b *Broker) Comment(ctx context.Context, who *Identity, objectID string, dr
 	}
 	feed := feedOf(object)
 	outcome := make(chan error, 2)
-	forms := map[string][]byte{"/all_json": c.JSON, "/all_html": c.HTML}
+	forms := map[string][]byte{allJSON: c.JSON, allHTML: c.HTML}
 	for path, data := range forms {
 		k := b.kinds.reserved[path[1:]]
 		rec := store.Record{Data: catchup.Encode(data, nil, 0)}

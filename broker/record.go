@@ -33,6 +33,13 @@ type sessionRecord struct {
 	// Came is when the session was handshaken, by the store's clock, in ms.
 	Came int64       `json:"came,omitempty"`
 	Left *leftRecord `json:"left,omitempty"`
+	// Rooms are the feeds of the objects it listens to.
+	Rooms []string `json:"rooms,omitempty"`
+	// Tap is the application whose every message it hears (tap.go); 0: none.
+	Tap uint32 `json:"tap,omitempty"`
+	// Ends is when the first token ends that the session's rights come from, in ms
+	// since 1970; 0: never.
+	Ends int64 `json:"ends,omitempty"`
 	// Paced is when all its moves would be over had each taken paceEach, in ms.
 	Paced int64 `json:"paced,omitempty"`
 }

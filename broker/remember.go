@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
@@ -75,7 +77,11 @@ func (s *subscriber) noteSubscriptions() {
 	s.attend()
 	var patterns []patternRecord
 	var topics []topicRecord
+	var rooms []string
 	for _, l := range s.listeners {
+		if l.oid != (channels.OID{}) && !slices.Contains(rooms, l.space.feed) {
+			rooms = append(rooms, l.space.feed)
+		}
 		for p := range l.patterns {
 			if l.besides() {
 				continue // comes back with the object's own
@@ -96,7 +102,11 @@ func (s *subscriber) noteSubscriptions() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.memory.record.Patterns, s.memory.record.Topics = patterns, topics
+	s.memory.record.Patterns, s.memory.record.Topics, s.memory.record.Rooms = patterns, topics, rooms
+	s.memory.record.Tap, s.memory.record.Ends = s.tap, 0
+	if !s.ends.IsZero() {
+		s.memory.record.Ends = s.ends.UnixMilli()
+	}
 	s.memory.dirty = true
 }
 
@@ -291,6 +301,10 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 	var wg sync.WaitGroup
 	var failed atomic.Bool
 	for _, s := range all {
+		if b.opt.EndOnExpiry && s.ended(b.opt.Now()) {
+			s.session.Close(bayeux.ReasonKicked)
+			continue
+		}
 		if !s.look(at) {
 			continue
 		}

@@ -62,6 +62,12 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 		}
 	}
 	s.memory.record, s.memory.safe, s.memory.saved = c.sessionRecord, c.from, time.Now()
+	if c.Ends != 0 {
+		s.ends = time.UnixMilli(c.Ends)
+	}
+	if err := s.restoreTap(c.Tap); err != nil {
+		return err
+	}
 	if err := s.restore(ctx, m, c); err != nil {
 		return err
 	}
@@ -144,6 +150,11 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 		return nil
 	}
 	sm.exact = true
+	if t.kind.name == presenceKind {
+		if err := s.b.presence.greet(ctx, l); err != nil {
+			return storeRefusal(err, s.b, "resume")
+		}
+	}
 	add := func() { l.space.tree.Add(tp.name.Pattern(), l) }
 	if !tp.limits.Keeps() {
 		add()

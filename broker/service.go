@@ -18,6 +18,13 @@ func (b *Broker) Service() Service { return Service{b} }
 // "Basic …". Errors: *Error with result 4001.
 func (s Service) Authorize(header string) (*Identity, error) { return s.b.tokens.authorization(header) }
 
+// AuthorizeSigned verifies a Gobelin-Signature (security.md §2.2) and returns who
+// signed and the nonce, "" where there is none. Errors: *Error with result 4001, or
+// 4000 where the application must be named.
+func (s Service) AuthorizeSigned(r SignedRequest) (who *Identity, nonce string, err error) {
+	return s.b.tokens.signed(r)
+}
+
 // Application returns the application of that name, or nil.
 func (s Service) Application(name string) *Application { return s.b.tokens.application(name) }
 
@@ -107,6 +114,46 @@ func (s Service) SandboxToken(app, channelID, role, userID string) (string, erro
 	return s.b.sandboxToken(app, channelID, role, userID)
 }
 
+// Promote is Broker.Promote.
+func (s Service) Promote(ctx context.Context, app *Application, objectID, commentID string) (*Comment, error) {
+	return s.b.Promote(ctx, app, objectID, commentID)
+}
+
+// Withdraw is Broker.Withdraw.
+func (s Service) Withdraw(ctx context.Context, app *Application, objectID, commentID string) error {
+	return s.b.Withdraw(ctx, app, objectID, commentID)
+}
+
+// EventLog is Broker.EventLog.
+func (s Service) EventLog(ctx context.Context, app *Application, objectID string, w catchup.Window) ([]catchup.Span, bool, error) {
+	return s.b.EventLog(ctx, app, objectID, w)
+}
+
+// Presence is Broker.Presence.
+func (s Service) Presence(ctx context.Context, who *Identity, objectID string) (*Presence, error) {
+	return s.b.Presence(ctx, who, objectID)
+}
+
+// Connections is Broker.Connections.
+func (s Service) Connections(ctx context.Context, app *Application, q ConnectionQuery) (ConnectionPage, error) {
+	return s.b.Connections(ctx, app, q)
+}
+
+// EndConnection is Broker.EndConnection.
+func (s Service) EndConnection(ctx context.Context, app *Application, id string) error {
+	return s.b.EndConnection(ctx, app, id)
+}
+
+// EndUser is Broker.EndUser.
+func (s Service) EndUser(ctx context.Context, app *Application, userRef string) (int, error) {
+	return s.b.EndUser(ctx, app, userRef)
+}
+
+// Revoke is Broker.Revoke.
+func (s Service) Revoke(ctx context.Context, app *Application, jti string, until time.Time) error {
+	return s.b.Revoke(ctx, app, jti, until)
+}
+
 // Remember binds an Idempotency-Key to the hash of a request for 24 hours; another
 // hash than the one it is bound to is an *Error with result 4000 (decided.md 19).
 func (s Service) Remember(ctx context.Context, app uint32, key string, request [32]byte) error {
@@ -130,7 +177,7 @@ func (s Service) ListObjects(ctx context.Context, app *Application, q ObjectQuer
 
 // PatchObject changes what the patch names.
 func (s Service) PatchObject(ctx context.Context, app *Application, id string, patch ObjectPatch) (*Object, error) {
-	return s.b.objects.patch(ctx, app, id, patch)
+	return s.b.PatchObject(ctx, app, id, patch)
 }
 
 // DeleteObject removes an object and its data and ends all that listen by its roots.
@@ -141,6 +188,41 @@ func (s Service) DeleteObject(ctx context.Context, app *Application, id string) 
 // ResetObject gives an object new roots; the old ones work for grace more.
 func (s Service) ResetObject(ctx context.Context, app *Application, id string, grace time.Duration) (*Object, error) {
 	return s.b.objects.reset(ctx, app, id, grace)
+}
+
+// Root is one name of an object (security.md §1.4).
+type Root struct {
+	// Class is "view", "guest", "control", "ingest" or "daily".
+	Class string
+	// Channel is the root channel, with its slash.
+	Channel string
+	// Expires is when it stops working; zero: it does not by itself.
+	Expires time.Time
+}
+
+// RootsByClass returns an object's root of every class as of now; only admins may see
+// them.
+func (s Service) RootsByClass(o *Object) []Root {
+	now := s.b.opt.Now()
+	var all []Root
+	for _, c := range rootClasses {
+		all = append(all, Root{
+			Class: c.name, Channel: "/" + s.b.opt.Keyring.Root(o.OID, c.class, now), Expires: s.b.opt.Keyring.Expires(c.class, now),
+		})
+	}
+	return all
+}
+
+// rootClasses are the classes that can be asked for, by name.
+var rootClasses = []struct {
+	name  string
+	class channels.Class
+}{
+	{"view", channels.ClassView},
+	{"guest", channels.ClassGuest},
+	{"control", channels.ClassControl},
+	{"ingest", channels.ClassIngest},
+	{"daily", channels.ClassDaily},
 }
 
 // Roots returns the names of an object's root channels now, each with its slash:

@@ -39,8 +39,10 @@ type subscriber struct {
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex
 	oids    []channels.OID // roots in use, one for each listener that has one
-	rooms   []string       // feeds of their objects
+	rooms   []string       // feeds of their objects, each once; replaced, never changed
 	acting  []string       // feeds of objects that it is subscribed to and on which its token counts
+	tap     uint32         // the application whose every message it hears; 0: none
+	ends    time.Time      // when the first token ends that its rights come from; zero: never
 	kids    uint16         // a bit for each key that signed one of them
 	flows   int            // how many there are, over all listeners
 	closed  bool
@@ -66,6 +68,9 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 	if !s.room(len(targets)) {
 		s.b.metrics.refused("subscriptions").Inc()
 		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits.Subscriptions)}, Text: "Too many subscriptions"}
+	}
+	if a.message != nil {
+		s.limit(a.message)
 	}
 	var ext extent
 	for _, past := range []bool{true, false} {
@@ -124,6 +129,11 @@ func (x extent) json() []byte {
 
 // take carries out one subscription.
 func (s *subscriber) take(ctx context.Context, channel string, t *target, x *extent) error {
+	if t.tap != 0 {
+		if err := s.takeTap(t); err != nil || t.feed == "" {
+			return err
+		}
+	}
 	l := s.listener(t)
 	for i := range t.shared {
 		err := s.take(ctx, channel, &t.shared[i], x)
@@ -155,7 +165,13 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 		}
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
-	return s.takeLive(ctx, l, tp, channel, t)
+	if err := s.takeLive(ctx, l, tp, channel, t); err != nil {
+		return err
+	}
+	if t.fresh && t.kind.name == presenceKind {
+		return s.b.presence.greet(ctx, l)
+	}
+	return nil
 }
 
 func (s *subscriber) notePattern(name string, since int64) {
@@ -255,6 +271,9 @@ func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, pattern
 // quit ends a subscription by the name it was made under, whether or not the root
 // is still good.
 func (s *subscriber) quit(p channels.Pattern) {
+	if p.String() == tapPattern {
+		s.quitTap()
+	}
 	prefix, sub := "", p
 	if channels.IsRoot(p.First()) {
 		prefix, sub = "/"+p.First(), p.Tail()
@@ -386,11 +405,13 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.rooms, s.kids = s.oids[:0], s.rooms[:0], 0
+	s.oids, s.rooms, s.kids = s.oids[:0], nil, 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
-			s.rooms = append(s.rooms, l.room)
+			if !slices.Contains(s.rooms, l.room) {
+				s.rooms = append(s.rooms, l.room)
+			}
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
 			}
@@ -473,6 +494,7 @@ func (s *subscriber) drop() {
 		s.b.attendance.leave(room)
 	}
 	s.attending = nil
+	s.quitTap()
 	for _, l := range s.listeners {
 		l.quit()
 		for t, sm := range l.seams {

@@ -153,18 +153,18 @@ func (b *Broker) suspend(n suspension) {
 // expel ends the sessions of an application that is suspended.
 func (b *Broker) expel(n suspension) {
 	b.log.Info("application suspended", zap.Uint32("app", n.App))
-	prefix := objectFeed + strconv.FormatUint(uint64(n.App), 10) + "/"
 	b.endSessions(func(s *subscriber) bool {
-		return s.identity != nil && s.identity.App.ID == n.App || s.listensIn(prefix)
+		return s.identity != nil && s.identity.App.ID == n.App || s.listensIn(n.App)
 	})
 }
 
-// listensIn reports whether the session listens below a root of an object whose feed
-// begins so. Unlike the handler's methods it may be called at any time.
-func (s *subscriber) listensIn(prefix string) bool {
+// listensIn reports whether the session listens below a root of an application's
+// object, or taps it. Unlike the handler's methods it may be called at any time.
+func (s *subscriber) listensIn(app uint32) bool {
+	prefix := roomsOf(app)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.rooms, func(room string) bool { return strings.HasPrefix(room, prefix) })
+	return s.tap == app || slices.ContainsFunc(s.rooms, func(room string) bool { return strings.HasPrefix(room, prefix) })
 }
 
 func suspensionKey(app uint32) string { return strconv.FormatUint(uint64(app), 10) }

@@ -86,7 +86,7 @@ func TestSuspendedDataGoesE21(t *testing.T) {
 				x.root("gala", channels.ClassView)
 				_, _, err := x.b.objects.create(t.Context(), other, ObjectSpec{ID: "gala", OwnerRef: "boss"})
 				require.NoError(t, err)
-				_, err = x.b.objects.patch(t.Context(), x.app, "gala", ObjectPatch{OwnerRef: ptr("boss")})
+				_, _, err = x.b.objects.patch(t.Context(), x.app, "gala", ObjectPatch{OwnerRef: ptr("boss")})
 				require.NoError(t, err)
 				theirs := &Identity{App: other, Role: RoleServer}
 				scopes := []DataQuery{

@@ -21,6 +21,9 @@
 // read as one by a Braid, in order of time, and a Bookmark is where such a walk goes on:
 // how far each log was read lately, and a time before which all of them were.
 //
+// The event log of an object is not kept as such: Spans folds its events, in order,
+// into what lasted from when to when, in bounded memory.
+//
 // A Seam decides, for one session and one channel, which positions come by replay
 // and which live: one position divides them, so nothing is lost or comes twice
 // whatever the order of the subscriptions (store.md §5.3). It is pure bookkeeping:

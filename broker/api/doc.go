@@ -22,6 +22,10 @@
 // any other before anybody looks whether it exists. Ids in bodies never widen a
 // token (security.md §4.3, 38). The control root is shown from admin up.
 //
+// Who calls (caller.go) is a token, the server key, or a signature over the request,
+// which is taken for reading and publishing: its nonce is an Idempotency-Key. What
+// administrators do leaves one line in the audit log (audit.go).
+//
 // Goroutines: none of its own; each request runs in the server's. Locks: the rate
 // limiter's, held for a map look-up and never while something is called.
 //

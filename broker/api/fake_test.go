@@ -43,6 +43,11 @@ type fake struct {
 	grace       time.Duration             // guarded by mu
 	bodies      map[string][32]byte       // guarded by mu
 	pages       []broker.HistoryPage      // of every channel
+	spans       []catchup.Span            // of every event log
+	window      catchup.Window            // guarded by mu; as it was asked for last
+	signed      []broker.SignedRequest    // guarded by mu
+	revoked     []string                  // guarded by mu
+	connections broker.ConnectionQuery    // guarded by mu; as it was asked for last
 	asked       []broker.HistoryQuery
 	parts       [][]catchup.Entry // of every accumulation
 	gathered    []broker.AccumulationQuery
@@ -348,6 +353,65 @@ func (f *fake) Suspended(app *broker.Application) bool { return f.suspended == a
 
 func (f *fake) Roots(o *broker.Object) (view, control string) {
 	return "/view-" + o.ID, "/control-" + o.ID
+}
+
+func (f *fake) RootsByClass(o *broker.Object) []broker.Root {
+	return []broker.Root{{Class: "view", Channel: "/view-" + o.ID}, {Class: "daily", Channel: "/daily-" + o.ID, Expires: time.Unix(1700, 0)}}
+}
+
+func (f *fake) AuthorizeSigned(r broker.SignedRequest) (*broker.Identity, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.signed = append(f.signed, r)
+	if r.Header == "bad" {
+		return nil, "", &broker.Error{Result: 4001, Text: "unauthorized"}
+	}
+	return credentials["server"], strings.TrimPrefix(r.Header, "n="), f.fail
+}
+
+func (f *fake) Promote(_ context.Context, _ *broker.Application, id, comment string) (*broker.Comment, error) {
+	return &broker.Comment{ID: comment, JSON: fmt.Appendf(nil, `{"comment_id":%q,"object_id":%q,"promoted_p":1}`, comment, id)}, f.fail
+}
+
+func (f *fake) Withdraw(context.Context, *broker.Application, string, string) error { return f.fail }
+
+func (f *fake) EventLog(_ context.Context, _ *broker.Application, _ string, w catchup.Window) ([]catchup.Span, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.window = w
+	return f.spans, len(f.spans) > 2, f.fail
+}
+
+func (f *fake) Presence(_ context.Context, who *broker.Identity, id string) (*broker.Presence, error) {
+	if who.LevelFor(who.App.ID, id) < broker.RoleBroadcaster {
+		return nil, &broker.Error{Result: 4003, Text: "forbidden"}
+	}
+	return &broker.Presence{Count: 1, Members: []broker.Member{{ID: "c1", Role: "viewer"}}}, f.fail
+}
+
+func (f *fake) Connections(_ context.Context, _ *broker.Application, q broker.ConnectionQuery) (broker.ConnectionPage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.connections = q
+	return broker.ConnectionPage{Connections: []broker.Connection{
+		{ID: "c1", Node: "n1", Identity: credentials["viewer"], Objects: []string{"own"}, Channels: 2}, {ID: "c2"},
+	}, Next: "c2"}, f.fail
+}
+
+func (f *fake) EndConnection(_ context.Context, _ *broker.Application, id string) error {
+	if id != "c1" {
+		return &broker.Error{Result: 4004, Text: "no such connection"}
+	}
+	return f.fail
+}
+
+func (f *fake) EndUser(context.Context, *broker.Application, string) (int, error) { return 3, f.fail }
+
+func (f *fake) Revoke(_ context.Context, _ *broker.Application, jti string, until time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revoked = append(f.revoked, fmt.Sprint(jti, " ", until.Unix()))
+	return f.fail
 }
 
 // call is one request against a handler.

@@ -19,6 +19,9 @@ type reply struct {
 	value  any
 }
 
+// done answers what has no more to say.
+var done = reply{http.StatusOK, map[string]int{"result": 0}}
+
 // form writes a refusal as a surface's clients know it.
 type form func(e *broker.Error) any
 

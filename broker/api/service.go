@@ -16,10 +16,14 @@ type Service interface {
 	Objects
 	Accumulations
 	Documents
+	Connections
 
 	// Authorize verifies an Authorization header: "<app> <jwt>", "Bearer <jwt>"
 	// or "Basic …". Errors: *broker.Error with result 4001.
 	Authorize(header string) (*broker.Identity, error)
+	// AuthorizeSigned verifies a Gobelin-Signature and returns who signed and the
+	// nonce, "" where there is none. Errors: *broker.Error with result 4001 or 4000.
+	AuthorizeSigned(r broker.SignedRequest) (who *broker.Identity, nonce string, err error)
 	// Application returns the application of that name, or nil.
 	Application(name string) *broker.Application
 	// Publish appends each publication that who may make, in order, and returns
@@ -34,6 +38,15 @@ type Service interface {
 	// Comment publishes a comment to an object and returns it (product.md §5.3);
 	// who acts on the object at least as a viewer, which was checked.
 	Comment(ctx context.Context, who *broker.Identity, objectID string, draft broker.CommentDraft) (*broker.Comment, error)
+	// Promote publishes a comment to the promoted channels, once, and returns it as it
+	// is there; the caller's rights were checked. One that is not there is an
+	// *broker.Error with result 4004.
+	Promote(ctx context.Context, app *broker.Application, objectID, commentID string) (*broker.Comment, error)
+	// Withdraw takes a comment out of every later replay and says so; likewise.
+	Withdraw(ctx context.Context, app *broker.Application, objectID, commentID string) error
+	// EventLog returns what an object's events say lasted in a window, and whether
+	// older ones are left out; the caller's rights were checked.
+	EventLog(ctx context.Context, app *broker.Application, objectID string, w catchup.Window) ([]catchup.Span, bool, error)
 	// Remember binds an Idempotency-Key of an application to the hash of a
 	// request for 24 hours (decided.md 19). Another hash than the one it is bound
 	// to is an *broker.Error with result 4000.
@@ -83,6 +96,23 @@ type Objects interface {
 	// Roots returns the names of an object's root channels now, such as
 	// "/09c1…": the view root, and the control root, which only admins may see.
 	Roots(o *broker.Object) (view, control string)
+	// RootsByClass returns its root of every class, which only admins may see.
+	RootsByClass(o *broker.Object) []broker.Root
+}
+
+// Connections is the part of Service that knows who is connected. The caller's rights
+// were checked already, but for Presence.
+type Connections interface {
+	// Presence returns who listens to an object; who must be allowed to hear it.
+	Presence(ctx context.Context, who *broker.Identity, objectID string) (*broker.Presence, error)
+	// Connections returns a page of an application's sessions, in the order of ids.
+	Connections(ctx context.Context, app *broker.Application, q broker.ConnectionQuery) (broker.ConnectionPage, error)
+	// EndConnection ends a session; *broker.Error with result 4004 where there is none.
+	EndConnection(ctx context.Context, app *broker.Application, id string) error
+	// EndUser ends the sessions of a user and returns how many there were.
+	EndUser(ctx context.Context, app *broker.Application, userRef string) (int, error)
+	// Revoke refuses a token until its exp, the zero time where that is not known.
+	Revoke(ctx context.Context, app *broker.Application, jti string, until time.Time) error
 }
 
 // Documents is the part of Service that keeps data, the sessions it may belong to, and

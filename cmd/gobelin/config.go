@@ -31,6 +31,8 @@ type config struct {
 	Accumulate     accumulateConfig
 	Data           dataConfig
 	AutoCreate     bool
+	EndOnExpiry    bool
+	PresencePublic bool
 	TokenIssuer    string
 	TokenAudience  string
 	Limits         limitsConfig
