@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"unicode/utf8"
 
 	"github.com/gobelin-broker/gobelin/channels"
@@ -105,6 +106,9 @@ func (v *Server) elsewhere(ctx context.Context, x exchange, peer Peer, m *Messag
 	}
 	s, e := v.resume(ctx, peer, m, x.lone())
 	if e != nil {
+		if q, polls := x.(*request); polls && e.Code == http.StatusServiceUnavailable {
+			q.unable = true
+		}
 		v.refuse(x, m, e, refuseHandler)
 		return nil, true
 	}

@@ -26,7 +26,9 @@ type request struct {
 	open     int           // publishes under way
 	settled  chan struct{} // closed at the last one, once somebody waits
 
-	polls []*poll // owned by the request's goroutine
+	// owned by the request's goroutine
+	polls  []*poll
+	unable bool // the session of a connect could not be taken up just now
 }
 
 // poll is the link of one connect that came by HTTP. It serves its session until
@@ -506,7 +508,14 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 		out = script5(callback, out)
 	}
 	h.Set("Content-Length", strconv.Itoa(len(out)))
-	w.WriteHeader(http.StatusOK)
+	status := http.StatusOK
+	if x.unable && x.alone && callback == "" {
+		// A client takes this for a broken connection and sends the same connect again,
+		// perhaps to another server: a new one would say that it has had the last answer.
+		status = http.StatusServiceUnavailable
+		h.Set("Retry-After", "1")
+	}
+	w.WriteHeader(status)
 	if v.hand(w, out) != nil {
 		panic(http.ErrAbortHandler)
 	}

@@ -53,6 +53,7 @@ type Broker struct {
 	mail        *mail
 	absents     absents
 	overdue     overdue
+	departed    departed
 	deaf        atomic.Bool   // letters to this node were lost
 	doubts      atomic.Uint64 // how often this node could not be sure to be taken for alive
 	advanced    bool          // the watermark has, and is not written; owned by the round
@@ -97,7 +98,7 @@ func New(o Options) (*Broker, error) {
 		b.opt.SessionLife = 90 * time.Second
 	}
 	b.started = o.Store.Now().UnixMilli()
-	b.fanned.Store(b.started)
+	b.fanned.Store(b.started - 1) // in that ms something may still be said
 	if b.nodes, err = newNodes(o, b.recordLife(), b.started); err != nil {
 		return nil, fmt.Errorf("broker: new: %w", err)
 	}
@@ -112,7 +113,7 @@ func New(o Options) (*Broker, error) {
 	if err := b.nodes.beat(ctx, false); err != nil {
 		return nil, err
 	}
-	b.overdue.b = b
+	b.overdue.b, b.departed.b = b, b
 	b.hub = newHub(b)
 	b.taps, b.presence = newTaps(b), newPresence(b)
 	if o.PresencePublic {
@@ -176,6 +177,7 @@ func (b *Broker) Run(ctx context.Context) error {
 				b.rememberSessions(ctx)
 				b.settleDocuments(ctx)
 				b.pages.sweep()
+				b.departed.sweep()
 			case <-ctx.Done():
 			}
 		}

@@ -71,7 +71,13 @@ func (l *lease) judge(ctx context.Context) {
 	case ok && relapsed, ok && l.b.deaf.Swap(false), ok && l.lost:
 		l.lost = false
 		l.b.log.Info("this node is heard again")
-		l.beside(ctx, time.Minute, l.b.verifySessions)
+		wentBack := time.Since(l.turned) < 2*beatEvery
+		l.beside(ctx, time.Minute, func(ctx context.Context) {
+			l.b.verifySessions(ctx)
+			if wentBack {
+				l.b.departed.writeAgain(ctx)
+			}
+		})
 	case ok:
 	case !l.lost:
 		l.lost = true

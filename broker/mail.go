@@ -81,7 +81,20 @@ type mail struct {
 	mu    sync.Mutex
 	calls map[uint64]chan letter
 	last  uint64
+	// taken are the letters taken in since turned, and before those the ones of a
+	// letterLife before: a mailbox that the store has set back is read again.
+	taken, before map[call]struct{}
+	turned        time.Time
 }
+
+// call names a letter that wants an answer.
+type call struct {
+	from   string
+	number uint64
+}
+
+// takenMost bounds each of the two sets of letters taken in, to about 5 MiB.
+const takenMost = 50_000
 
 func newMail(b *Broker) *mail {
 	return &mail{b: b, slots: make(chan struct{}, carriedAtOnce), forwards: make(chan struct{}, forwardedAtOnce), calls: map[uint64]chan letter{}}
@@ -190,6 +203,9 @@ func (m *mail) open(ctx context.Context, data []byte) {
 		}
 		l.Kind = letterMoved
 	}
+	if m.again(&l) {
+		return
+	}
 	select {
 	case m.slots <- struct{}{}:
 	default:
@@ -201,6 +217,24 @@ func (m *mail) open(ctx context.Context, data []byte) {
 		defer func() { <-m.slots }()
 		m.answer(ctx, l)
 	})
+}
+
+// again reports whether a letter was taken in before, and notes it. To let a session go
+// twice does no harm, but a subscribe that is carried out twice brings its past twice.
+func (m *mail) again(l *letter) bool {
+	if l.Call == 0 {
+		return false
+	}
+	c := call{l.From, l.Call}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.taken == nil || len(m.taken) >= takenMost || time.Since(m.turned) > letterLife {
+		m.taken, m.before, m.turned = make(map[call]struct{}), m.taken, time.Now()
+	}
+	_, now := m.taken[c]
+	_, before := m.before[c]
+	m.taken[c] = struct{}{}
+	return now || before
 }
 
 // answer carries out what a letter asks for.

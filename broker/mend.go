@@ -61,10 +61,12 @@ func (s *subscriber) restoreWild(ctx context.Context, r patternRecord, t *target
 		s.b.hub.letGo(way, l)
 		return err
 	}
-	l.rejoin(t.pattern, way, r.Since)
+	// Before the tree: else what is said meanwhile overtakes what is under way.
 	if err := s.placedUnder(ctx, l, t, &land, mended); err != nil {
+		s.b.hub.letGo(way, l)
 		return err
 	}
+	l.rejoin(t.pattern, way, r.Since)
 	return s.mendSpoken(ctx, l, t, &land, mended)
 }
 

@@ -40,8 +40,7 @@ func (w *wanderer) connect(hold int) {
 	switch {
 	case !r.ok():
 		require.Equal(w.x.t, "503::Service unavailable", r.Error)
-		w.denied++
-		w.last = ""
+		w.denied++ // over HTTP it says 503, too, so the same connect is sent again
 		time.Sleep(100 * time.Millisecond)
 	case w.lossy && w.lost < 2 && w.rng.IntN(8) == 0:
 		w.lost++

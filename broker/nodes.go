@@ -162,6 +162,10 @@ func (n *nodes) turnedAt() time.Time {
 	return n.turned
 }
 
+// lateTurned reports whether the store has gone back just lately: a session that it
+// does not know may have begun in the time that it lost.
+func (n *nodes) lateTurned() bool { return time.Since(n.turnedAt()) < 2*leaseTime }
+
 // healthy returns nil while the node may take itself for alive, or what is wrong in
 // words.
 func (n *nodes) healthy() error {

@@ -1,11 +1,13 @@
 package broker
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -33,5 +35,43 @@ func TestSilentNodeHeardAgain(t *testing.T) {
 	f(func([]*bench) { time.Sleep(beatEvery + 100*time.Millisecond) })
 	f(func(nodes []*bench) {
 		nodes[0].b.mail.tell(nodes[1].b.nodes.id, letter{Kind: letterMoved, Key: "nobody's"})
+	})
+}
+
+// A mailbox that the store has set back is read again from its beginning; what it asks
+// for was done.
+func TestMailboxReadAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		live := nodes[0].root("gala", channels.ClassView) + "/chat"
+		nodes[0].say("gala", "chat", 1, 2)
+		p := nodes[0].join("")
+		require.True(t, p.at(nodes[1], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, live+"/catchup/1h"))).ok())
+		require.Equal(t, on(live+"/catchup/1h", 1, 2), p.pollAround(nodes[:1]))
+		page, err := nodes[0].store.Read(t.Context(), mailbox(nodes[0].b.nodes.id), store.Range{Limits: mailLimits}, 10, 1<<20)
+		require.NoError(t, err)
+		require.Len(t, page.Entries, 1)
+		for range 3 {
+			nodes[0].b.mail.open(t.Context(), page.Entries[0].Data)
+			synctest.Wait()
+			time.Sleep(letterLife / 2)
+		}
+		require.Empty(t, p.pollAround(nodes[:1]))
+	})
+}
+
+// What is remembered of letters is bounded, and the newest are known.
+func TestLettersRemembered(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMail(nil)
+		for n := range uint64(3 * takenMost) {
+			require.False(t, m.again(&letter{From: "a", Call: n + 1}))
+		}
+		require.LessOrEqual(t, len(m.taken)+len(m.before), 2*takenMost)
+		require.True(t, m.again(&letter{From: "a", Call: 3 * takenMost}))
+		require.True(t, m.again(&letter{From: "a", Call: 2*takenMost + 10}))
+		require.False(t, m.again(&letter{From: "b", Call: 3 * takenMost}))
+		require.False(t, m.again(&letter{From: "a"}))
+		require.False(t, m.again(&letter{From: "a"}), "it wants no answer")
 	})
 }

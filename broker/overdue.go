@@ -37,6 +37,7 @@ type owed struct {
 	key string
 	// data is the record: the session lives nowhere.
 	data  []byte
+	was   uint64    // the Seq of what it replaces: with a lower one the store has gone back
 	at    int64     // the watermark when it became overdue
 	until time.Time // what it replaces has expired then
 
@@ -48,9 +49,9 @@ type owed struct {
 
 // add takes a record that has to be written. version is that of what it replaces; 0
 // where it is not known whether this node has claimed the record: it is only written
-// if so.
-func (v *overdue) add(key string, data []byte, version uint64) {
-	o := &owed{key: key, data: data, version: version, at: v.b.nodes.at.Load(), until: time.Now().Add(v.b.recordLife())}
+// if so. was is the Seq of the record that the store is known to have had.
+func (v *overdue) add(key string, data []byte, version, was uint64) {
+	o := &owed{key: key, data: data, was: was, version: version, at: v.b.nodes.at.Load(), until: time.Now().Add(v.b.recordLife())}
 	v.b.metrics.overdue.Inc()
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -170,7 +171,7 @@ func (v *overdue) put(ctx context.Context, o *owed) error {
 				return nil // it has ended
 			case err != nil:
 				return err
-			case r.Owner != v.b.nodes.id:
+			case r.Owner != v.b.nodes.id && r.Seq >= o.was:
 				return nil // another has it, or it was written although that was not known
 			}
 			o.version = version
@@ -189,13 +190,13 @@ func (v *overdue) put(ctx context.Context, o *owed) error {
 // since the session could not be taken up.
 func (b *Broker) putBack(key string, before *sessionRecord, from int64, version uint64) {
 	r := *before
-	r.Owner, r.Behind = "", from
+	r.Owner, r.Behind, r.Seq = "", from, before.Seq+2
 	data, err := json.Marshal(&r)
 	if err != nil {
 		b.log.Error("a session's record cannot be put back", zap.Error(err))
 		return
 	}
-	b.overdue.add(key, data, version)
+	b.overdue.add(key, data, version, before.Seq)
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	_ = b.overdue.settle(ctx, key) // else it stays overdue

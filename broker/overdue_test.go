@@ -71,11 +71,11 @@ func TestOverdueHoldsTheWatermark(t *testing.T) {
 		require.NoError(t, err)
 		version, err := x.store.Put(t.Context(), tableSession, "k", store.Put{Data: data, TTL: time.Hour})
 		require.NoError(t, err)
-		x.b.overdue.add("k", data, version+1) // there is none of that version
+		x.b.overdue.add("k", data, version+1, 0) // there is none of that version
 		require.True(t, x.b.overdue.has("k"))
 		require.NoError(t, x.b.overdue.settle(t.Context(), "k"), "another has it")
 		require.False(t, x.b.overdue.has("k"))
-		x.b.overdue.add("k", data, version)
+		x.b.overdue.add("k", data, version, 0)
 		require.Error(t, x.b.overdue.settle(t.Context(), "k"))
 		require.Equal(t, x.b.nodes.at.Load(), x.b.mayWrite(x.b.fanned.Load()+5000))
 		x.link().away.Store(true)

@@ -175,7 +175,9 @@ func (x *bench) post(p *peer, messages ...string) []reply {
 	req.Header.Set("Content-Type", "application/json")
 	rec := httptest.NewRecorder()
 	x.server.ServeHTTP(rec, req)
-	require.Equal(x.t, 200, rec.Code, rec.Body.String())
+	if rec.Code != http.StatusServiceUnavailable { // of a connect that is to be sent again
+		require.Equal(x.t, 200, rec.Code, rec.Body.String())
+	}
 	var all, replies []reply
 	require.NoError(x.t, json.Unmarshal(rec.Body.Bytes(), &all), rec.Body.String())
 	for _, r := range all {

@@ -48,6 +48,7 @@ type remembered struct {
 
 	record  sessionRecord
 	version uint64    // of the record as it was written; 0: not yet. Guarded by saving
+	written uint64    // its Seq, likewise
 	saved   time.Time // when that was; zero: never
 	dirty   bool
 	unread  []*unread
@@ -151,6 +152,7 @@ func (s *subscriber) marshal() ([]byte, error) {
 		m.record.Unread = append(m.record.Unread, u.unreadRecord)
 	}
 	m.dirty, m.saved = false, time.Now()
+	m.record.Seq = m.written + 1
 	return json.Marshal(&m.record)
 }
 
@@ -161,7 +163,7 @@ func (s *subscriber) write(ctx context.Context, data []byte) error {
 	for again := false; ; again = true {
 		version, err := s.b.opt.Store.Put(ctx, tableSession, s.key, store.Put{Data: data, TTL: s.b.recordLife(), IfVersion: &m.version})
 		if err == nil {
-			m.version = version
+			m.version, m.written = version, m.written+1
 			if rival != "" {
 				s.b.mail.tell(rival, letter{Kind: letterMoved, Key: s.key})
 			}
@@ -177,18 +179,22 @@ func (s *subscriber) write(ctx context.Context, data []byte) error {
 }
 
 // adopt takes the version of a record that another write of ours, whose outcome was
-// not known, has left, or to which the store has gone back when it lost its newest:
-// versions rise, so nobody has written after us; rival is who has it then, and will not
+// not known, has left, or to which the store has gone back when it lost its newest: Seq
+// rises, so nobody has written after us; rival is who has it then, and will not
 // once we write. errMoved if it is another's. The caller holds saving.
 func (s *subscriber) adopt(ctx context.Context) (rival string, err error) {
 	r, version, err := s.b.loadSession(ctx, s.key)
 	switch {
+	case errors.Is(err, store.ErrNotFound) && s.b.nodes.lateTurned():
+		s.b.metrics.recordForks.Inc()
+		s.memory.version = 0 // the store does not know that it began
+		return "", nil
 	case errors.Is(err, store.ErrNotFound):
 		s.session.Close(bayeux.ReasonKicked) // it was ended elsewhere, or has expired
 		return "", errMoved
 	case err != nil:
 		return "", err
-	case version < s.memory.version:
+	case r.Seq < s.memory.written:
 		s.b.metrics.recordForks.Inc()
 		if r.Owner != s.b.nodes.id {
 			rival = r.Owner
@@ -201,11 +207,11 @@ func (s *subscriber) adopt(ctx context.Context) (rival string, err error) {
 	return rival, nil
 }
 
-// ahead reports whether this node has written a newer record than one of a version.
-func (s *subscriber) ahead(version uint64) bool {
+// ahead reports whether this node has written a newer record than r.
+func (s *subscriber) ahead(r *sessionRecord) bool {
 	s.memory.saving.Lock()
 	defer s.memory.saving.Unlock()
-	return version < s.memory.version
+	return r.Seq < s.memory.written
 }
 
 func (b *Broker) recordLife() time.Duration { return b.opt.SessionLife + afterLife }
@@ -289,7 +295,7 @@ func (s *subscriber) dropUnread(u *unread) {
 // rememberSessions is one round: the records of sessions, then the watermark.
 func (b *Broker) rememberSessions(ctx context.Context) {
 	at, moved := b.hub.fanned()
-	at = max(at, b.started) // before its first round the hub knows of none
+	at = max(at, b.started-1) // before its first round the hub knows of none
 	b.fanned.Store(at)
 	b.mu.Lock()
 	all := make([]*subscriber, 0, len(b.subscribers))
@@ -349,7 +355,13 @@ func (s *subscriber) leave(ctx context.Context) {
 	if !s.b.overdue.barred() {
 		err = s.save(ctx)
 	}
-	if err == nil || errors.Is(err, errMoved) {
+	if errors.Is(err, errMoved) {
+		return
+	}
+	if err == nil {
+		if s.b.opt.Store.Shared() {
+			s.departed()
+		}
 		return
 	}
 	s.b.log.Debug("a session's record could not be written when it left; it is tried again", zap.Error(err))
@@ -360,7 +372,19 @@ func (s *subscriber) leave(ctx context.Context) {
 		s.b.log.Error("a session's record cannot be written", zap.Error(err))
 		return
 	}
-	s.b.overdue.add(s.key, data, m.version)
+	s.b.overdue.add(s.key, data, m.version, m.written)
+}
+
+// departed keeps the record with which the session left, as it was written.
+func (s *subscriber) departed() {
+	m := &s.memory
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if data, err := json.Marshal(&m.record); err == nil {
+		s.b.departed.keep(s.key, data, m.written)
+	}
 }
 
 // errBarred: the store is not asked, since it has just not answered.

@@ -52,7 +52,7 @@ func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.
 
 // takeUp makes the session what its record says, which is ours.
 func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) error {
-	s.memory.version = c.version
+	s.memory.version, s.memory.written = c.version, c.Seq
 	if c.Identity != nil {
 		if s.identity = c.Identity.identity(s.b.tokens); s.identity == nil {
 			return errNotAsBefore

@@ -67,14 +67,14 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 	var wait backoff
 	for range claimTries {
 		r, version, err := b.loadSession(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		if b.nodes.turning() {
+		if b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)) {
 			if err := wait.pause(ctx); err != nil {
 				return nil, err
 			}
 			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		if version != asked {
 			free, unknown, err := b.free(ctx, r.Owner, key, &wait)
@@ -159,7 +159,7 @@ func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, 
 		}
 		c.from = at - keepsUp.Milliseconds()
 	}
-	c.Owner, c.Left, c.Behind = b.nodes.id, nil, c.from
+	c.Owner, c.Left, c.Behind, c.Seq = b.nodes.id, nil, c.from, r.Seq+1
 	if b.opt.Store.Now().UnixMilli()-c.from < recentLeft.Milliseconds() {
 		c.Behind = 0 // what our watermark will say is far enough back
 	}
@@ -250,6 +250,7 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 	for time.Since(began) < answerIn {
 		r, version, err := b.loadSession(ctx, key)
 		switch {
+		case b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)):
 		case errors.Is(err, store.ErrNotFound):
 			return nil, bayeux.ErrNoSession
 		case err != nil:
@@ -299,13 +300,13 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 // verify looks whether a session is still this node's, and drops it if not. A record
 // that the store has set back is written again.
 func (b *Broker) verify(ctx context.Context, s *subscriber) error {
-	r, version, err := b.loadSession(ctx, s.key)
+	r, _, err := b.loadSession(ctx, s.key)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound) && !b.nodes.lateTurned():
 		s.session.Close(bayeux.ReasonKicked)
-	case err != nil:
+	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return err
-	case s.ahead(version):
+	case err != nil, s.ahead(r):
 		if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
 			return err
 		}

@@ -99,7 +99,9 @@ func (c *Cluster) owns(n *Redis, id string, slot int) bool {
 }
 
 // Migrate moves a slot with its keys from the master that has it to the next, key by
-// key while clients go on, as an operator's rebalancing does.
+// key while clients go on, as an operator's rebalancing does. It returns when all
+// masters agree: were the next slot moved before, an older word about this one could
+// arrive with an epoch that is as new, and leave it to nobody.
 func (c *Cluster) Migrate(slot int) {
 	c.t.Helper()
 	i := c.Owner(slot)
@@ -126,6 +128,33 @@ func (c *Cluster) Migrate(slot int) {
 			n.must("CLUSTER", "SETSLOT", s, "NODE", c.ids[j])
 		}
 	}
+	require.True(c.t, until(startTimeout, func() bool { return c.agree(slot, j) }), "the masters do not agree on slot %d", slot)
+}
+
+// agree reports whether all masters know the same epochs, and each that a slot is of
+// the same one, which says so of itself.
+func (c *Cluster) agree(slot, owner int) bool {
+	c.t.Helper()
+	first := c.epochs(c.Nodes[0])
+	for _, n := range c.Nodes {
+		if !c.owns(n, c.ids[owner], slot) || !slices.Equal(c.epochs(n), first) {
+			return false
+		}
+	}
+	return true
+}
+
+// epochs returns the masters with their epochs, in order, as one of them knows them.
+func (c *Cluster) epochs(n *Redis) []string {
+	c.t.Helper()
+	var all []string
+	for line := range strings.Lines(n.must("CLUSTER", "NODES")) {
+		if f := strings.Fields(line); len(f) > 6 {
+			all = append(all, f[0]+" "+f[6])
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // MoveSlots moves n of the slots that hold keys, each to the next master, and
