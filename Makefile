@@ -119,7 +119,7 @@ fuzz: go ## each fuzz target for FUZZTIME=10s
 # Without SEED each run has its own, which it prints; KILLS, JOINERS and RATE
 # (publish requests a second) are as in broker/brokertest/torture_test.go. A channel
 # keeps 100,000 messages, which is what bounds SECONDS times RATE.
-torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SEED=1 KILLS=20)
+torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SEED=1 KILLS=20; NODES=3 STORE=redis, sentinel or cluster)
 	TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
 		TORTURE_JOINERS=$(or $(JOINERS),200) TORTURE_RATE=$(or $(RATE),120) TORTURE_RACE=$(RACE) \
 		$(GO) test -count 1 -v -run '^TestTorture$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -140,14 +141,18 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	last := t.last
 	f.turnBack()
 	ahead := f.lags && last.Before(f.cursor) && !made(f.cursor)
-	if !ahead && (!f.lags || !f.cursor.Before(last)) {
+	waits := f.lags && !f.from.IsZero() && last.Before(f.from)
+	if !ahead && !waits && (!f.lags || !f.cursor.Before(last)) {
 		f.end()
 		t.mu.Unlock()
 		return nil, true, nil
 	}
 	t.mu.Unlock()
-	if ahead {
+	switch {
+	case ahead:
 		return nil, false, f.overtaken(ctx)
+	case waits:
+		return nil, false, f.early(ctx)
 	}
 	span := t.after(f.cursor, f.since)
 	span.UpTo = last
@@ -186,8 +191,33 @@ func (f *flow) overtaken(ctx context.Context) error {
 	case read.Forked && t.mayFork(f.cursor):
 		return f.astray()
 	}
+	return t.catchUp(ctx, f.cursor)
+}
+
+// early is called when the topic has not come to the first position that is due, where
+// the session comes from a node that was further: what it hands out up to there the
+// session has had. A position that is not there any more gives way to the next.
+func (f *flow) early(ctx context.Context) error {
+	t, log := f.topic, f.listener.sub.b.opt.Store
+	head, err := log.Head(ctx, t.log, t.limits) // before the look at what there is
+	if err != nil {
+		return err
+	}
+	read, err := log.Read(ctx, t.log, store.Range{Since: f.from.Time(), Limits: t.limits}, pageMessages, pageBytes)
+	if err != nil {
+		return err
+	}
+	due := slices.IndexFunc(read.Entries, func(e store.Entry) bool { return !e.Position.Before(f.from) })
+	switch {
+	case due >= 0:
+		f.from = read.Entries[due].Position
+		return t.catchUp(ctx, f.from)
+	case !read.More: // nothing of what there is
+		f.cursor, f.from, f.since = head.Last, store.Position{}, time.Time{}
+		return nil
+	}
 	t.shard.missed(t)
-	return errLost
+	return errLost // more in one ms than a page
 }
 
 func (f *flow) encode(channel string, entries []store.Entry, replay bool) []*bayeux.Delivery {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -83,6 +85,84 @@ func TestUnsubscribedMoves(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A node that is behind where a session stood, because its feed lost something, brings
+// what is due, once, and nothing that the session has had; also when what was due first
+// is gone.
+func TestLandsOnANodeBehind(t *testing.T) {
+	f := func(from store.Position, want ...any) {
+		t.Helper()
+		inBubble(t, func(t *testing.T) {
+			nodes := newFleet(t, 2)
+			live := nodes[0].root("gala", channels.ClassView) + "/chat"
+			p, other := nodes[0].join(""), nodes[1].join("")
+			require.True(t, p.subscribe(live).ok())
+			require.True(t, other.at(nodes[1], other.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, live))).ok())
+			nodes[0].say("gala", "chat", 1)
+			time.Sleep(time.Second)
+			tp := theTopic(t, nodes[1], "chat")
+			tp.mu.Lock()
+			behind := tp.last
+			tp.mu.Unlock()
+			nodes[0].say("gala", "chat", 2)
+			require.Len(t, p.poll(), 2)
+			require.Empty(t, p.poll())
+			nodes[0].say("gala", "chat", 3, 4)
+			time.Sleep(time.Second)
+			s, _ := nodes[0].b.subscriberOf(sessionKey(p.id))
+			_, ok := s.session.Release(t.Context())
+			require.True(t, ok)
+			r, version, err := nodes[0].b.loadSession(t.Context(), s.key)
+			require.NoError(t, err)
+			require.Len(t, r.Left.Places, 1)
+			if !from.IsZero() {
+				r.Left.Places[0].Queued = &from
+				data, err := json.Marshal(r)
+				require.NoError(t, err)
+				_, err = nodes[0].store.Put(t.Context(), tableSession, s.key, store.Put{Data: data, TTL: time.Hour, IfVersion: &version})
+				require.NoError(t, err)
+			}
+			tp.mu.Lock()
+			tp.last = behind
+			tp.mu.Unlock()
+			require.True(t, p.connectAt(nodes[1], 10).ok())
+			tp.shard.missed(tp)
+			require.True(t, p.connectAt(nodes[1], 2000).ok())
+			got := append(textsOf(p), p.pollAround(nodes[1:])...)
+			require.Len(t, got, len(want))
+			require.Subset(t, got, on(live, want...))
+			nodes[0].say("gala", "chat", 5)
+			require.Equal(t, on(live, 5), p.pollAround(nodes[1:]))
+		})
+	}
+	f(store.Position{}, 3, 4)
+	f(store.NewPosition(1<<47, 1, 1))
+}
+
+// textsOf takes what a peer has got.
+func textsOf(p *peer) (texts []string) {
+	for _, d := range p.inbox {
+		texts = append(texts, d.Channel+" "+string(d.Data))
+	}
+	p.inbox = nil
+	return texts
+}
+
+// theTopic returns the only topic of that name on a node.
+func theTopic(t *testing.T, x *bench, name string) (tp *topic) {
+	t.Helper()
+	for _, sh := range x.b.hub.shards {
+		sh.mu.Lock()
+		for _, one := range sh.topics {
+			if one.name.String() == "/"+name {
+				tp = one
+			}
+		}
+		sh.mu.Unlock()
+	}
+	require.NotNil(t, tp)
+	return tp
 }
 
 // dataOf takes the channels from what poll returns.

@@ -135,6 +135,32 @@ func (t *topic) level(ctx context.Context, log store.Log) error {
 	}
 }
 
+// catchUp has the topic look into the store and waits a little for it to move, unless it
+// has come to p; errLost if it does not. The caller holds no lock but a flow's.
+func (t *topic) catchUp(ctx context.Context, p store.Position) error {
+	t.mu.Lock()
+	if !t.last.Before(p) {
+		t.mu.Unlock()
+		return nil
+	}
+	if t.moved == nil {
+		t.moved = make(chan struct{})
+	}
+	moved := t.moved
+	t.mu.Unlock()
+	t.shard.missed(t)
+	late := time.NewTimer(fannedSoon)
+	defer late.Stop()
+	select {
+	case <-moved:
+		return nil
+	case <-late.C:
+		return errLost
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 type encodedFor struct {
 	prefix   string
 	delivery *bayeux.Delivery
