@@ -92,7 +92,7 @@ func (b *Broker) publishAway(ctx context.Context, m *bayeux.Message, a asker, aw
 		if b.answerBefore(ctx, m, a, away.was, mark.tag(), done) {
 			return
 		}
-		k.nonce = mark.nonce()
+		k.nonce, k.change, k.maybe = mark.nonce(), mark.tag(), true
 	}
 	b.publishMessage(ctx, m, a, true, k, done)
 }
@@ -104,10 +104,10 @@ func (b *Broker) answerBefore(ctx context.Context, m *bayeux.Message, a asker, w
 	if err != nil {
 		return false
 	}
-	p, found := b.storedBefore(ctx, t, was, tag)
+	stored, found := b.storedBefore(ctx, t, was, tag)
 	if found {
 		b.metrics.repeats.Inc()
-		done(bayeux.Ack{Ext: ackExt(p)}, nil)
+		done(bayeux.Ack{Ext: ackAgain(t, stored)}, nil)
 	}
 	return found
 }

@@ -41,12 +41,17 @@ type target struct {
 	// pattern is set for a wildcard; then name and log are zero.
 	pattern channels.Pattern
 
+	object  *Object // of the root used; nil for open channels
 	kind    *kind
 	class   class
 	token   Role          // level of the asker's token on the object
+	speaker *Identity     // the token that acts on the object; nil: there is none
 	catchup time.Duration // the interval of a catch-up, 0 for live
 	open    *OpenPrefix
-	fresh   bool // the subscription did not stand before (subscriber.take)
+	user    string   // the user_ref whose document it is, in scope user
+	shared  []target // of a wildcard: the same in spaces that objects share (data.go)
+	tap     uint32   // of a tap: the application it hears (tap.go); feed is empty where nothing else is meant
+	fresh   bool     // the subscription did not stand before (subscriber.take)
 }
 
 // openChannels is an open prefix with its kind.
@@ -64,21 +69,41 @@ const (
 // asker is who asks: the session's identity and the message's.
 type asker struct {
 	session, message *Identity
-	// granted is the level of a subscription that is taken up again.
-	granted Role
+	// granted is the grade of a subscription that is taken up again, user its user_ref.
+	granted grade
+	user    string
 	now     time.Time
 }
 
 // level returns the higher of the two on an object. A token that has ended
 // counts for nothing, while what it opened stays open (product.md §3).
 func (a asker) level(app uint32, objectID string) Role {
-	level := a.granted
+	level := RoleNone
+	if a.granted.token() {
+		level = a.granted.level()
+	}
 	for _, id := range []*Identity{a.session, a.message} {
-		if id != nil && (id.Expires.IsZero() || a.now.Before(id.Expires.Add(tokenLeeway))) {
+		if a.stands(id) {
 			level = max(level, id.LevelFor(app, objectID))
 		}
 	}
 	return level
+}
+
+// stands reports whether a token has not ended.
+func (a asker) stands(id *Identity) bool {
+	return id != nil && (id.Expires.IsZero() || a.now.Before(id.Expires.Add(tokenLeeway)))
+}
+
+// speaker is who the asker is on an object, the message's token before the session's;
+// nil for nobody.
+func (a asker) speaker(app uint32, objectID string) *Identity {
+	for _, id := range []*Identity{a.message, a.session} {
+		if a.stands(id) && id.LevelFor(app, objectID) > RoleNone {
+			return id
+		}
+	}
+	return nil
 }
 
 // subscription resolves what is asked for in a subscribe, or refuses it. All
@@ -158,7 +183,7 @@ func refuseAs(err error, text string) error {
 // listen resolves a channel or pattern that somebody wants to hear.
 func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (target, error) {
 	if !channels.IsRoot(p.First()) {
-		return b.listenOpen(p)
+		return b.listenTap(p, a)
 	}
 	t, err := b.underRoot(ctx, p.First(), p.String(), a)
 	if err != nil {
@@ -173,6 +198,7 @@ func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (targe
 			return target{}, bayeux.ErrForbidden(p.String())
 		}
 		t.pattern = sub
+		b.share(&t)
 		return t, nil
 	}
 	t.name, _ = sub.Name()
@@ -180,11 +206,10 @@ func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (targe
 	if t.kind == nil {
 		return target{}, bayeux.ErrInvalidChannel(p.String())
 	}
-	if t.kind.closed || t.hears() < t.kind.subscribe {
+	if t.kind.closed || t.grade() < t.kind.hearing() {
 		return target{}, bayeux.ErrForbidden(p.String())
 	}
-	t.log = store.LogName{Feed: t.feed, Path: t.name.String()}
-	return t, nil
+	return t, b.locate(&t, a, p.String())
 }
 
 // underRoot verifies a root and finds its object. text is what the refusal names.
@@ -201,16 +226,21 @@ func (b *Broker) underRoot(ctx context.Context, root, text string, a asker) (tar
 		}
 		return target{}, bayeux.ErrForbidden(text)
 	}
+	if err := b.refuseSuspended(object.App, text); err != nil {
+		return target{}, err
+	}
 	c, known := classes[verified.Class]
 	if !known {
 		return target{}, bayeux.ErrForbidden(text)
 	}
 	return target{
-		prefix: "/" + root,
-		oid:    verified.OID,
-		feed:   feedOf(object),
-		class:  c,
-		token:  a.level(object.App.ID, object.ID),
+		prefix:  "/" + root,
+		oid:     verified.OID,
+		feed:    feedOf(object),
+		object:  object,
+		class:   c,
+		token:   a.level(object.App.ID, object.ID),
+		speaker: a.speaker(object.App.ID, object.ID),
 	}, nil
 }
 
@@ -223,15 +253,21 @@ func (t target) hears() Role {
 	return t.token
 }
 
+// grade is hears, and whether a token counted for it.
+func (t target) grade() grade { return gradeOf(t.hears(), t.token > RoleNone) }
+
 // mayPublish reports whether the target's kind may be published to.
 func (t target) mayPublish() bool {
 	if t.kind.closed || t.kind.own {
 		return false
 	}
+	if t.kind.entries {
+		return t.speaker.LevelFor(t.object.App.ID, t.object.ID) >= t.kind.publish
+	}
 	if t.token >= t.kind.publish {
 		return true
 	}
-	return t.class.publish && t.class.level >= t.kind.publish && (!t.class.customOnly || t.kind.name == customKind)
+	return !t.kind.token && t.class.publish && t.class.level >= t.kind.publish && (!t.class.customOnly || t.kind.name == customKind)
 }
 
 // feedOf names an object's space by what stays through resets and rotations.
@@ -322,8 +358,7 @@ func (b *Broker) publication(ctx context.Context, n channels.Name, a asker, sess
 	if !t.mayPublish() {
 		return target{}, bayeux.ErrForbidden(n.String())
 	}
-	t.log = store.LogName{Feed: t.feed, Path: t.name.String()}
-	return t, nil
+	return t, b.locate(&t, a, n.String())
 }
 
 // Who may publish on an open prefix.

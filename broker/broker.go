@@ -29,12 +29,23 @@ type Broker struct {
 	kinds   *kinds
 	open    []openChannels
 	hub     *hub
-	metrics *metrics
+	taps    *taps
+	// presence says who listens to what (decided.md 26).
+	presence *presence
+	metrics  *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
 	reads   slots // of histories (historyReads)
+	fills   *fills
 	pages   *pages
-	started int64 // when this node began, in ms of the store's clock
+	// documents and conferences are what data is kept in (product.md §7), attendance
+	// lets conferences go on while there are subscribers; suspended are the
+	// applications that nobody may use.
+	documents   *catchup.Documents
+	conferences *catchup.Conferences
+	attendance  *attendance
+	suspended   *suspensions
+	started     int64 // when this node began, in ms of the store's clock
 	// fanned is a time up to which everything announced was handed to the queues, in ms
 	// of the store's clock, as of the last round.
 	fanned      atomic.Int64
@@ -67,7 +78,8 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int64{}}
 	var err error
-	if b.kinds, err = newKinds(o.Kinds, b.limits.History); err != nil {
+	b.opt.Accumulate = o.Accumulate.withDefaults()
+	if b.kinds, err = newKinds(o.Kinds, b.limits.History, b.opt.Accumulate.TTL); err != nil {
 		return nil, err
 	}
 	if b.open, err = openPrefixes(o.Open, b.limits.History); err != nil {
@@ -90,6 +102,10 @@ func New(o Options) (*Broker, error) {
 	if b.nodes, err = newNodes(o, b.recordLife(), b.started); err != nil {
 		return nil, fmt.Errorf("broker: new: %w", err)
 	}
+	b.documents = catchup.NewDocuments(o.Store)
+	b.conferences = catchup.NewConferences(o.Store, o.sessionTTL())
+	b.attendance = newAttendance(b)
+	b.suspended = newSuspensions()
 	b.mail = newMail(b)
 	// Before the first session: what its node was is asked when it is resumed.
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
@@ -99,7 +115,12 @@ func New(o Options) (*Broker, error) {
 	}
 	b.overdue.b, b.departed.b = b, b
 	b.hub = newHub(b)
+	b.taps, b.presence = newTaps(b), newPresence(b)
+	if o.PresencePublic {
+		b.kinds.reserved[presenceKind].subscribe = RoleViewer
+	}
 	b.pages = newPages()
+	b.fills = newFills(o.Store, b.opt.Accumulate)
 	return b, nil
 }
 
@@ -134,6 +155,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	wg.Go(func() { b.objects.Run(ctx) })
 	wg.Go(func() { b.keepLists(ctx) })
+	wg.Go(func() { b.attendance.run(ctx) })
+	wg.Go(func() { b.purgeSuspended(ctx) })
 	for _, f := range []*follower{b.notices(), b.mail.inbox()} {
 		wg.Go(func() {
 			if err := f.run(ctx); err != nil {
@@ -143,6 +166,8 @@ func (b *Broker) Run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { b.keepAlive(ctx) })
+	wg.Go(func() { b.taps.run(ctx) })
+	wg.Go(func() { b.presence.run(ctx) })
 	wg.Go(func() {
 		tick := time.NewTicker(rememberEvery)
 		defer tick.Stop()
@@ -150,6 +175,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			select {
 			case <-tick.C:
 				b.rememberSessions(ctx)
+				b.settleDocuments(ctx)
 				b.pages.sweep()
 				b.departed.sweep()
 			case <-ctx.Done():
@@ -191,6 +217,23 @@ func (b *Broker) kindOf(log store.LogName, name channels.Name) *kind {
 // client handshakes again, and the dead name gets its refusal (security.md §1.8).
 func (b *Broker) withdraw(_, oid channels.OID) {
 	b.endSessions(func(s *subscriber) bool { return s.uses(oid) })
+}
+
+// DeleteObject removes an object: its roots lead nowhere, and the data of its room and
+// sessions is gone (product.md E20). The data goes first, so that a deletion that fails
+// half way can be asked for again, and once more after, for what was written between.
+func (b *Broker) DeleteObject(ctx context.Context, app *Application, id string) error {
+	o, err := b.objects.get(ctx, app, id)
+	if err != nil {
+		return err
+	}
+	if err := b.forgetData(ctx, o); err != nil {
+		return err
+	}
+	if err := b.objects.delete(ctx, app, id); err != nil {
+		return err
+	}
+	return b.forgetData(ctx, o)
 }
 
 // Object returns an object, made on its first mention by a trusted party where

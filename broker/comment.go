@@ -73,6 +73,11 @@ func newComment(o *Object, who *Identity, draft CommentDraft, id ulid.ULID, at t
 			c.Name = who.Name
 		}
 	}
+	return c.encode()
+}
+
+// encode makes both forms of a comment.
+func (c commentObject) encode() (*Comment, error) {
 	body, err := encodeText(c)
 	if err != nil {
 		return nil, fmt.Errorf("broker: comment: %w", err)

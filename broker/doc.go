@@ -26,6 +26,28 @@
 // with the topic. While a flow of a topic exists, the topic queues nothing for that
 // listener; which positions come which way is kept by catchup.Seam.
 //
+// # Accumulations
+//
+// A channel of kind accumulate is written by who has a token of the object and read from
+// level broadcaster up (accumulate.go, accumulated.go). Both roads, HTTP and Bayeux, end in keepEntry:
+// the blob is kept with who gave it, and when it was observed is its position's ms, so it
+// is an entry only where it is read. The log goes whole, a time after its last entry. A
+// row in a table says that an object has an accumulation of a name; it is written before
+// the first entry, so an admin's query over all objects finds every log, and braids them
+// by time (catchup.Braid). How full each is, a node asks once a second (fill.go).
+//
+// # Data
+//
+// A channel /R/data/<scope> has the changes of a document (scope.go): room and session
+// in the object's own feed, app, owner and user in feeds of their own, so that a change
+// reaches all rooms with one entry. A subscription to such a channel is one in that
+// feed's space under the root's prefix, and a wildcard below a root joins the spaces of
+// its application and owner, too. A publish there is a merge by the same way as over
+// HTTP (data.go) and no message of its own. A subscription begins with a prelude: the
+// snapshot as of its seam, read by the flow before anything live. attendance keeps the
+// conferences of objects open that have subscribers here; suspensions are the
+// applications that nobody may use.
+//
 // # What outlives the process
 //
 // A session's record (record.go) is written before the client hears that its
@@ -64,14 +86,28 @@
 // (notice.go). Each writes once a second that it lives (nodes.go); one that cannot is not
 // ready within three seconds, and then lets its clients go (lease.go).
 //
+// # What the broker says and decides itself
+//
+// Comments go out in four channels; to promote or withdraw one (moderation.go) is a row
+// that only gains and messages with nonces, so that it happens once, whoever asks on
+// whatever node, and a withdrawal wins over a promotion that it crosses. Events and
+// analytics have a shape (event.go); the log of what lasted when is folded from the
+// events on each question, by package catchup. Who is there (presence.go) is known from
+// a row of each node for each object; nothing of it is kept or comes by a road, each
+// node tells its own listeners. A connection (connection.go) is a session's record; to
+// end it is to remove that, and a notice. A tap (tap.go) hears all objects of an
+// application past the topics, without their promises.
+//
 // # Goroutines
 //
 // Run owns the shards (one a core, at least one), the mender of roads, the registry's
-// sweep, the rounds of remembering, the two followers and keepAlive; letters being
-// answered have one each, bounded. A session costs none here.
+// sweep, the rounds of remembering and of presence, the taps' queue, the two followers,
+// keepAlive, attendance and the look for suspended data; letters being answered have one
+// each, bounded. A session costs none here.
 //
 // # Locks, in the order in which they are taken
 //
+//	taps.mu → store; taps.mu, presence.mu → space.mu
 //	flow.mu → store → shard.mu → topic.mu → hub.mu → space.mu → Tree.mu (read) → subscriber.mu → bayeux's own
 //
 // Nobody holding topic.mu or a later one calls the store, the network or a callback.

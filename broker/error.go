@@ -12,6 +12,8 @@ import (
 type Error struct {
 	Result int // 4000 bad request, 4001, 4003, 4004, 4005, 4009, 4012, 4013, 4022, 4029, 5000, 5003, 5004, 5007
 	Text   string
+	// Version is the one a document has; told with 4012 alone.
+	Version uint64
 }
 
 // Error returns the text sent to the peer.

@@ -28,6 +28,8 @@ type flow struct {
 
 	mu      sync.Mutex
 	replays []replaying
+	prelude *prelude       // due before anything live
+	begun   *unread        // of a prelude that was handed over with the last page
 	lags    bool           // the live subscription waits behind this flow
 	cursor  store.Position // newest live position handed over, while it lags
 	since   time.Time      // nothing older is due; zero: no bound
@@ -65,6 +67,10 @@ func (f *flow) give() {
 func (f *flow) Pull(ctx context.Context, limit int) ([]*bayeux.Delivery, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.begun != nil {
+		f.listener.sub.replayed(f.begun)
+		f.begun = nil
+	}
 	for !f.ended {
 		if len(f.replays) > 0 {
 			page, err := f.pullReplay(ctx, limit)
@@ -72,6 +78,12 @@ func (f *flow) Pull(ctx context.Context, limit int) ([]*bayeux.Delivery, error) 
 				return page, err
 			}
 			continue
+		}
+		if f.prelude != nil {
+			d, err := f.pullPrelude(ctx)
+			if d != nil || err != nil {
+				return d, err
+			}
 		}
 		page, level, err := f.pullLive(ctx, limit)
 		if errors.Is(err, errLost) {

@@ -19,6 +19,11 @@ func (b *Broker) Handshake(ctx context.Context, s *bayeux.Session, m *bayeux.Mes
 	if err != nil {
 		return nil, err
 	}
+	if identity != nil {
+		if err := b.refuseSuspended(identity.App, "token"); err != nil {
+			return nil, err
+		}
+	}
 	sub := b.newSubscriber(s, identity)
 	if err := sub.save(ctx); err != nil {
 		return nil, storeRefusal(err, b, "handshake")
@@ -30,8 +35,10 @@ func (b *Broker) Handshake(ctx context.Context, s *bayeux.Session, m *bayeux.Mes
 func (b *Broker) newSubscriber(s *bayeux.Session, identity *Identity) *subscriber {
 	sub := &subscriber{b: b, session: s, key: sessionKey(s.ID()), identity: identity}
 	sub.memory.record.Owner, sub.memory.record.Identity = b.nodes.id, recordOf(identity)
+	sub.limit(identity)
 	sub.sure.Store(b.doubts.Load())
 	sub.memory.safe = b.opt.Store.Now().UnixMilli()
+	sub.memory.record.Came = sub.memory.safe
 	return sub
 }
 

@@ -278,8 +278,11 @@ func (b *Broker) historyBelow(ctx context.Context, who *Identity, q HistoryQuery
 	if err != nil {
 		return target{}, err
 	}
-	feed := feedOf(object)
-	return target{feed: feed, name: name, kind: k, log: store.LogName{Feed: feed, Path: name.String()}}, nil
+	t := target{feed: feedOf(object), object: object, name: name, kind: k}
+	if b.locate(&t, asker{message: who, now: b.opt.Now()}, name.String()) != nil {
+		return target{}, &Error{Result: 4004, Text: "channel: the object has no owner_ref, or the credential no user_ref"}
+	}
+	return t, nil
 }
 
 func (b *Broker) historyOpen(channel string) (target, error) {

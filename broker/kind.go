@@ -29,23 +29,60 @@ type kind struct {
 	closed bool
 	// own kinds are filled by the broker itself, never by a publisher.
 	own bool
+	// entries: its channels are accumulations (accumulate.go). Who publishes must have
+	// a token of the object, whatever the root; nothing but entries is kept there.
+	entries bool
+	// token: publishing needs a token of the object, and listening, too, below level 3.
+	token bool
+	// scope: the channel has the changes of a document (product.md §7); a publish
+	// changes that, and is no message.
+	scope string
+	// shape makes what is kept of what was sent; nil: as it was sent.
+	shape shape
 }
+
+// grade is how far somebody may hear: twice the level, and one more with a token of
+// the object. What needs level 1 and a token lies between levels 1 and 2.
+type grade uint8
+
+func gradeOf(level Role, token bool) grade {
+	g := 2 * grade(level)
+	if token && level > RoleNone {
+		g++
+	}
+	return g
+}
+
+func (g grade) level() Role { return Role(g / 2) }
+
+func (g grade) token() bool { return g%2 == 1 }
+
+// hearing is the grade that may listen.
+func (k *kind) hearing() grade { return gradeOf(k.subscribe, k.token && k.subscribe < RoleModerator) }
 
 const (
 	day          = 24 * time.Hour
 	maxSegment   = 64 // product.md §4: a name at most 64
 	maxSubLevels = 3  // segments below the root
 	customKind   = "custom"
+	// accumulateKind is also the first segment of its channels.
+	accumulateKind = "accumulate"
+	dataKind       = "data"
+	dataKept       = 7 * day
+	presenceKind   = "presence"
 )
 
-// kinds maps first segments to rows; custom is every other path.
+// kinds maps first segments to rows; data are the scopes below that segment; custom
+// is every other path.
 type kinds struct {
 	reserved map[string]*kind
+	data     map[string]*kind
 	custom   *kind
 }
 
-// newKinds builds the table, with overrides by kind name and the default length.
-func newKinds(override map[string]KindOptions, length int) (*kinds, error) {
+// newKinds builds the table, with overrides by kind name, the default length, and how
+// long an accumulation outlives its last entry.
+func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*kinds, error) {
 	kept := func(name string, sub, pub Role, catch, keep time.Duration) *kind {
 		return &kind{name: name, subscribe: sub, publish: pub, catchup: catch, limits: store.Limits{Age: keep, Length: length}}
 	}
@@ -54,31 +91,50 @@ func newKinds(override map[string]KindOptions, length int) (*kinds, error) {
 		k.own = true
 		return k
 	}
-	k := &kinds{reserved: map[string]*kind{}, custom: kept(customKind, RoleViewer, RoleBroadcaster, day, day)}
+	k := &kinds{reserved: map[string]*kind{}, data: map[string]*kind{}, custom: kept(customKind, RoleViewer, RoleBroadcaster, day, day)}
+	for scope, publish := range map[string]Role{scopeApp: RoleServer, scopeOwner: RoleServer, scopeRoom: RoleViewer, scopeSession: RoleViewer, scopeUser: RoleViewer} {
+		row := kept(dataKind, RoleViewer, publish, dataKept, dataKept)
+		row.token, row.scope = true, scope
+		k.data[scope] = row
+	}
+	there := &kind{name: presenceKind, subscribe: RoleBroadcaster, publish: RoleServer, own: true}
+	events := kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day)
+	events.shape = shapeEvent
+	analytics := kept("analytics", RoleBroadcaster, RoleServer, day, day)
+	analytics.shape = shapeObject
 	for _, row := range []*kind{
 		comments("all_json"), comments("all_html"), comments("promoted_json"), comments("promoted_html"),
-		kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day),
-		kept("analytics", RoleBroadcaster, RoleServer, day, day),
-		{name: "accumulate", closed: true},
-		{name: "data", closed: true},
-		{name: "presence", closed: true},
+		events, analytics, there,
+		{
+			name: accumulateKind, subscribe: RoleBroadcaster, publish: RoleViewer, catchup: day, entries: true,
+			limits: store.Limits{Age: store.Forever, Idle: ttl},
+		},
 		{name: "stats", closed: true},
 	} {
 		k.reserved[row.name] = row
 	}
 	for name, o := range override {
+		if name == dataKind {
+			for _, row := range k.data {
+				row.apply(o)
+			}
+			continue
+		}
 		row := k.reserved[name]
 		if name == k.custom.name {
 			row = k.custom
 		}
-		if row == nil || row.closed {
+		if row == nil || row.closed || row == there {
 			return nil, fmt.Errorf("broker: kinds: %q is not a kind of channel that can be set: %s", name, strings.Join(k.names(), ", "))
+		}
+		if row.entries && (o.Retention > 0 || o.Length > 0) {
+			return nil, fmt.Errorf("broker: kinds: %q goes whole, a time after its last entry: that time and its size are set by themselves", name)
 		}
 		row.apply(o)
 	}
 	for _, row := range append([]*kind{k.custom}, k.rows()...) {
 		row.catchup = min(row.catchup, row.limits.Age)
-		if row.limits.Keeps() {
+		if row.limits.Keeps() && row.limits.Age != store.Forever {
 			row.limits.Age += catchup.Grace
 		}
 	}
@@ -101,7 +157,10 @@ func (k *kind) apply(o KindOptions) {
 }
 
 func (k *kinds) rows() []*kind {
-	rows := make([]*kind, 0, len(k.reserved))
+	rows := make([]*kind, 0, len(k.reserved)+len(k.data))
+	for _, row := range k.data {
+		rows = append(rows, row)
+	}
 	for _, row := range k.reserved {
 		rows = append(rows, row)
 	}
@@ -109,9 +168,9 @@ func (k *kinds) rows() []*kind {
 }
 
 func (k *kinds) names() []string {
-	names := []string{k.custom.name}
+	names := []string{k.custom.name, dataKind}
 	for name, row := range k.reserved {
-		if !row.closed {
+		if !row.closed && name != presenceKind {
 			names = append(names, name)
 		}
 	}
@@ -129,11 +188,21 @@ func (k *kinds) of(sub channels.Name) *kind {
 			return nil
 		}
 	}
+	if sub.First() == dataKind {
+		if sub.Segments() != 2 {
+			return nil
+		}
+		return k.data[sub.Last()]
+	}
 	row := k.reserved[sub.First()]
 	if row == nil {
 		return k.custom
 	}
-	if sub.Segments() > 1 && !row.closed {
+	segments := 1
+	if row.entries {
+		segments = 2
+	}
+	if sub.Segments() != segments && !row.closed {
 		return nil
 	}
 	return row

@@ -1,11 +1,13 @@
 package broker
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -14,7 +16,7 @@ func TestKinds(t *testing.T) {
 		"all_json": {Catchup: time.Hour},
 		"events":   {Catchup: 90 * 24 * time.Hour, Retention: 48 * time.Hour},
 		"custom":   {Retention: time.Minute, Length: 5},
-	}, 1000)
+	}, 1000, time.Hour)
 	require.NoError(t, err)
 	f := func(sub, name string, catch, keep time.Duration, length int) {
 		t.Helper()
@@ -30,16 +32,24 @@ func TestKinds(t *testing.T) {
 	f("/events", "events", 48*time.Hour, 48*time.Hour, 1000) // never longer than what is kept
 	f("/chat", "custom", time.Minute, time.Minute, 5)
 	f("/a/b/c", "custom", time.Minute, time.Minute, 5)
-	for _, sub := range []string{"/a/b/c/d", "/all_json/x", "/events/a"} {
+	for _, sub := range []string{"/a/b/c/d", "/all_json/x", "/events/a", "/accumulate", "/accumulate/x/y", "/accumulate/" + strings.Repeat("x", 65)} {
 		require.Nil(t, k.of(mustName(t, sub)), sub)
 	}
-	require.True(t, k.of(mustName(t, "/accumulate/x")).closed)
+	row := k.of(mustName(t, "/accumulate/"+strings.Repeat("x", 64)))
+	require.True(t, row.entries)
+	require.Equal(t, store.Limits{Age: store.Forever, Idle: time.Hour}, row.limits)
+	require.Equal(t, 24*time.Hour, row.catchup)
 	require.True(t, k.of(mustName(t, "/stats/live")).closed)
 
-	_, err = newKinds(map[string]KindOptions{"nope": {Length: 1}}, 1000)
+	_, err = newKinds(map[string]KindOptions{"nope": {Length: 1}}, 1000, time.Hour)
 	require.ErrorContains(t, err, `"nope" is not a kind of channel that can be set`)
-	_, err = newKinds(map[string]KindOptions{"stats": {Length: 1}}, 1000)
+	_, err = newKinds(map[string]KindOptions{"stats": {Length: 1}}, 1000, time.Hour)
 	require.Error(t, err)
+	_, err = newKinds(map[string]KindOptions{"accumulate": {Retention: time.Hour}}, 1000, time.Hour)
+	require.ErrorContains(t, err, "goes whole")
+	k, err = newKinds(map[string]KindOptions{"accumulate": {Catchup: time.Minute}}, 1000, time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, time.Minute, k.of(mustName(t, "/accumulate/x")).catchup)
 }
 
 func TestCovers(t *testing.T) {

@@ -18,11 +18,14 @@ type listener struct {
 	space  *space
 	prefix string       // "/<root>", or "" for open channels
 	oid    channels.OID // of the root; zero for open channels
+	room   string       // the feed of the root's object; "" for open channels
+	acts   bool         // the session\'s token counts on that object
+	user   string       // the user_ref whose document it hears; "" for all others
 
 	// flowing is len(flows), read without a lock on the way of every delivery.
 	flowing atomic.Int32
-	// level is that of wildcards: only what it may hear is delivered by them.
-	level atomic.Int32
+	// grade is that of wildcards: only what it may hear is delivered by them.
+	grade atomic.Int32
 
 	// guarded by sub.mu; entries of one topic change only under that topic's mu.
 	flows map[*topic]*flow
@@ -33,7 +36,7 @@ type listener struct {
 	roads    map[channels.Pattern]*road  // that they hold
 	former   []formerWild
 	resumed  map[channels.Pattern]store.Position // where those from before a restart began
-	raised   [RoleServer + 1]uint64              // from which number on wildcards hear a level
+	raised   [2*RoleServer + 2]uint64            // from which number on wildcards hear a grade
 }
 
 // seam is a listener's hold on a topic.
@@ -45,7 +48,7 @@ type seam struct {
 
 // hears reports whether a wildcard delivers a kind to this listener.
 func (l *listener) hears(k *kind) bool {
-	return Role(l.level.Load()) >= k.subscribe
+	return grade(l.grade.Load()) >= k.hearing()
 }
 
 // offer hands one delivery over, unless a flow of the topic is to bring it. The
@@ -170,15 +173,15 @@ func (l *listener) tidy(now time.Time, all bool) {
 
 // begin makes a topic live for the listener, by its name, from its seam on. It
 // returns the flow that brings what is due before, to be given to the session; nil
-// when nothing is.
-func (l *listener) begin(t *topic, s *seam, now time.Time) *flow {
+// when nothing is. A prelude, where not nil, is due first.
+func (l *listener) begin(t *topic, s *seam, pre *prelude, now time.Time) *flow {
 	// A flow is needed when something before the topic's end is due first. It is
 	// taken before topic.mu, as the lock order wants.
 	l.sub.mu.Lock()
 	f := l.flows[t]
 	l.sub.mu.Unlock()
-	if f != nil || !s.Live() && t.limits.Keeps() && !s.Done(now) {
-		f = l.flowOf(t, false)
+	if f != nil || pre != nil || !s.Live() && t.limits.Keeps() && !s.Done(now) {
+		f = l.flowOf(t, s.Live() && pre != nil)
 		defer f.mu.Unlock()
 	}
 	t.mu.Lock()
@@ -186,6 +189,10 @@ func (l *listener) begin(t *topic, s *seam, now time.Time) *flow {
 	from, again := s.Subscribe(t.last, now)
 	if f != nil && !again && !f.lags {
 		f.lags, f.cursor, f.forked = true, from, 0
+	}
+	if f != nil && pre != nil {
+		pre.at = f.cursor
+		f.prelude = pre
 	}
 	l.space.tree.Add(t.name.Pattern(), l)
 	return f

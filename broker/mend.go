@@ -23,18 +23,28 @@ var errNotKnown = fmt.Errorf("%w: what its wildcards missed is not known", errNo
 // restorePattern brings a wildcard back: every channel that it matches and that said
 // something since the session was last here is mended.
 func (s *subscriber) restorePattern(ctx context.Context, r patternRecord, land landing) error {
-	t, _, err := s.regain(ctx, r.Pattern, r.Level)
+	t, _, err := s.regain(ctx, r.Pattern, r.Grade, "")
 	if err != nil {
 		return err
 	}
+	for i := range t.shared {
+		if err := s.restoreWild(ctx, r, &t.shared[i], land); err != nil {
+			return err
+		}
+	}
+	return s.restoreWild(ctx, r, &t, land)
+}
+
+// restoreWild does it in one space.
+func (s *subscriber) restoreWild(ctx context.Context, r patternRecord, t *target, land landing) error {
 	if began := time.UnixMilli(r.Since); land.since.Before(began) {
 		land.since = began
 	}
 	if land.since.Before(s.b.opt.Store.Now().Add(-store.SpokeFor)) {
 		return errNotKnown
 	}
-	l := s.listener(&t)
-	way, err := s.b.hub.hold(ctx, roadFeed(&t), l)
+	l := s.listener(t)
+	way, err := s.b.hub.hold(ctx, roadFeed(t), l)
 	if err != nil {
 		return err
 	}
@@ -47,17 +57,17 @@ func (s *subscriber) restorePattern(ctx context.Context, r patternRecord, land l
 			s.b.hub.shardOf(log).release(tp)
 		}
 	}()
-	if err := s.mendSpoken(ctx, l, &t, &land, mended); err != nil {
+	if err := s.mendSpoken(ctx, l, t, &land, mended); err != nil {
 		s.b.hub.letGo(way, l)
 		return err
 	}
 	// Before the tree: else what is said meanwhile overtakes what is under way.
-	if err := s.placedUnder(ctx, l, &t, &land, mended); err != nil {
+	if err := s.placedUnder(ctx, l, t, &land, mended); err != nil {
 		s.b.hub.letGo(way, l)
 		return err
 	}
 	l.rejoin(t.pattern, way, r.Since)
-	return s.mendSpoken(ctx, l, &t, &land, mended)
+	return s.mendSpoken(ctx, l, t, &land, mended)
 }
 
 // mendSpoken mends every channel of a wildcard that may have said something since

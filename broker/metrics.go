@@ -11,7 +11,9 @@ type metrics struct {
 	resumed, released, unanswered, leaseLosses, overdue, paced                   prometheus.Counter
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
 	feedBreaks, lostWildcards, forks, deepForks, recordForks                     prometheus.Counter
+	changes, snapshots, lostEvents                                               prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
+	accumulated                                                                  prometheus.Counter
 }
 
 // newMetrics makes the counters and, where reg is not nil, registers them.
@@ -28,6 +30,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return c
 	}
 	m := &metrics{
+		accumulated:    counter("accumulated_total", "Entries taken into accumulations."),
 		published:      counter("published_total", "Messages appended and acknowledged."),
 		replays:        counter("replays_total", "Catch-ups begun."),
 		replayed:       counter("replayed_messages_total", "Messages delivered by catch-ups."),
@@ -47,9 +50,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		forgottenSeams: counter("forgotten_seams_total", "Catch-ups that repeat some of what came by an older wildcard, since where that began was forgotten."),
 		feedBreaks:     counter("feed_breaks_total", "Times a watched feed of the store broke."),
 		lostWildcards:  counter("lost_wildcards_total", "Sessions ended because more channels spoke during a break of the feed than their wildcards are mended for."),
+		lostEvents:     counter("lost_object_events_total", "Changes of an object's fields that could not be said on its events."),
 		forks:          counter("history_forks_total", "Channels of which the store lost the newest messages after they had been delivered."),
 		deepForks:      counter("history_forks_deep_total", "Those of them of which nothing delivered of late is left, so that it is not known how much was lost."),
 		recordForks:    counter("session_record_forks_total", "Session records that the store had set back, and that were written again."),
+		changes:        counter("data_changes_total", "Changes of shared documents (data channels and /v1/data)."),
+		snapshots:      counter("data_snapshots_total", "Snapshots of shared documents that subscriptions began with."),
 		refusals:       vec("refused_total", "Requests refused, by what was asked.", "what"),
 		drops:          vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
 	}

@@ -27,6 +27,8 @@ var (
 const (
 	tableRevoked = "revoked" // "<app>/<jti>" → until, RFC 3339; expires with the token
 	tableRetired = "retired" // kid → when, RFC 3339
+	// tableSuspended has "<app>" → suspension.
+	tableSuspended = "suspended"
 )
 
 // notice is one entry of the log; one field is set.
@@ -34,6 +36,10 @@ type notice struct {
 	Object  *announcement `json:"object,omitempty"`
 	Revoked *revocation   `json:"revoked,omitempty"`
 	Retired *uint8        `json:"retired,omitempty"`
+	// Conference is the feed of an object that has a new conference.
+	Conference string      `json:"conference,omitempty"`
+	Suspended  *suspension `json:"suspended,omitempty"`
+	Ended      string      `json:"ended,omitempty"` // the key of a session
 	// Restored is a key that was retired and is good again.
 	Restored *uint8 `json:"restored,omitempty"`
 }
@@ -85,6 +91,7 @@ func (b *Broker) notices() *follower {
 			b.objects.heed(yes)
 			if yes {
 				b.reload()
+				b.attendance.recheck()
 			}
 		},
 	}
@@ -103,6 +110,12 @@ func (b *Broker) hearNotice(_ context.Context, data []byte) {
 		b.revoked(*n.Revoked)
 	case n.Retired != nil:
 		b.retired(*n.Retired)
+	case n.Conference != "":
+		b.attendance.opened(n.Conference)
+	case n.Suspended != nil:
+		b.suspend(*n.Suspended)
+	case n.Ended != "":
+		b.ended(n.Ended)
 	case n.Restored != nil && *n.Restored <= channels.MaxKID:
 		b.retiredKeys.And(^(uint32(1) << *n.Restored))
 	}
@@ -180,7 +193,7 @@ func (b *Broker) loadDenied(ctx context.Context) error {
 			b.retired(uint8(kid))
 		}
 	}
-	return nil
+	return b.loadSuspended(ctx)
 }
 
 // Revoke refuses a token of an application from now on, on every node within a

@@ -25,7 +25,8 @@ type Options struct {
 	Kinds map[string]KindOptions
 	// AutoCreate makes an object on its first mention by a trusted party.
 	AutoCreate bool
-	// Sandbox allows short and sample secrets.
+	// Sandbox allows short and sample secrets, and gives tokens to anybody who asks
+	// (POST /v1/e/authtoken).
 	Sandbox bool
 	// ForwardExt names the publisher's ext keys that are passed on; "*" is all
 	// but the broker's own (bayeux-faye.md §14).
@@ -35,14 +36,28 @@ type Options struct {
 	RealtimeURL string
 	// Mount is the Bayeux endpoint's path, used where RealtimeURL is empty.
 	Mount string
+	// Accumulate bounds accumulations (product.md §6).
+	Accumulate AccumulateOptions
 	// TokenRules are checks on every JWT besides its signature and times.
 	TokenRules TokenRules
+	// PresencePublic lets viewers see who listens to an object, not only its control
+	// root and broadcasters.
+	PresencePublic bool
+	// EndOnExpiry ends a session once a token that it has rights from has ended; its
+	// client handshakes again. Otherwise a running subscription outlives its token.
+	EndOnExpiry bool
 	// SessionLife is how long a Bayeux session lives without a connect; records
 	// that resume sessions after a restart outlive it by ten minutes. Default 90 s.
 	SessionLife time.Duration
 	// NodeName is this node's name for people, Advertise where it can be reached;
 	// both only shown.
 	NodeName, Advertise string
+	// SessionTTL is how long the data of a conference (a session of product.md §5.2)
+	// is kept after its end. Default 7 days.
+	SessionTTL time.Duration
+	// OwnDataOnly lets clients read no user's data but their own (product.md E24);
+	// else the data of any user of the application whose user_ref they know.
+	OwnDataOnly bool
 	// Limits bounds what peers can make the broker hold.
 	Limits Limits
 	// Registerer takes the metrics; nil: none are kept.
@@ -51,6 +66,13 @@ type Options struct {
 	Logger *zap.Logger
 	// Now judges tokens; nil: time.Now. Ages are measured by the store's clock.
 	Now func() time.Time
+}
+
+func (o Options) sessionTTL() time.Duration {
+	if o.SessionTTL > 0 {
+		return o.SessionTTL
+	}
+	return dataKept
 }
 
 // Account is a tenant (product.md §3).
@@ -121,6 +143,31 @@ type Limits struct {
 	// Backlog bounds, for one topic, the bytes that wait for fan-out; beyond it
 	// a kept topic is read again from the store, another drops. Default 4 MiB.
 	Backlog int
+}
+
+// AccumulateOptions bounds accumulations (product.md §6). Zero means the default.
+type AccumulateOptions struct {
+	// TTL is how long after its last entry an accumulation goes, whole. Default 24 h.
+	// A longer one keeps every poll ever made; one below a show's breaks loses votes.
+	TTL time.Duration
+	// Page bounds the entries of one answer. Default 10,000.
+	Page int
+	// Max bounds the entries of one accumulation; beyond it nothing more is taken.
+	// Default 1,000,000.
+	Max int
+}
+
+func (o AccumulateOptions) withDefaults() AccumulateOptions {
+	if o.TTL <= 0 {
+		o.TTL = day
+	}
+	if o.Page <= 0 {
+		o.Page = 10_000
+	}
+	if o.Max <= 0 {
+		o.Max = 1_000_000
+	}
+	return o
 }
 
 // withDefaults returns l with every zero field set.

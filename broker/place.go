@@ -371,7 +371,7 @@ func (s *subscriber) placedUnder(ctx context.Context, l *listener, t *target, la
 		if channels.IsRoot(name.First()) {
 			prefix, sub = "/"+name.First(), name.Tail()
 		}
-		if prefix != l.prefix || !t.pattern.Matches(sub) {
+		if prefix != l.prefix || !t.pattern.Matches(sub) || prefix != "" && !s.b.holds(t.feed, sub) {
 			continue
 		}
 		log := store.LogName{Feed: t.feed, Path: sub.String()}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -20,21 +21,39 @@ import (
 type known struct {
 	tag   uint64      // kept with the message
 	nonce store.Nonce // remembered by the store for repeatAge
+	// change is kept with the change that a publish makes of a document; maybe says
+	// that it may have been made already, by another node or before a restart.
+	change uint64
+	maybe  bool
 }
 
 // publishMessage takes a Bayeux publish: rights, bounds, its place in the log. done
 // hears of it once it is as durable as the store makes it.
 func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker, session bool, k known, done func(bayeux.Ack, error)) {
 	t, err := b.publication(ctx, m.Channel, a, session)
-	if err == nil && len(m.Data) > b.limits.Message {
-		err = &bayeux.Error{Code: 413, Args: []string{m.ChannelText}, Text: "Message too large"}
+	data := m.Data
+	if err == nil && len(data) > b.limits.Message {
+		err = errMessageSize(m)
+	}
+	if err == nil {
+		data, err = b.shaped(t, data)
+		err = shapeRefusal(err, m)
 	}
 	if err != nil {
 		b.metrics.refused("publish").Inc()
 		done(bayeux.Ack{}, err)
 		return
 	}
-	rec := store.Record{Data: catchup.Encode(m.Data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge}
+	switch {
+	case t.kind.entries:
+		b.accumulateMessage(ctx, m, &t, k, done)
+		return
+	case t.kind.scope != "":
+		done(b.publishDocument(ctx, &t, m, a, k))
+		return
+	}
+	kind := t.kind
+	rec := store.Record{Data: catchup.Encode(data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
 			done(bayeux.Ack{}, storeRefusal(err, b, "publish"))
@@ -45,13 +64,41 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		} else {
 			b.metrics.published.Inc()
 		}
-		done(bayeux.Ack{Ext: ackExt(at.Positions[0])}, nil)
+		done(bayeux.Ack{Ext: kind.ackExt(at.Positions[0])}, nil)
 	})
+}
+
+func errMessageSize(m *bayeux.Message) error {
+	return &bayeux.Error{Code: 413, Args: []string{m.ChannelText}, Text: "Message too large"}
+}
+
+// shapeRefusal says over Bayeux that data has not the shape of its channel's kind.
+func shapeRefusal(err error, m *bayeux.Message) error {
+	var refusal *Error
+	switch {
+	case !errors.As(err, &refusal):
+		return err
+	case refusal.Result == 4013:
+		return errMessageSize(m)
+	}
+	return &bayeux.Error{Code: 400, Args: []string{m.ChannelText}, Text: "Invalid data for this channel"}
+}
+
+// ackExt tells the publisher the id under which the message is kept, and of an entry
+// when it was observed (product.md §6).
+func (k *kind) ackExt(p store.Position) []byte {
+	b := ackExt(p)
+	if !k.entries {
+		return b
+	}
+	b = append(b[:len(b)-1], `,"observed":`...)
+	b = strconv.AppendInt(b, p.MS(), 10)
+	return append(b, '}')
 }
 
 // ackExt tells the publisher the id under which the message is kept.
 func ackExt(p store.Position) []byte {
-	b := make([]byte, 0, 80)
+	b := make([]byte, 0, 112)
 	b = append(b, `{"history":`...)
 	b = catchup.AppendHistory(b, p, false)
 	return append(b, '}')
@@ -128,13 +175,17 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 		if err == nil && len(p.Data) > b.limits.Message {
 			err = &Error{Result: 4013, Text: "data is larger than limits.message allows"}
 		}
+		data := p.Data
+		if err == nil {
+			data, err = b.shaped(t, data)
+		}
 		if err != nil {
 			b.metrics.refused("publish").Inc()
 			out[i].Err = err
 			continue
 		}
 		wg.Add(1)
-		rec := store.Record{Data: catchup.Encode(p.Data, nil, 0), Nonce: p.Nonce}
+		rec := store.Record{Data: catchup.Encode(data, nil, 0), Nonce: p.Nonce}
 		b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 			if err != nil {
 				out[i].Err = err
@@ -166,7 +217,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 		return target{}, &Error{Result: 4000, Text: "channel: a path below the object's root is required, such as chat"}
 	}
 	kind := b.kinds.of(name)
-	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || level < kind.publish {
+	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || kind.entries || kind.scope != "" || level < kind.publish {
 		return target{}, &Error{Result: 4003, Text: "channel: nobody may publish to " + name.String()[1:] + " this way"}
 	}
 	object, err := b.Object(ctx, who.App, p.ObjectID)
@@ -174,7 +225,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 		return target{}, err
 	}
 	feed := feedOf(object)
-	return target{feed: feed, name: name, kind: kind, log: store.LogName{Feed: feed, Path: name.String()}}, nil
+	return target{object: object, feed: feed, name: name, kind: kind, log: store.LogName{Feed: feed, Path: name.String()}}, nil
 }
 
 func (b *Broker) httpOpen(who *Identity, channel string) (target, error) {
@@ -225,7 +276,7 @@ func (b *Broker) Comment(ctx context.Context, who *Identity, objectID string, dr
 	}
 	feed := feedOf(object)
 	outcome := make(chan error, 2)
-	forms := map[string][]byte{"/all_json": c.JSON, "/all_html": c.HTML}
+	forms := map[string][]byte{allJSON: c.JSON, allHTML: c.HTML}
 	for path, data := range forms {
 		k := b.kinds.reserved[path[1:]]
 		rec := store.Record{Data: catchup.Encode(data, nil, 0)}

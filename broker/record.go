@@ -29,8 +29,17 @@ type sessionRecord struct {
 	Unread   []unreadRecord  `json:"unread,omitempty"`
 	// Behind is a time of the store's clock, in ms, up to which everything live is
 	// known to have reached the client; 0: it keeps up (decided.md 18).
-	Behind int64       `json:"behind,omitempty"`
-	Left   *leftRecord `json:"left,omitempty"`
+	Behind int64 `json:"behind,omitempty"`
+	// Came is when the session was handshaken, by the store's clock, in ms.
+	Came int64       `json:"came,omitempty"`
+	Left *leftRecord `json:"left,omitempty"`
+	// Rooms are the feeds of the objects it listens to.
+	Rooms []string `json:"rooms,omitempty"`
+	// Tap is the application whose every message it hears (tap.go); 0: none.
+	Tap uint32 `json:"tap,omitempty"`
+	// Ends is when the first token ends that the session's rights come from, in ms
+	// since 1970; 0: never.
+	Ends int64 `json:"ends,omitempty"`
 	// Seq rises with each record of the session that was written, also over what the store
 	// loses: a record with a lower one than was written is one that it went back to.
 	Seq uint64 `json:"seq,omitempty"`
@@ -53,17 +62,18 @@ type identityRecord struct {
 	Expires      time.Time `json:"expires"`
 }
 
-// patternRecord is a wildcard subscription, with the level it was granted at.
+// patternRecord is a wildcard subscription, with the grade it was granted at.
 type patternRecord struct {
 	Pattern string `json:"pattern"`
-	Level   Role   `json:"level"`
+	Grade   grade  `json:"grade"`
 	Since   int64  `json:"since"` // when it was taken, by the store's clock, in ms
 }
 
 // topicRecord is a session's hold on one channel.
 type topicRecord struct {
 	Channel  string            `json:"channel"` // the base, as the client names it
-	Level    Role              `json:"level"`
+	Grade    grade             `json:"grade"`
+	User     string            `json:"user,omitempty"` // whose document it is, in scope user
 	Exact    bool              `json:"exact,omitempty"`
 	Seam     catchup.SeamState `json:"seam"`
 	Catchups map[string]int    `json:"catchups,omitempty"`
@@ -71,7 +81,7 @@ type topicRecord struct {
 
 // unreadRecord is a catch-up of which the client is not known to have everything.
 type unreadRecord struct {
-	Channel string         `json:"channel"` // X/catchup/6h
+	Channel string         `json:"channel"` // X/catchup/6h; X where it is a snapshot
 	Since   time.Time      `json:"since"`
 	UpTo    store.Position `json:"up_to"`
 }

@@ -144,7 +144,7 @@ func TestRegistryGivesUpOnContention(t *testing.T) {
 		}
 	}
 	name := "x"
-	_, err := r.patch(t.Context(), &demoApp, "a", ObjectPatch{Name: &name})
+	_, _, err := r.patch(t.Context(), &demoApp, "a", ObjectPatch{Name: &name})
 	require.Equal(t, 5003, AsError(err).Result)
 }
 

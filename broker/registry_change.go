@@ -14,18 +14,21 @@ import (
 // maxGrace bounds how long a root can outlive a reset.
 const maxGrace = 30 * 24 * time.Hour
 
-// patch changes an object. ErrNoObject when there is none.
-func (r *registry) patch(ctx context.Context, app *Application, id string, p ObjectPatch) (*Object, error) {
+// patch changes an object and returns it as it was and as it is. ErrNoObject when
+// there is none.
+func (r *registry) patch(ctx context.Context, app *Application, id string, p ObjectPatch) (before, after *Object, err error) {
 	if err := p.check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return r.change(ctx, app, id, func(o *Object) (*Object, error) {
+	after, err = r.change(ctx, app, id, func(o *Object) (*Object, error) {
+		before = o
 		next, changed := o.apply(p)
 		if !changed {
 			return o, nil
 		}
 		return next, nil
 	})
+	return before, after, err
 }
 
 // reset gives an object another oid and so new roots; the old ones work for grace

@@ -26,7 +26,7 @@ func TestRegistryOnMemory(t *testing.T) {
 		_, err := there.resolve(ctx, o.OID)
 		require.NoError(t, err)
 		name := "new"
-		_, err = there.patch(ctx, &demoApp, "a", ObjectPatch{Name: &name})
+		_, _, err = there.patch(ctx, &demoApp, "a", ObjectPatch{Name: &name})
 		require.NoError(t, err)
 		time.Sleep(time.Second)
 		synctest.Wait()

@@ -300,7 +300,7 @@ func TestRegistryDelete(t *testing.T) {
 		_, err = n.get(ctx, &demoApp, "a")
 		require.ErrorIs(t, err, ErrNoObject)
 		require.ErrorIs(t, n.delete(ctx, &demoApp, "a"), ErrNoObject)
-		_, err = n.patch(ctx, &demoApp, "a", ObjectPatch{})
+		_, _, err = n.patch(ctx, &demoApp, "a", ObjectPatch{})
 		require.ErrorIs(t, err, ErrNoObject)
 	}
 	// The next of that id has other roots and another history.
@@ -407,7 +407,7 @@ func TestRegistryHearsOtherNodes(t *testing.T) {
 		_, err := there.resolve(ctx, o.OID)
 		require.NoError(t, err)
 		name := "new"
-		_, err = here.patch(ctx, &demoApp, "a", ObjectPatch{Name: &name})
+		_, _, err = here.patch(ctx, &demoApp, "a", ObjectPatch{Name: &name})
 		require.NoError(t, err)
 		synctest.Wait()
 		got, err := there.get(ctx, &demoApp, "a")
@@ -507,7 +507,7 @@ func TestRegistryRaces(t *testing.T) {
 		}
 	}
 	name := "new"
-	got, err := a.patch(ctx, &demoApp, "a", ObjectPatch{Name: &name})
+	_, got, err := a.patch(ctx, &demoApp, "a", ObjectPatch{Name: &name})
 	require.NoError(t, err)
 	require.Equal(t, "new", got.Name)
 	require.NotEqual(t, o.OID, got.OID)
@@ -552,14 +552,14 @@ func TestRegistryPatch(t *testing.T) {
 	r := newNode(t, newShelf(), 10)
 	mustCreate(t, r.registry, "a")
 	text, no := "x", false
-	o, err := r.patch(ctx, &demoApp, "a", ObjectPatch{Name: &text, OwnerRef: &text, URL: &text, Public: &no})
+	_, o, err := r.patch(ctx, &demoApp, "a", ObjectPatch{Name: &text, OwnerRef: &text, URL: &text, Public: &no})
 	require.NoError(t, err)
 	require.Equal(t, []any{"x", "x", "x", false}, []any{o.Name, o.OwnerRef, o.URL, o.Public})
-	same, err := r.patch(ctx, &demoApp, "a", ObjectPatch{Name: &text})
+	_, same, err := r.patch(ctx, &demoApp, "a", ObjectPatch{Name: &text})
 	require.NoError(t, err)
 	require.Equal(t, o.version, same.version, "nothing is written for nothing")
 	long := strings.Repeat("x", 1025)
-	_, err = r.patch(ctx, &demoApp, "a", ObjectPatch{Name: &long})
+	_, _, err = r.patch(ctx, &demoApp, "a", ObjectPatch{Name: &long})
 	require.Equal(t, 4000, AsError(err).Result)
 }
 

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
@@ -50,6 +52,9 @@ type remembered struct {
 	saved   time.Time // when that was; zero: never
 	dirty   bool
 	unread  []*unread
+	// introduced are the rooms in which the session's user is shown, and since when that
+	// is written; guarded by saving.
+	introduced map[string]time.Time
 
 	// Everything live up to safe has reached the client; when it has the first
 	// markQueued deliveries, everything up to markAt has.
@@ -70,15 +75,23 @@ type unread struct {
 // noteSubscriptions writes down what the session listens to. The caller is one of
 // its handler calls.
 func (s *subscriber) noteSubscriptions() {
+	s.attend()
 	var patterns []patternRecord
 	var topics []topicRecord
+	var rooms []string
 	for _, l := range s.listeners {
+		if l.oid != (channels.OID{}) && !slices.Contains(rooms, l.space.feed) {
+			rooms = append(rooms, l.space.feed)
+		}
 		for p := range l.patterns {
+			if l.besides() {
+				continue // comes back with the object's own
+			}
 			name := l.prefix + p.String()
-			patterns = append(patterns, patternRecord{Pattern: name, Level: Role(l.level.Load()), Since: s.patternSince[name]})
+			patterns = append(patterns, patternRecord{Pattern: name, Grade: grade(l.grade.Load()), Since: s.patternSince[name]})
 		}
 		for t, sm := range l.seams {
-			r := topicRecord{Channel: l.prefix + t.name.String(), Level: Role(l.level.Load()), Exact: sm.exact, Seam: sm.State()}
+			r := topicRecord{Channel: l.prefix + t.name.String(), Grade: grade(l.grade.Load()), User: l.user, Exact: sm.exact, Seam: sm.State()}
 			if len(sm.channels) > 0 {
 				r.Catchups = make(map[string]int, len(sm.channels))
 				for name, n := range sm.channels {
@@ -90,7 +103,11 @@ func (s *subscriber) noteSubscriptions() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.memory.record.Patterns, s.memory.record.Topics = patterns, topics
+	s.memory.record.Patterns, s.memory.record.Topics, s.memory.record.Rooms = patterns, topics, rooms
+	s.memory.record.Tap, s.memory.record.Ends = s.tap, 0
+	if !s.ends.IsZero() {
+		s.memory.record.Ends = s.ends.UnixMilli()
+	}
 	s.memory.dirty = true
 }
 
@@ -120,6 +137,7 @@ func (s *subscriber) save(ctx context.Context) error {
 		return fmt.Errorf("broker: keep session: %w", err)
 	}
 	s.b.metrics.sessionRecords.Inc()
+	s.introduce(ctx)
 	return nil
 }
 
@@ -203,6 +221,7 @@ func (s *subscriber) erase(ctx context.Context) {
 	m := &s.memory
 	m.saving.Lock()
 	defer m.saving.Unlock()
+	s.takeLeaves(ctx)
 	err := s.b.opt.Store.Remove(ctx, tableSession, s.key, &m.version)
 	if errors.Is(err, store.ErrConflict) {
 		if _, err := s.adopt(ctx); err != nil {
@@ -288,6 +307,10 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 	var wg sync.WaitGroup
 	var failed atomic.Bool
 	for _, s := range all {
+		if b.opt.EndOnExpiry && s.ended(b.opt.Now()) {
+			s.session.Close(bayeux.ReasonKicked)
+			continue
+		}
 		if !s.look(at) {
 			continue
 		}

@@ -130,22 +130,28 @@ func (r *repeats) trim(now time.Time) {
 // storedBefore looks for a publish that a session made shortly before this node was
 // restarted, on a store that it has to itself: its message carries the tag. was is how
 // far the node had come, in ms.
-func (b *Broker) storedBefore(ctx context.Context, t target, was int64, tag uint64) (store.Position, bool) {
+func (b *Broker) storedBefore(ctx context.Context, t target, was int64, tag uint64) (catchup.Message, bool) {
 	if was == 0 || was >= b.started || !t.kind.limits.Keeps() || b.opt.Store.Shared() {
-		return store.Position{}, false
+		return catchup.Message{}, false
 	}
-	span := store.Range{Since: time.UnixMilli(was).Add(-repeatAge), Limits: t.kind.limits}
+	return b.tagged(ctx, t, time.UnixMilli(was).Add(-repeatAge), time.UnixMilli(b.started), tag)
+}
+
+// tagged looks for a message that carries a tag, not older than since nor younger than
+// until.
+func (b *Broker) tagged(ctx context.Context, t target, since, until time.Time, tag uint64) (catchup.Message, bool) {
+	span := store.Range{Since: since, Limits: t.kind.limits}
 	for read := 0; read < repeatScan; {
 		page, err := b.opt.Store.Read(ctx, t.log, span, pageMessages, pageBytes)
 		if err != nil {
-			return store.Position{}, false
+			return catchup.Message{}, false
 		}
 		for _, e := range page.Entries {
-			if e.Position.MS() > b.started {
-				return store.Position{}, false
+			if e.Position.Time().After(until) {
+				return catchup.Message{}, false
 			}
 			if m, err := catchup.Decode(e); err == nil && m.Tag == tag {
-				return e.Position, true
+				return m, true
 			}
 		}
 		if !page.More {
@@ -154,5 +160,20 @@ func (b *Broker) storedBefore(ctx context.Context, t target, was int64, tag uint
 		read += len(page.Entries)
 		span.After = page.Entries[len(page.Entries)-1].Position
 	}
-	return store.Position{}, false
+	return catchup.Message{}, false
+}
+
+// taggedLately looks for a message of the last two minutes that carries a tag.
+func (b *Broker) taggedLately(ctx context.Context, t target, tag uint64) (catchup.Message, bool) {
+	now := b.opt.Store.Now()
+	return b.tagged(ctx, t, now.Add(-repeatAge), now, tag)
+}
+
+// ackAgain is the ext with which a publish was acknowledged that became m.
+func ackAgain(t target, m catchup.Message) []byte {
+	if t.kind.scope == "" {
+		return t.kind.ackExt(m.Position)
+	}
+	version, confNum := catchup.ChangeOf(m.Data)
+	return dataExt(m.Position, version, confNum)
 }

@@ -62,6 +62,12 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 		}
 	}
 	s.memory.record, s.memory.safe, s.memory.saved = c.sessionRecord, c.from, time.Now()
+	if c.Ends != 0 {
+		s.ends = time.UnixMilli(c.Ends)
+	}
+	if err := s.restoreTap(c.Tap); err != nil {
+		return err
+	}
 	if err := s.restore(ctx, m, c); err != nil {
 		return err
 	}
@@ -105,17 +111,17 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 
 // regain resolves a name that was granted before: the root must still be good, the
 // level stays what it was, since a running subscription outlives its token.
-func (s *subscriber) regain(ctx context.Context, text string, level Role) (target, channels.Pattern, error) {
+func (s *subscriber) regain(ctx context.Context, text string, granted grade, user string) (target, channels.Pattern, error) {
 	p, err := channels.ParsePattern(text)
 	if err != nil {
 		return target{}, p, fmt.Errorf("%w: %w", errNotAsBefore, err)
 	}
-	t, err := s.b.listen(ctx, p, asker{now: s.b.opt.Now(), granted: level})
+	t, err := s.b.listen(ctx, p, asker{now: s.b.opt.Now(), granted: granted, user: user})
 	return t, p, err
 }
 
 func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landing) error {
-	t, p, err := s.regain(ctx, r.Channel, r.Level)
+	t, p, err := s.regain(ctx, r.Channel, r.Grade, r.User)
 	if err != nil {
 		return err
 	}
@@ -144,6 +150,11 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 		return nil
 	}
 	sm.exact = true
+	if t.kind.name == presenceKind {
+		if err := s.b.presence.greet(ctx, l); err != nil {
+			return storeRefusal(err, s.b, "resume")
+		}
+	}
 	add := func() { l.space.tree.Add(tp.name.Pattern(), l) }
 	if !tp.limits.Keeps() {
 		add()
@@ -175,20 +186,23 @@ func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *la
 // restoreUnread begins a catch-up again that the client may not have had whole. Its
 // end stays where it was.
 func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *placeRecord, arrived bool) error {
+	name, err := channels.Parse(r.Channel)
+	if err != nil {
+		return errNotAsBefore
+	}
+	base, _, is, err := catchup.Split(name)
+	if err != nil {
+		return errNotAsBefore
+	}
+	if !is {
+		return s.restoreSnapshot(ctx, name)
+	}
 	var first store.Position
 	var under bool
 	if p != nil {
 		if first, under = p.first(arrived); !under && !p.Lags {
 			return nil // all of it has arrived
 		}
-	}
-	name, err := channels.Parse(r.Channel)
-	if err != nil {
-		return errNotAsBefore
-	}
-	base, _, is, err := catchup.Split(name)
-	if err != nil || !is {
-		return errNotAsBefore
 	}
 	prefix, sub := "", base
 	if channels.IsRoot(base.First()) {

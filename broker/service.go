@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
 )
 
@@ -17,8 +18,53 @@ func (b *Broker) Service() Service { return Service{b} }
 // "Basic …". Errors: *Error with result 4001.
 func (s Service) Authorize(header string) (*Identity, error) { return s.b.tokens.authorization(header) }
 
+// AuthorizeSigned verifies a Gobelin-Signature (security.md §2.2) and returns who
+// signed and the nonce, "" where there is none. Errors: *Error with result 4001, or
+// 4000 where the application must be named.
+func (s Service) AuthorizeSigned(r SignedRequest) (who *Identity, nonce string, err error) {
+	return s.b.tokens.signed(r)
+}
+
 // Application returns the application of that name, or nil.
 func (s Service) Application(name string) *Application { return s.b.tokens.application(name) }
+
+// Suspended is Broker.Suspended.
+func (s Service) Suspended(app *Application) bool { return s.b.Suspended(app) }
+
+// Suspend is Broker.Suspend.
+func (s Service) Suspend(ctx context.Context, app *Application) (int64, error) {
+	return s.b.Suspend(ctx, app)
+}
+
+// ResumeApplication is Broker.Resumed.
+func (s Service) ResumeApplication(ctx context.Context, app *Application) error {
+	return s.b.Resumed(ctx, app)
+}
+
+// Data is Broker.Data.
+func (s Service) Data(ctx context.Context, who *Identity, q DataQuery) (Data, error) {
+	return s.b.Data(ctx, who, q)
+}
+
+// ChangeData is Broker.ChangeData.
+func (s Service) ChangeData(ctx context.Context, who *Identity, q DataQuery, kind catchup.ChangeKind, text []byte, ifVersion *uint64) (Data, error) {
+	return s.b.ChangeData(ctx, who, q, kind, text, ifVersion)
+}
+
+// OpenConference is Broker.OpenConference.
+func (s Service) OpenConference(ctx context.Context, o *Object) (catchup.Conference, bool, error) {
+	return s.b.OpenConference(ctx, o)
+}
+
+// EndConference is Broker.EndConference.
+func (s Service) EndConference(ctx context.Context, o *Object) (catchup.Conference, error) {
+	return s.b.EndConference(ctx, o)
+}
+
+// Conferences is Broker.Conferences.
+func (s Service) Conferences(ctx context.Context, o *Object) ([]catchup.Conference, error) {
+	return s.b.Conferences(ctx, o)
+}
 
 // Publish is Broker.PublishAll.
 func (s Service) Publish(ctx context.Context, who *Identity, pubs []Publication) []Published {
@@ -38,6 +84,74 @@ func (s Service) WalkHistory(ctx context.Context, who *Identity, q HistoryQuery,
 // Comment is Broker.Comment.
 func (s Service) Comment(ctx context.Context, who *Identity, objectID string, draft CommentDraft) (*Comment, error) {
 	return s.b.Comment(ctx, who, objectID, draft)
+}
+
+// Accumulate is Broker.Accumulate.
+func (s Service) Accumulate(ctx context.Context, who *Identity, objectID, name string, data []byte, nonce [16]byte) (int64, error) {
+	return s.b.Accumulate(ctx, who, objectID, name, data, nonce)
+}
+
+// Accumulated is Broker.Accumulated.
+func (s Service) Accumulated(ctx context.Context, who *Identity, q AccumulationQuery, yield func([]catchup.Entry) error) (AccumulationEnd, error) {
+	return s.b.Accumulated(ctx, who, q, yield)
+}
+
+// ClearAccumulation is Broker.ClearAccumulation.
+func (s Service) ClearAccumulation(ctx context.Context, who *Identity, objectID, name string) error {
+	return s.b.ClearAccumulation(ctx, who, objectID, name)
+}
+
+// Now is the store's clock.
+func (s Service) Now() time.Time { return s.b.opt.Store.Now() }
+
+// Sandbox reports whether this is a place for trying things out.
+func (s Service) Sandbox() bool { return s.b.opt.Sandbox }
+
+// SandboxToken signs a token for an application as its backend would, for 12 hours.
+// Errors: *Error with 4004 outside of a sandbox or for an unknown application, 4000 for
+// claims that no token may have.
+func (s Service) SandboxToken(app, channelID, role, userID string) (string, error) {
+	return s.b.sandboxToken(app, channelID, role, userID)
+}
+
+// Promote is Broker.Promote.
+func (s Service) Promote(ctx context.Context, app *Application, objectID, commentID string) (*Comment, error) {
+	return s.b.Promote(ctx, app, objectID, commentID)
+}
+
+// Withdraw is Broker.Withdraw.
+func (s Service) Withdraw(ctx context.Context, app *Application, objectID, commentID string) error {
+	return s.b.Withdraw(ctx, app, objectID, commentID)
+}
+
+// EventLog is Broker.EventLog.
+func (s Service) EventLog(ctx context.Context, app *Application, objectID string, w catchup.Window) ([]catchup.Span, bool, error) {
+	return s.b.EventLog(ctx, app, objectID, w)
+}
+
+// Presence is Broker.Presence.
+func (s Service) Presence(ctx context.Context, who *Identity, objectID string) (*Presence, error) {
+	return s.b.Presence(ctx, who, objectID)
+}
+
+// Connections is Broker.Connections.
+func (s Service) Connections(ctx context.Context, app *Application, q ConnectionQuery) (ConnectionPage, error) {
+	return s.b.Connections(ctx, app, q)
+}
+
+// EndConnection is Broker.EndConnection.
+func (s Service) EndConnection(ctx context.Context, app *Application, id string) error {
+	return s.b.EndConnection(ctx, app, id)
+}
+
+// EndUser is Broker.EndUser.
+func (s Service) EndUser(ctx context.Context, app *Application, userRef string) (int, error) {
+	return s.b.EndUser(ctx, app, userRef)
+}
+
+// Revoke is Broker.Revoke.
+func (s Service) Revoke(ctx context.Context, app *Application, jti string, until time.Time) error {
+	return s.b.Revoke(ctx, app, jti, until)
 }
 
 // Remember binds an Idempotency-Key to the hash of a request for 24 hours; another
@@ -63,17 +177,52 @@ func (s Service) ListObjects(ctx context.Context, app *Application, q ObjectQuer
 
 // PatchObject changes what the patch names.
 func (s Service) PatchObject(ctx context.Context, app *Application, id string, patch ObjectPatch) (*Object, error) {
-	return s.b.objects.patch(ctx, app, id, patch)
+	return s.b.PatchObject(ctx, app, id, patch)
 }
 
-// DeleteObject removes an object and ends all that listen by its roots.
+// DeleteObject removes an object and its data and ends all that listen by its roots.
 func (s Service) DeleteObject(ctx context.Context, app *Application, id string) error {
-	return s.b.objects.delete(ctx, app, id)
+	return s.b.DeleteObject(ctx, app, id)
 }
 
 // ResetObject gives an object new roots; the old ones work for grace more.
 func (s Service) ResetObject(ctx context.Context, app *Application, id string, grace time.Duration) (*Object, error) {
 	return s.b.objects.reset(ctx, app, id, grace)
+}
+
+// Root is one name of an object (security.md §1.4).
+type Root struct {
+	// Class is "view", "guest", "control", "ingest" or "daily".
+	Class string
+	// Channel is the root channel, with its slash.
+	Channel string
+	// Expires is when it stops working; zero: it does not by itself.
+	Expires time.Time
+}
+
+// RootsByClass returns an object's root of every class as of now; only admins may see
+// them.
+func (s Service) RootsByClass(o *Object) []Root {
+	now := s.b.opt.Now()
+	var all []Root
+	for _, c := range rootClasses {
+		all = append(all, Root{
+			Class: c.name, Channel: "/" + s.b.opt.Keyring.Root(o.OID, c.class, now), Expires: s.b.opt.Keyring.Expires(c.class, now),
+		})
+	}
+	return all
+}
+
+// rootClasses are the classes that can be asked for, by name.
+var rootClasses = []struct {
+	name  string
+	class channels.Class
+}{
+	{"view", channels.ClassView},
+	{"guest", channels.ClassGuest},
+	{"control", channels.ClassControl},
+	{"ingest", channels.ClassIngest},
+	{"daily", channels.ClassDaily},
 }
 
 // Roots returns the names of an object's root channels now, each with its slash:

@@ -58,12 +58,12 @@ func (sp *space) wildSince(n channels.Name) (at int64, wild bool) {
 	return 0, false
 }
 
-// raise sets a listener's level, which changes what its wildcards hear, and returns
+// raise sets a listener's grade, which changes what its wildcards hear, and returns
 // the number from which on they do.
-func (sp *space) raise(l *listener, level Role) uint64 {
+func (sp *space) raise(l *listener, g grade) uint64 {
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
-	l.level.Store(int32(level))
+	l.grade.Store(int32(g))
 	return sp.number()
 }
 

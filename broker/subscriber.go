@@ -34,10 +34,15 @@ type subscriber struct {
 	listeners []*listener // one for each space and root
 	// patternSince is when each wildcard was taken, by the store's clock, in ms.
 	patternSince map[string]int64
+	attending    []string // feeds of objects that it is subscribed to
 
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex
 	oids    []channels.OID // roots in use, one for each listener that has one
+	rooms   []string       // feeds of their objects, each once; replaced, never changed
+	acting  []string       // feeds of objects that it is subscribed to and on which its token counts
+	tap     uint32         // the application whose every message it hears; 0: none
+	ends    time.Time      // when the first token ends that its rights come from; zero: never
 	kids    uint16         // a bit for each key that signed one of them
 	flows   int            // how many there are, over all listeners
 	closed  bool
@@ -63,6 +68,9 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 	if !s.room(len(targets)) {
 		s.b.metrics.refused("subscriptions").Inc()
 		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits.Subscriptions)}, Text: "Too many subscriptions"}
+	}
+	if a.message != nil {
+		s.limit(a.message)
 	}
 	var ext extent
 	for _, past := range []bool{true, false} {
@@ -121,7 +129,19 @@ func (x extent) json() []byte {
 
 // take carries out one subscription.
 func (s *subscriber) take(ctx context.Context, channel string, t *target, x *extent) error {
+	if t.tap != 0 {
+		if err := s.takeTap(t); err != nil || t.feed == "" {
+			return err
+		}
+	}
 	l := s.listener(t)
+	for i := range t.shared {
+		err := s.take(ctx, channel, &t.shared[i], x)
+		t.fresh = t.fresh || t.shared[i].fresh
+		if err != nil {
+			return err
+		}
+	}
 	if !t.pattern.IsZero() {
 		if _, again := l.patterns[t.pattern]; !again {
 			r, err := s.b.hub.hold(ctx, roadFeed(t), l)
@@ -145,7 +165,12 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 		}
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
-	s.takeLive(l, tp, t)
+	if err := s.takeLive(ctx, l, tp, channel, t); err != nil {
+		return err
+	}
+	if t.fresh && t.kind.name == presenceKind {
+		return s.b.presence.greet(ctx, l)
+	}
 	return nil
 }
 
@@ -157,21 +182,26 @@ func (s *subscriber) notePattern(name string, since int64) {
 }
 
 // takeLive makes a topic live for a listener, from its seam on.
-func (s *subscriber) takeLive(l *listener, tp *topic, t *target) {
+func (s *subscriber) takeLive(ctx context.Context, l *listener, tp *topic, channel string, t *target) error {
 	sm, taken := l.seamOf(tp)
 	if !taken {
 		defer s.b.hub.shardOf(tp.log).release(tp)
 	}
 	if sm.exact {
-		return
+		return nil
+	}
+	pre, err := s.preludeOf(ctx, tp, channel, t)
+	if err != nil {
+		return err
 	}
 	t.fresh = true
 	sm.exact = true
-	if f := l.begin(tp, sm, time.Now()); f != nil {
+	if f := l.begin(tp, sm, pre, time.Now()); f != nil {
 		f.mu.Lock()
 		f.give()
 		f.mu.Unlock()
 	}
+	return nil
 }
 
 func boolInt(b bool) int {
@@ -241,6 +271,9 @@ func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, pattern
 // quit ends a subscription by the name it was made under, whether or not the root
 // is still good.
 func (s *subscriber) quit(p channels.Pattern) {
+	if p.String() == tapPattern {
+		s.quitTap()
+	}
 	prefix, sub := "", p
 	if channels.IsRoot(p.First()) {
 		prefix, sub = "/"+p.First(), p.Tail()
@@ -273,6 +306,7 @@ func (s *subscriber) quit(p channels.Pattern) {
 
 func (s *subscriber) quitLive(l *listener, t *topic, sm *seam) {
 	sm.exact = false
+	s.dropPrelude(l, t)
 	s.stopLive(l, t, sm, func() { l.space.tree.Remove(t.name.Pattern(), l) })
 }
 
@@ -309,11 +343,15 @@ func (s *subscriber) listener(t *target) *listener {
 		}
 	}
 	if l == nil {
-		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid}
+		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
+		if t.object != nil {
+			l.room = feedOf(t.object)
+			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
+		}
 		s.listeners = append(s.listeners, l)
 		s.noteRoots()
 	}
-	l.raise(t.hears())
+	l.raise(t.grade())
 	return l
 }
 
@@ -338,7 +376,9 @@ func (s *subscriber) room(n int) bool {
 func (s *subscriber) count() int {
 	n := 0
 	for _, l := range s.listeners {
-		n += len(l.patterns)
+		if !l.besides() {
+			n += len(l.patterns)
+		}
 		for _, sm := range l.seams {
 			n += max(1, len(sm.channels)+boolInt(sm.exact))
 		}
@@ -365,10 +405,13 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.kids = s.oids[:0], 0
+	s.oids, s.rooms, s.kids = s.oids[:0], nil, 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
+			if !slices.Contains(s.rooms, l.room) {
+				s.rooms = append(s.rooms, l.room)
+			}
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
 			}
@@ -407,10 +450,10 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 	if again {
 		return
 	}
-	k := known{tag: mark.tag()}
+	k := known{tag: mark.tag(), change: mark.tag(), maybe: s.b.opt.Now().Sub(s.resumedAt) < repeatAge}
 	switch {
 	case s.b.opt.Store.Shared():
-		k = known{nonce: mark.nonce()}
+		k.tag, k.nonce = 0, mark.nonce()
 	case s.b.opt.Now().Sub(s.resumedAt) < repeatAge:
 		// It may have been taken before the restart, or since, but before the session
 		// was resumed.
@@ -447,6 +490,11 @@ func (s *subscriber) Close(reason string) {
 
 // drop gives up everything the session holds on this node.
 func (s *subscriber) drop() {
+	for _, room := range s.attending {
+		s.b.attendance.leave(room)
+	}
+	s.attending = nil
+	s.quitTap()
 	for _, l := range s.listeners {
 		l.quit()
 		for t, sm := range l.seams {

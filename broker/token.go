@@ -40,7 +40,8 @@ var errRevokedFull = &Error{Result: 5003, Text: "too many revoked tokens; rotate
 // many goroutines at once.
 type tokens struct {
 	apps  map[string]*appKeys
-	dummy *appKeys // does the work of an application that is not there
+	keys  map[string]*accountKeys // by api_key
+	dummy *appKeys                // does the work of an application that is not there
 	rules TokenRules
 	now   func() time.Time
 
@@ -69,12 +70,16 @@ type revokedToken struct {
 func newTokens(accounts []Account, rules TokenRules, sandbox bool, now func() time.Time) *tokens {
 	t := &tokens{
 		apps:    map[string]*appKeys{},
+		keys:    map[string]*accountKeys{},
 		dummy:   &appKeys{secret: []byte("no application has this secret 32")},
 		rules:   rules,
 		now:     now,
 		revoked: map[revokedToken]time.Time{},
 	}
 	for i := range accounts {
+		if a := &accounts[i]; a.APIKey != "" && a.APISecret != "" {
+			t.keys[a.APIKey] = &accountKeys{account: a, secret: []byte(a.APISecret.Reveal())}
+		}
 		for j := range accounts[i].Apps {
 			app := &accounts[i].Apps[j]
 			t.apps[app.Name] = &appKeys{

@@ -53,22 +53,22 @@ func (l *listener) heardSince(t *topic) (uint64, bool) {
 			}
 		}
 	}
-	return max(since, l.raised[t.kind.subscribe]), true
+	return max(since, l.raised[t.kind.hearing()]), true
 }
 
-// raise lets the listener's wildcards hear what needs a level.
-func (l *listener) raise(level Role) {
-	before := Role(l.level.Load())
-	if level <= before {
+// raise lets the listener's wildcards hear what needs a grade.
+func (l *listener) raise(to grade) {
+	before := grade(l.grade.Load())
+	if to <= before {
 		return
 	}
 	if len(l.patterns) == 0 {
-		l.level.Store(int32(level))
+		l.grade.Store(int32(to))
 		return
 	}
-	number := l.space.raise(l, level)
-	for r := before + 1; r <= level; r++ {
-		l.raised[r] = number
+	number := l.space.raise(l, to)
+	for g := before + 1; g <= to; g++ {
+		l.raised[g] = number
 	}
 }
 
@@ -83,7 +83,7 @@ func (l *listener) join(p channels.Pattern, r *road, now time.Time) {
 			continue
 		}
 		// By name until the wildcard stands, so that nothing comes between.
-		flows = append(flows, l.begin(t, s, now))
+		flows = append(flows, l.begin(t, s, nil, now))
 		named = append(named, t)
 	}
 	l.number(p, r)

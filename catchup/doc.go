@@ -14,10 +14,42 @@
 // A history asked for over HTTP is the same walk (Replay), or its newest end (Newest);
 // a message id is its cursor, and CheckCursor says what it is worth.
 //
+// An accumulation (product.md §6) is a log of entries: what a viewer gave, and who the
+// token said that is (EncodeEntry). Its observed time is that of the position, so an
+// entry is whole only when it is read: Decode makes a message of it for subscribers,
+// DecodeEntry an Entry for who pages through them. Accumulations of several objects are
+// read as one by a Braid, in order of time, and a Bookmark is where such a walk goes on:
+// how far each log was read lately, and a time before which all of them were.
+//
+// The event log of an object is not kept as such: Spans folds its events, in order,
+// into what lasted from when to when, in bounded memory.
+//
 // A Seam decides, for one session and one channel, which positions come by replay
 // and which live: one position divides them, so nothing is lost or comes twice
 // whatever the order of the subscriptions (store.md §5.3). It is pure bookkeeping:
 // the caller holds the lock under which the channel's newest position stands still.
+//
+// # Shared documents
+//
+//	change ──► Documents ──► row (compare-and-set) ──► store.Log ──► tail (live)
+//	           Canonical, Merge       │                    │
+//	           version +1             └── Read             └── Snapshot at a seam, Replay
+//
+// A document (product.md §7) is a row that holds its data, its version, who wrote each
+// top-level member last, and the message of its last change; each change is a message
+// of a log, too. The row comes first. Nobody makes version v+1 before change v is in
+// the log, so the log has every version once and in order, on however many nodes; a
+// change whose node died between the two is put there by whoever meets the row next.
+// JSON is kept as it was written: what a merge patch does not name keeps its place and
+// its text. A Snapshot is the document at a position of its log, so that a subscriber
+// gets it first and then only greater versions.
+//
+// Conferences are the sessions of an object, in one row for each: which is open, until
+// when, and which have ended. Whether one is open is worked out at each look, so nobody
+// has to end those that lapse; nodes with subscribers note that they have some (Watch).
+//
+// Caveat: a document changes one version at a time, over all nodes; many writers of one
+// document wait for each other, and beyond eight lost races are told to try again.
 //
 // Caveat: a replay reads only what the store still keeps. The interval is checked
 // against the channel's retention before, and the store keeps a little longer than

@@ -48,11 +48,19 @@ func Encode(data, ext []byte, tag uint64) []byte {
 	return append(b, data...)
 }
 
-// Decode reads the stored form; the parts share the entry's bytes.
+// Decode reads the stored form; the parts share the entry's bytes. The data of an
+// entry of an accumulation is its JSON (Entry.AppendJSON).
 func Decode(e store.Entry) (Message, error) {
 	b := e.Data
 	m := Message{Position: e.Position}
 	switch {
+	case len(b) > 0 && b[0] == recordEntry:
+		entry, tag, err := decodeEntry(e)
+		if err != nil {
+			return Message{}, err
+		}
+		m.Tag, m.Data = tag, entry.AppendJSON(make([]byte, 0, entry.Size()))
+		return m, nil
 	case len(b) > 9 && b[0] == recordTagged:
 		m.Tag = binary.BigEndian.Uint64(b[1:])
 		b = b[9:]

@@ -134,6 +134,15 @@ func (k *Keyring) Root(oid OID, class Class, at time.Time) string {
 	return hex.EncodeToString(raw[:])
 }
 
+// Expires returns when a root of a class that is made at a time stops working: at the
+// end of the period after its own. It is zero for a class that does not expire.
+func (k *Keyring) Expires(class Class, at time.Time) time.Time {
+	if class > MaxKID || k.periods[class] == 0 {
+		return time.Time{}
+	}
+	return time.Unix((int64(k.period(class, at))+2)*k.periods[class], 0)
+}
+
 // Verify checks a segment, without its slash, at a time, in the order of
 // security.md §1.5. Every failure gives the same answer after the same work, but
 // that of text which cannot be a root (IsRoot). An expiring root is good in its

@@ -2,6 +2,8 @@
 //
 //	try/          the page of `gobelin dev` at /try: a late joiner, watched by counters
 //	live-page/    one HTML file with the stock Faye client: past, then future
+//	poll/         viewers vote by accumulating; the broadcaster's page folds the votes
+//	dashboard/    one HTML file on shared data: a snapshot, changes, merges
 //	publishers/   backends that publish: curl, Node, Go
 //	conformance/  black-box tests of any Bayeux server that Faye clients talk to
 //	e2e/          real browsers and real Faye clients against the real binary

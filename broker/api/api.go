@@ -15,6 +15,9 @@ import (
 type Options struct {
 	// Logger is required.
 	Logger *zap.Logger
+	// Audit hears of every administrative call: who, what, object, outcome. nil:
+	// Logger, named "audit".
+	Audit *zap.Logger
 	// MaxBody bounds a request body in bytes. Default 4 MiB. Larger ones let a
 	// peer hold that much memory with one request.
 	MaxBody int
@@ -86,14 +89,27 @@ type route struct {
 	path    string
 	methods map[string]handler
 	form    form
+	// audit says what of it goes into the audit log.
+	audit audited
+	// signed: what changes something may be signed by header, too; see caller.go.
+	signed bool
+	// suspended: it answers also for an application that is suspended.
+	suspended bool
 }
 
 // routes are all that is served here.
-var routes = slices.Concat(objectRoutes, publishRoutes, commentRoutes, historyRoutes, listRoutes)
+var routes = slices.Concat(
+	objectRoutes, publishRoutes, commentRoutes, historyRoutes, presenceRoutes, connectionRoutes,
+	accumulateRoutes, extensionRoutes, dataRoutes, sessionRoutes, applicationRoutes,
+	listRoutes, liveRoutes,
+)
 
 // New returns a handler for the paths below /v1/ and /api/.
 func New(b Service, o Options) http.Handler {
 	a := &api{Options: o.withDefaults(), service: b, scans: make(chan struct{}, maxScans)}
+	if a.Audit == nil {
+		a.Audit = a.Logger.Named("audit")
+	}
 	a.limiter = newLimiter(a.RequestRate, a.PublishRate, a.Burst)
 	mux := http.NewServeMux()
 	for _, rt := range routes {
@@ -108,12 +124,16 @@ func New(b Service, o Options) http.Handler {
 // serve answers the requests of one route.
 func (a *api) serve(rt route) http.Handler {
 	allow := allowed(rt.methods)
+	if rt.methods == nil {
+		// A page is to see the 404, and not a failure of its browser's (M13).
+		allow = "DELETE, GET, HEAD, PATCH, POST, PUT, OPTIONS"
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		out := &writer{ResponseWriter: w, form: rt.form, log: a.Logger, route: rt.path}
 		defer a.finish(out, rt.path, start)
 		a.allowOrigin(w.Header(), r)
-		if r.Method == http.MethodOptions && rt.methods != nil {
+		if r.Method == http.MethodOptions && (rt.methods != nil || rt.path == "/v1/") {
 			preflight(out, allow)
 			return
 		}
@@ -121,20 +141,23 @@ func (a *api) serve(rt route) http.Handler {
 		// of the rest before it uses the connection again.
 		r.Body = http.MaxBytesReader(w, r.Body, int64(a.MaxBody))
 		timed(w, r, a.BodyTimeout)
-		answer, err := a.answer(rt, r, allow)
+		who, answer, err := a.answer(rt, r, allow)
 		if err != nil {
 			out.refuse(err)
-			return
+		} else {
+			out.send(answer)
 		}
-		out.send(answer)
+		a.record(rt, r, who, out.status)
 	})
 }
 
 // answer finds out who calls and calls the method's handler.
-func (a *api) answer(rt route, r *http.Request, allow string) (reply, error) {
-	who, err := a.identify(r)
-	if err != nil {
-		return reply{}, err
+func (a *api) answer(rt route, r *http.Request, allow string) (who *broker.Identity, answer reply, err error) {
+	if who, err = a.identify(rt, r); err != nil {
+		return nil, reply{}, err
+	}
+	if who != nil && !rt.suspended && a.service.Suspended(who.App) {
+		return who, reply{}, broker.ErrSuspended
 	}
 	method := r.Method
 	if method == http.MethodHead {
@@ -143,41 +166,12 @@ func (a *api) answer(rt route, r *http.Request, allow string) (reply, error) {
 	h := rt.methods[method]
 	switch {
 	case rt.methods == nil:
-		return reply{}, &broker.Error{Result: 4004, Text: "no such endpoint"}
+		return who, reply{}, &broker.Error{Result: 4004, Text: "no such endpoint"}
 	case h == nil:
-		return reply{}, &methodError{allow: allow}
+		return who, reply{}, &methodError{allow: allow}
 	}
-	return h(a, r, who)
-}
-
-// identify verifies the caller's credential and charges the request to it; who
-// has none, or a bad one, is charged by address. nil: none was given.
-func (a *api) identify(r *http.Request) (*broker.Identity, error) {
-	headers := r.Header.Values("Authorization")
-	switch len(headers) {
-	case 0:
-		return nil, a.limiter.request(addressKey(a.ClientAddr(r)))
-	case 1:
-	default:
-		return nil, &broker.Error{Result: 4000, Text: "more than one Authorization header"}
-	}
-	who, err := a.service.Authorize(headers[0])
-	if err != nil {
-		if limited := a.limiter.request(addressKey(a.ClientAddr(r))); limited != nil {
-			return nil, limited
-		}
-		return nil, err
-	}
-	return who, a.limiter.request(credentialKey(headers[0]))
-}
-
-// chargePublish charges n messages to the caller of r.
-func (a *api) chargePublish(r *http.Request, n int) error {
-	key := addressKey(a.ClientAddr(r))
-	if h := r.Header.Get("Authorization"); h != "" {
-		key = credentialKey(h)
-	}
-	return a.limiter.publish(key, n)
+	answer, err = h(a, r, who)
+	return who, answer, err
 }
 
 // finish ends a request: a panic is logged and answered as far as that is still

@@ -13,13 +13,25 @@
 // could not be finished is cut off, not ended. Bodies are read exactly: names are case-sensitive,
 // duplicates and unknown fields are refused, data stays the bytes that were sent.
 //
+// Accumulations (accumulate.go) are answered as the kits that fill them expect: the
+// body of a post is JSON whatever its type, the answers have their own shapes, and what
+// a kit asks before (extension.go) is there, tokens for trying out in a sandbox only.
+//
 // Rights: what belongs to an object needs a level on it (broker.Identity.LevelFor);
 // roles up to broadcaster have one on their token's object only, and get 403 for
 // any other before anybody looks whether it exists. Ids in bodies never widen a
 // token (security.md §4.3, 38). The control root is shown from admin up.
 //
+// Who calls (caller.go) is a token, the server key, or a signature over the request,
+// which is taken for reading and publishing: its nonce is an Idempotency-Key. What
+// administrators do leaves one line in the audit log (audit.go).
+//
 // Goroutines: none of its own; each request runs in the server's. Locks: the rate
 // limiter's, held for a map look-up and never while something is called.
+//
+// Data (data.go) is the exception: a document's body is not taken apart here, since it
+// is the caller's own JSON, and the broker says who may (product.md §7). An application
+// that is suspended is refused before its route is looked at, but for taking it back.
 //
 // Nothing here logs a header, a query or a body.
 package api

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -36,17 +37,30 @@ var credentials = map[string]*broker.Identity{
 
 // fake is a Service in memory that says what the broker would.
 type fake struct {
-	mu        sync.Mutex
-	objects   map[string]*broker.Object // guarded by mu; "<app>/<id>"
-	published []broker.Publication      // guarded by mu
-	grace     time.Duration             // guarded by mu
-	bodies    map[string][32]byte       // guarded by mu
-	pages     []broker.HistoryPage      // of every channel
-	asked     []broker.HistoryQuery
-	fail      error // what every call returns
-	panics    bool
-	slow      time.Duration // that Publish and Object take, unless the request ends
-	each      func(broker.Publication) error
+	mu          sync.Mutex
+	objects     map[string]*broker.Object // guarded by mu; "<app>/<id>"
+	published   []broker.Publication      // guarded by mu
+	grace       time.Duration             // guarded by mu
+	bodies      map[string][32]byte       // guarded by mu
+	pages       []broker.HistoryPage      // of every channel
+	spans       []catchup.Span            // of every event log
+	window      catchup.Window            // guarded by mu; as it was asked for last
+	signed      []broker.SignedRequest    // guarded by mu
+	revoked     []string                  // guarded by mu
+	connections broker.ConnectionQuery    // guarded by mu; as it was asked for last
+	asked       []broker.HistoryQuery
+	parts       [][]catchup.Entry // of every accumulation
+	gathered    []broker.AccumulationQuery
+	sandbox     bool
+	data        broker.Data // what data is answered with
+	queries     []broker.DataQuery
+	changes     []changed
+	conferences []catchup.Conference
+	suspended   *broker.Application
+	fail        error // what every call returns
+	panics      bool
+	slow        time.Duration // that Publish and Object take, unless the request ends
+	each        func(broker.Publication) error
 }
 
 func newFake() *fake {
@@ -152,6 +166,43 @@ func (f *fake) Comment(_ context.Context, who *broker.Identity, id string, d bro
 	return &broker.Comment{ID: "c1", JSON: fmt.Appendf(nil, `{"comment_id":"c1","object_id":%q,"content":%q,"name":%q,"user_id":%q}`, id, d.Content, d.Name, who.UserID)}, nil
 }
 
+func (f *fake) Accumulate(ctx context.Context, who *broker.Identity, id, name string, data []byte, nonce [16]byte) (int64, error) {
+	if who.LevelFor(who.App.ID, id) < broker.RoleViewer {
+		return 0, &broker.Error{Result: 4003, Text: "forbidden"}
+	}
+	done := f.Publish(ctx, who, []broker.Publication{{ObjectID: id, Channel: "accumulate/" + name, Data: data, Nonce: nonce}})
+	return done[0].Time, done[0].Err
+}
+
+func (f *fake) Accumulated(_ context.Context, _ *broker.Identity, q broker.AccumulationQuery, yield func([]catchup.Entry) error) (broker.AccumulationEnd, error) {
+	f.gathered = append(f.gathered, q)
+	if len(f.parts) == 0 && f.fail == nil {
+		return broker.AccumulationEnd{}, yield(nil)
+	}
+	for _, part := range f.parts {
+		if err := yield(part); err != nil {
+			return broker.AccumulationEnd{}, err
+		}
+	}
+	return broker.AccumulationEnd{Latest: 1700, Cursor: "c1", Truncated: true}, f.fail
+}
+
+func (f *fake) ClearAccumulation(_ context.Context, who *broker.Identity, id, name string) error {
+	f.gathered = append(f.gathered, broker.AccumulationQuery{Name: name, ChannelID: id})
+	if who.LevelFor(who.App.ID, id) < broker.RoleBroadcaster {
+		return &broker.Error{Result: 4003, Text: "forbidden"}
+	}
+	return f.fail
+}
+
+func (f *fake) Now() time.Time { return time.UnixMilli(1700) }
+
+func (f *fake) Sandbox() bool { return f.sandbox }
+
+func (f *fake) SandboxToken(app, channelID, role, userID string) (string, error) {
+	return app + "/" + channelID + "/" + role + "/" + userID, f.fail
+}
+
 func (f *fake) Remember(_ context.Context, app uint32, key string, request [32]byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -249,8 +300,118 @@ func (f *fake) ResetObject(ctx context.Context, app *broker.Application, id stri
 	return o, err
 }
 
+func (f *fake) Data(_ context.Context, _ *broker.Identity, q broker.DataQuery) (broker.Data, error) {
+	f.queries = append(f.queries, q)
+	return f.data, f.fail
+}
+
+func (f *fake) ChangeData(_ context.Context, _ *broker.Identity, q broker.DataQuery, kind catchup.ChangeKind, text []byte, ifVersion *uint64) (broker.Data, error) {
+	f.queries = append(f.queries, q)
+	f.changes = append(f.changes, changed{kind, string(text), ifVersion})
+	return f.data, f.fail
+}
+
+// changed is what the fake was asked to change.
+type changed struct {
+	kind      catchup.ChangeKind
+	text      string
+	ifVersion *uint64
+}
+
+func (f *fake) OpenConference(context.Context, *broker.Object) (catchup.Conference, bool, error) {
+	opened := len(f.conferences) == 0
+	if opened {
+		f.conferences = []catchup.Conference{{ConfNum: "c1", Started: time.UnixMilli(1700)}}
+	}
+	return f.conferences[0], opened, f.fail
+}
+
+func (f *fake) EndConference(context.Context, *broker.Object) (catchup.Conference, error) {
+	if len(f.conferences) == 0 {
+		return catchup.Conference{}, &broker.Error{Result: 4004, Text: "no session is open"}
+	}
+	c := f.conferences[0]
+	c.Ended, f.conferences = time.UnixMilli(1800), nil
+	return c, f.fail
+}
+
+func (f *fake) Conferences(context.Context, *broker.Object) ([]catchup.Conference, error) {
+	return f.conferences, f.fail
+}
+
+func (f *fake) Suspend(_ context.Context, app *broker.Application) (int64, error) {
+	f.suspended = app
+	return 1700, f.fail
+}
+
+func (f *fake) ResumeApplication(context.Context, *broker.Application) error {
+	f.suspended = nil
+	return f.fail
+}
+
+func (f *fake) Suspended(app *broker.Application) bool { return f.suspended == app }
+
 func (f *fake) Roots(o *broker.Object) (view, control string) {
 	return "/view-" + o.ID, "/control-" + o.ID
+}
+
+func (f *fake) RootsByClass(o *broker.Object) []broker.Root {
+	return []broker.Root{{Class: "view", Channel: "/view-" + o.ID}, {Class: "daily", Channel: "/daily-" + o.ID, Expires: time.Unix(1700, 0)}}
+}
+
+func (f *fake) AuthorizeSigned(r broker.SignedRequest) (*broker.Identity, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.signed = append(f.signed, r)
+	if r.Header == "bad" {
+		return nil, "", &broker.Error{Result: 4001, Text: "unauthorized"}
+	}
+	return credentials["server"], strings.TrimPrefix(r.Header, "n="), f.fail
+}
+
+func (f *fake) Promote(_ context.Context, _ *broker.Application, id, comment string) (*broker.Comment, error) {
+	return &broker.Comment{ID: comment, JSON: fmt.Appendf(nil, `{"comment_id":%q,"object_id":%q,"promoted_p":1}`, comment, id)}, f.fail
+}
+
+func (f *fake) Withdraw(context.Context, *broker.Application, string, string) error { return f.fail }
+
+func (f *fake) EventLog(_ context.Context, _ *broker.Application, _ string, w catchup.Window) ([]catchup.Span, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.window = w
+	return f.spans, len(f.spans) > 2, f.fail
+}
+
+func (f *fake) Presence(_ context.Context, who *broker.Identity, id string) (*broker.Presence, error) {
+	if who.LevelFor(who.App.ID, id) < broker.RoleBroadcaster {
+		return nil, &broker.Error{Result: 4003, Text: "forbidden"}
+	}
+	return &broker.Presence{Count: 1, Members: []broker.Member{{ID: "c1", Role: "viewer"}}}, f.fail
+}
+
+func (f *fake) Connections(_ context.Context, _ *broker.Application, q broker.ConnectionQuery) (broker.ConnectionPage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.connections = q
+	return broker.ConnectionPage{Connections: []broker.Connection{
+		{ID: "c1", Node: "n1", Identity: credentials["viewer"], Objects: []string{"own"}, Channels: 2}, {ID: "c2"},
+	}, Next: "c2"}, f.fail
+}
+
+func (f *fake) EndConnection(_ context.Context, _ *broker.Application, id string) error {
+	if id != "c1" {
+		return &broker.Error{Result: 4004, Text: "no such connection"}
+	}
+	return f.fail
+}
+
+func (f *fake) EndUser(context.Context, *broker.Application, string) (int, error) { return 3, f.fail }
+
+func (f *fake) Revoke(_ context.Context, _ *broker.Application, jti string, until time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revoked = append(f.revoked, fmt.Sprint(jti, " ", until.Unix()))
+	return f.fail
 }
 
 // call is one request against a handler.

@@ -135,6 +135,9 @@ func (a *api) listedApp(params url.Values, who *broker.Identity) (*broker.Applic
 	if app == nil {
 		return nil, &broker.Error{Result: 4004, Text: "no such application"}
 	}
+	if a.service.Suspended(app) {
+		return nil, broker.ErrSuspended
+	}
 	return app, nil
 }
 
@@ -186,8 +189,11 @@ func (a *api) listPage(r *http.Request, app *broker.Application, who *broker.Ide
 }
 
 // seen reports whether a caller may know of an object: a public one everybody,
-// another who acts on it.
+// another who acts on it, and who has "read" in its application (product.md T3).
 func seen(o *broker.Object, who *broker.Identity) bool {
+	if who != nil && who.App.ID == o.App.ID && who.Role >= broker.RoleModerator {
+		return true
+	}
 	return o.Public || who.LevelFor(o.App.ID, o.ID) >= broker.RoleViewer
 }
 

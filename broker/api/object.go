@@ -14,13 +14,16 @@ import (
 var objectRoutes = []route{
 	{path: "/v1/objects", form: v1Form, methods: map[string]handler{
 		http.MethodPost: createObject, http.MethodGet: listObjects,
-	}},
+	}, audit: audited{http.MethodPost: "object.create"}},
 	{path: "/v1/objects/{id}", form: v1Form, methods: map[string]handler{
 		http.MethodGet: getObject, http.MethodPatch: patchObject, http.MethodDelete: deleteObject,
-	}},
+	}, audit: audited{http.MethodPatch: "object.change", http.MethodDelete: "object.delete"}},
 	{path: "/v1/objects/{id}/reset-token", form: v1Form, methods: map[string]handler{
 		http.MethodPost: resetObject,
-	}},
+	}, audit: audited{http.MethodPost: "object.reset"}},
+	{path: "/v1/objects/{id}/roots", form: v1Form, methods: map[string]handler{
+		http.MethodGet: objectRoots,
+	}, audit: audited{http.MethodGet: "object.roots"}},
 }
 
 // objectView is an object as callers see it.
@@ -183,7 +186,46 @@ func deleteObject(a *api, r *http.Request, who *broker.Identity) (reply, error) 
 	if err := a.service.DeleteObject(r.Context(), who.App, r.PathValue("id")); err != nil {
 		return reply{}, err
 	}
-	return reply{http.StatusOK, map[string]int{"result": 0}}, nil
+	return done, nil
+}
+
+// rootView is one root of an object.
+type rootView struct {
+	Class           string `json:"class"`
+	RealtimeChannel string `json:"realtime_channel"`
+	// ExpiresAt is when the root stops working, in seconds since 1970; 0: never.
+	ExpiresAt int64 `json:"expires_at"`
+}
+
+// objectRoots: GET /v1/objects/{id}/roots[?class=], the roots of every class, or of
+// one, from admin up (security.md §1.4).
+func objectRoots(a *api, r *http.Request, who *broker.Identity) (reply, error) {
+	if err := atLeast(broker.RoleAdmin, who, ""); err != nil {
+		return reply{}, err
+	}
+	o, err := a.service.Object(r.Context(), who.App, r.PathValue("id"))
+	if err != nil {
+		return reply{}, err
+	}
+	class := r.URL.Query().Get("class")
+	views := []rootView{}
+	for _, root := range a.service.RootsByClass(o) {
+		if class != "" && class != root.Class {
+			continue
+		}
+		v := rootView{Class: root.Class, RealtimeChannel: root.Channel}
+		if !root.Expires.IsZero() {
+			v.ExpiresAt = root.Expires.Unix()
+		}
+		views = append(views, v)
+	}
+	if len(views) == 0 {
+		return reply{}, badRequest("class must be view, guest, control, ingest or daily")
+	}
+	return reply{http.StatusOK, struct {
+		Result int        `json:"result"`
+		Roots  []rootView `json:"roots"`
+	}{Roots: views}}, nil
 }
 
 // resetObject: POST /v1/objects/{id}/reset-token {"grace_minutes"} (product.md

@@ -19,7 +19,7 @@ func (a *api) allowOrigin(h http.Header, r *http.Request) {
 		}
 		h.Set("Access-Control-Allow-Origin", origin)
 	}
-	h.Set("Access-Control-Expose-Headers", "Retry-After, "+truncatedHeader)
+	h.Set("Access-Control-Expose-Headers", "ETag, Retry-After, "+truncatedHeader)
 }
 
 // preflight answers OPTIONS: which methods and headers a page may use.
@@ -28,7 +28,7 @@ func preflight(w *writer, allow string) {
 	h.Set("Allow", allow)
 	if h.Get("Access-Control-Allow-Origin") != "" {
 		h.Set("Access-Control-Allow-Methods", allow)
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, X-Requested-With")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-Match, Last-Event-ID, Idempotency-Key, X-Requested-With")
 		h.Set("Access-Control-Max-Age", "86400")
 	}
 	w.status = http.StatusNoContent

@@ -12,8 +12,8 @@ import (
 
 // publishRoutes are the two forms of publishing (product.md §9).
 var publishRoutes = []route{
-	{path: "/v1/objects/{id}/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishOne}},
-	{path: "/v1/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishBatch}},
+	{path: "/v1/objects/{id}/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishOne}, signed: true},
+	{path: "/v1/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishBatch}, signed: true},
 }
 
 // messageView is a message that was taken.
@@ -179,15 +179,31 @@ func publication(where string, members []exact.Member, known, ignored []string) 
 // bindKey gives the messages of a request with an Idempotency-Key their nonces
 // and refuses a key that came with another request (decided.md 19).
 func (a *api) bindKey(r *http.Request, who *broker.Identity, path string, body []byte, pubs []broker.Publication) error {
+	key, err := a.idempotencyKey(r, who, "", path, body)
+	if err != nil || key == "" {
+		return err
+	}
+	for i := range pubs {
+		pubs[i].Nonce = broker.PublicationNonce(who.App.ID, key, i)
+	}
+	return nil
+}
+
+// idempotencyKey returns a request's Idempotency-Key, made one of its caller's own, and
+// "" without one. user tells apart those who share an object. One that came with another
+// request is refused.
+func (a *api) idempotencyKey(r *http.Request, who *broker.Identity, user, path string, body []byte) (string, error) {
 	keys := r.Header.Values("Idempotency-Key")
-	if len(keys) == 0 {
-		return nil
-	}
-	if len(keys) > 1 || !visible(keys[0]) {
-		return badRequest("Idempotency-Key must be one text of 1 to 255 visible ASCII characters")
-	}
-	if who == nil {
-		return &broker.Error{Result: 4001, Text: "unauthorized: Idempotency-Key needs a token or the server key"}
+	signed := signedNonce(r)
+	switch {
+	case signed != "":
+		return signed, a.bind(r, who, signed, path, body)
+	case len(keys) == 0:
+		return "", nil
+	case len(keys) > 1 || !visible(keys[0]):
+		return "", badRequest("Idempotency-Key must be one text of 1 to 255 visible ASCII characters")
+	case who == nil:
+		return "", &broker.Error{Result: 4001, Text: "unauthorized: Idempotency-Key needs a token or the server key"}
 	}
 	key := keys[0]
 	if who.Role < broker.RoleAdmin {
@@ -195,16 +211,18 @@ func (a *api) bindKey(r *http.Request, who *broker.Identity, path string, body [
 		// the backend. The zero byte cannot be sent in a header.
 		key = who.ChannelID + "\x00" + key
 	}
+	if user != "" {
+		key = user + "\x00" + key
+	}
+	return key, a.bind(r, who, key, path, body)
+}
+
+// bind binds a key to a request, or refuses one that is bound to another.
+func (a *api) bind(r *http.Request, who *broker.Identity, key, path string, body []byte) error {
 	h := sha256.New()
 	h.Write([]byte(path + "\n"))
 	h.Write(body)
-	if err := a.service.Remember(r.Context(), who.App.ID, key, [32]byte(h.Sum(nil))); err != nil {
-		return err
-	}
-	for i := range pubs {
-		pubs[i].Nonce = broker.PublicationNonce(who.App.ID, key, i)
-	}
-	return nil
+	return a.service.Remember(r.Context(), who.App.ID, key, [32]byte(h.Sum(nil)))
 }
 
 // visible reports whether s is 1 to 255 visible ASCII characters.

@@ -19,15 +19,23 @@ type reply struct {
 	value  any
 }
 
+// done answers what has no more to say.
+var done = reply{http.StatusOK, map[string]int{"result": 0}}
+
 // form writes a refusal as a surface's clients know it.
 type form func(e *broker.Error) any
 
 // v1Form is the form of /v1 (product.md §9).
 func v1Form(e *broker.Error) any {
-	return struct {
-		Result int    `json:"result"`
-		Error  string `json:"error"`
-	}{e.Result, e.Text}
+	form := struct {
+		Result  int     `json:"result"`
+		Error   string  `json:"error"`
+		Version *uint64 `json:"version,omitempty"` // of the document
+	}{Result: e.Result, Error: e.Text}
+	if e.Result == 4012 {
+		form.Version = &e.Version
+	}
+	return form
 }
 
 // methodError refuses a method; allow are those there are.
@@ -52,8 +60,18 @@ type writer struct {
 // encoded is a value that is JSON already.
 type encoded []byte
 
+// versioned is a value with the version of the document it shows.
+type versioned struct {
+	version uint64
+	value   any
+}
+
 // send answers with a reply.
 func (w *writer) send(answer reply) {
+	if v, ok := answer.value.(versioned); ok {
+		w.Header().Set("ETag", `"`+strconv.FormatUint(v.version, 10)+`"`)
+		answer.value = v.value
+	}
 	if lines, ok := answer.value.(lines); ok {
 		w.stream(lines)
 		return
@@ -142,7 +160,7 @@ func (w *writer) shown(err error) *broker.Error {
 	if refusal.Result == 5000 {
 		w.log.Error("request failed", zap.String("route", w.route), zap.Error(err))
 	}
-	refusal = &broker.Error{Result: refusal.Result, Text: strings.ToValidUTF8(refusal.Text, "\ufffd")}
+	refusal = &broker.Error{Result: refusal.Result, Text: strings.ToValidUTF8(refusal.Text, "\ufffd"), Version: refusal.Version}
 	return refusal
 }
 

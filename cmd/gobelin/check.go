@@ -114,7 +114,7 @@ func printExposure(w io.Writer, c *config) {
 		row("app", "none: signed channels and /v1 cannot be used")
 	}
 	if c.Sandbox {
-		row("sandbox", "weak secrets are taken: not for the public")
+		row("sandbox", "weak secrets are taken, and anybody is given a token: not for the public")
 	}
 }
 

@@ -28,7 +28,11 @@ type config struct {
 	Channels       channelsConfig
 	Keys           keysConfig
 	Accounts       []accountConfig
+	Accumulate     accumulateConfig
+	Data           dataConfig
 	AutoCreate     bool
+	EndOnExpiry    bool
+	PresencePublic bool
 	TokenIssuer    string
 	TokenAudience  string
 	Limits         limitsConfig
@@ -78,12 +82,25 @@ type channelsConfig struct {
 	CatchupMax map[string]kindAge
 }
 
+// dataConfig is about shared documents (product.md §7).
+type dataConfig struct {
+	UserRead   string
+	SessionTTL time.Duration
+}
+
 // openRule opens channels to clients without a root (product.md §15).
 type openRule struct {
 	Pattern string
 	Publish string
 	History time.Duration
 	at      place
+}
+
+// accumulateConfig bounds accumulations (product.md §6).
+type accumulateConfig struct {
+	TTL  time.Duration
+	Page int
+	Max  int
 }
 
 // kindAge is a duration for one channel kind.

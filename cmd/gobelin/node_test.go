@@ -32,7 +32,10 @@ func TestKindsAreTheBrokers(t *testing.T) {
 	for _, kind := range channelKinds {
 		ages[kind] = kindAge{Age: time.Hour}
 	}
-	c.Channels.Retention, c.Channels.CatchupMax = ages, ages
+	c.Channels.Retention, c.Channels.CatchupMax = ages, map[string]kindAge{}
+	for _, kind := range kindsOf("channels.catchup.max") {
+		c.Channels.CatchupMax[kind] = kindAge{Age: time.Hour}
+	}
 	s := memory.New(memory.Options{})
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	metrics, err := broker.NewExposition()

@@ -82,10 +82,18 @@ var options = []*option{
 
 	{key: "keys.identity_secret", unit: "secret", doc: "Names objects; never changes. Without keys they are made at first start and kept in the store's folder; on Redis serve needs them here, the same on all nodes.", field: func(c *config) any { return &c.Keys.IdentitySecret }},
 	{key: "keys.roots", unit: "list of {kid, secret, sign}", doc: "Keys of signed roots: kid 0 to 15, exactly one with sign: true, the others only verify (rotation).", field: func(c *config) any { return &c.Keys.Roots }},
-	{key: "accounts", unit: "list of {apps: [{id, name, app_key, token_secret}]}", doc: "Tenants and their applications. An application's id is part of its roots: never give it to another. An account may also have cdn, api_key, api_secret and stream_token, for surfaces that come later.", field: func(c *config) any { return &c.Accounts }},
+	{key: "accounts", unit: "list of {apps: [{id, name, app_key, token_secret}]}", doc: "Tenants and their applications. An application's id is part of its roots: never give it to another. An account may also have api_key and api_secret, which sign requests (Gobelin-Signature), and cdn and stream_token, for surfaces that come later.", field: func(c *config) any { return &c.Accounts }},
 	{key: "tokens.issuer", unit: "text", doc: "The iss every token must carry; empty: any.", field: func(c *config) any { return &c.TokenIssuer }},
 	{key: "tokens.audience", unit: "text", doc: "The aud every token must carry; empty: any.", field: func(c *config) any { return &c.TokenAudience }},
+	{key: "data.user_read", def: "any", choices: []string{"any", "self"}, doc: "Whose data of scope user a client may read: any user's whose user_ref it knows, or only its own.", field: func(c *config) any { return &c.Data.UserRead }},
+	{key: "data.session_ttl", def: "168h", unit: "duration", low: msec, high: 365 * day, doc: "How long the data of a session is kept after its end.", field: func(c *config) any { return &c.Data.SessionTTL }},
+	{key: "auth.end_on_expiry", def: "false", unit: "bool", doc: "End a session once a token that it has rights from has ended; its client handshakes again. Otherwise a running subscription outlives its token.", field: func(c *config) any { return &c.EndOnExpiry }},
+	{key: "presence.public", def: "false", unit: "bool", doc: "Viewers may see who listens to an object, not only its control root and broadcasters.", field: func(c *config) any { return &c.PresencePublic }},
 	{key: "objects.auto_create", def: "true", unit: "bool", doc: "An object is made when a trusted party first names it.", field: func(c *config) any { return &c.AutoCreate }},
+
+	{key: "accumulate.ttl", def: "24h", unit: "duration", low: msec, high: 365 * day, doc: "How long after its last entry an accumulation goes, all of it at once.", field: func(c *config) any { return &c.Accumulate.TTL }},
+	{key: "accumulate.page", def: "10000", unit: "entries", low: 1, high: 1 << 20, doc: "Entries in one answer, which is 8 MiB at most in any case; exports have no pages.", field: func(c *config) any { return &c.Accumulate.Page }},
+	{key: "accumulate.max", def: "1000000", unit: "entries", low: 1, high: 1 << 31, doc: "Entries of one accumulation. Beyond it nothing is dropped and nothing more is taken (507).", field: func(c *config) any { return &c.Accumulate.Max }},
 
 	{key: "limits.message", def: "1MiB", unit: "size", low: 1 << 10, high: 15 << 20, doc: "The data of one message. A frame may be this plus 64 KiB.", field: func(c *config) any { return &c.Limits.Message }},
 	{key: "limits.body", def: "4MiB", unit: "size", low: 1 << 10, high: 256 << 20, doc: "One HTTP body or batch.", field: func(c *config) any { return &c.Limits.Body }},
@@ -111,7 +119,7 @@ var options = []*option{
 	{key: "limits.burst", def: "1000", unit: "messages", low: 1, doc: "What the rates per session and credential let through at once.", field: func(c *config) any { return &c.Limits.Burst }},
 
 	{key: "drain.time", def: "30s", dev: "500ms", unit: "duration", high: day, doc: "How long a stopping server takes to hand its clients over.", field: func(c *config) any { return &c.DrainTime }},
-	{key: "sandbox", def: "false", dev: "true", unit: "bool", doc: "Short and sample secrets only warn. Not for the public.", field: func(c *config) any { return &c.Sandbox }},
+	{key: "sandbox", def: "false", dev: "true", unit: "bool", doc: "Short and sample secrets only warn, and POST /v1/e/authtoken gives a token to anybody. Not for the public.", field: func(c *config) any { return &c.Sandbox }},
 	{key: "log.level", def: "info", dev: "warn", choices: []string{"debug", "info", "warn", "error"}, doc: "What is logged (to standard error).", field: func(c *config) any { return &c.LogLevel }},
 	{key: "log.format", def: "auto", choices: []string{"auto", "json", "console"}, doc: "auto is console on a terminal, JSON otherwise.", field: func(c *config) any { return &c.LogFormat }},
 }

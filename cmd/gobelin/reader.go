@@ -249,7 +249,7 @@ func (r *reader) ages(n *yaml.Node, key string, ages map[string]kindAge) {
 		return
 	}
 	known := map[string]func(*yaml.Node){}
-	for _, kind := range channelKinds {
+	for _, kind := range kindsOf(key) {
 		known[kind] = func(v *yaml.Node) {
 			var d time.Duration
 			r.set(&d, v, join(key, kind))

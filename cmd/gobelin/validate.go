@@ -17,7 +17,16 @@ import (
 
 // channelKinds are those whose times can be set (product.md §4); custom is every
 // other path below a root.
-var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "custom"}
+var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "data", "custom"}
+
+// kindsOf returns the kinds that a map of kinds may name: how long an accumulation is
+// kept is accumulate.ttl.
+func kindsOf(key string) []string {
+	if key == "channels.catchup.max" {
+		return append(slices.Clone(channelKinds), "accumulate")
+	}
+	return channelKinds
+}
 
 // validation collects what is wrong with a configuration.
 type validation struct {
@@ -274,7 +283,7 @@ func (v *validation) ages() {
 		key  string
 		ages map[string]kindAge
 	}{{"channels.retention", v.c.Channels.Retention}, {"channels.catchup.max", v.c.Channels.CatchupMax}} {
-		for _, kind := range channelKinds {
+		for _, kind := range kindsOf(group.key) {
 			if age, ok := group.ages[kind]; ok && age.Age <= 0 {
 				v.fs.add(age.at, group.key+"."+kind, "must be more than 0s, is %v", age.Age)
 			}

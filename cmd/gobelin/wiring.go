@@ -25,11 +25,13 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 	}
 	o := broker.Options{
 		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
+		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic,
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
+		Accumulate: broker.AccumulateOptions{TTL: c.Accumulate.TTL, Page: c.Accumulate.Page, Max: c.Accumulate.Max},
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience, Exact: c.Sandbox},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
-		SessionLife: c.sessionLife(),
-		NodeName:    c.nodeName(), Advertise: c.Node.Advertise,
+		SessionLife: c.sessionLife(), SessionTTL: c.Data.SessionTTL, OwnDataOnly: c.Data.UserRead == "self",
+		NodeName: c.nodeName(), Advertise: c.Node.Advertise,
 		Limits: broker.Limits{
 			Message: int(c.Limits.Message), Body: int(c.Limits.Body), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
 			Subscriptions: c.Limits.Subscriptions, Channel: c.Limits.Channel, Segments: c.Limits.Segments,
@@ -131,7 +133,7 @@ func clientScript(c *config) ([]byte, error) {
 func apiHandler(c *config, b *broker.Broker, log *zap.Logger) http.Handler {
 	l := &c.Limits
 	return api.New(b.Service(), api.Options{
-		Logger: log.Named("api"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
+		Logger: log.Named("api"), Audit: log.Named("audit"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
 		Origins: c.Origins, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		RequestRate: float64(l.RequestsPerCredential), PublishRate: float64(l.PublishPerCredential), Burst: l.Burst,
 		ClientAddr: clientAddress(c.proxies()),

@@ -20,6 +20,8 @@ if (!BINARY) throw new Error('GOBELIN must name the broker binary: GOBELIN=/path
 
 export const APP = { id: 12, name: 'demo-origin', key: 'demo-app-key', secret: 'demo-token-secret' }
 
+export const ACCOUNT = { key: 'APXDEMO000000000000000000000KEY1', secret: '9c1185a5c5e9fc54612808977ee8f548b2258d31a1d2c3b4a5968778695a4b3c' }
+
 // The Faye client leaves promises without a catch when a subscription fails.
 process.on('unhandledRejection', (e) => { if (!e || e.code === undefined || !Array.isArray(e.params)) throw e })
 
@@ -90,10 +92,14 @@ export class Broker {
     fs.writeFileSync(file, [
       `listen: 127.0.0.1:${port}`,
       `admin: {listen: 127.0.0.1:${admin}}`,
-      `store: ${path.join(dir, 'data')}`,
+      `store: ${JSON.stringify(process.env.STORE || path.join(dir, 'data'))}`,
+      // On a Redis the keys must be named: nodes share them.
+      ...(/^redis/.test(process.env.STORE || '') ? [`keys: {identity_secret: ${b64(32)}, roots: [{kid: 0, secret: ${b64(32)}, sign: true}]}`, `redis: {prefix: e2e${crypto.randomInt(1e9)}}`] : []),
       'disk: {floor: 64MiB}',
       'accounts:',
-      '  - apps:',
+      `  - api_key: ${ACCOUNT.key}`,
+      `    api_secret: ${ACCOUNT.secret}`,
+      '    apps:',
       `      - {id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}`,
       'limits: {handshakes_per_ip: 0, requests_per_session: 0, publish_per_session: 0, requests_per_credential: 0, publish_per_credential: 0}',
       'drain: {time: 1s}',
@@ -174,6 +180,8 @@ export class Broker {
     return c
   }
 }
+
+const b64 = (n) => JSON.stringify(crypto.randomBytes(n).toString('base64'))
 
 const b64u = (v) => Buffer.from(v).toString('base64url')
 

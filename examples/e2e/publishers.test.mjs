@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { APP, Broker, collect, until } from './lib.mjs'
+import { ACCOUNT, APP, Broker, basic, collect, until } from './lib.mjs'
 
 const run = promisify(execFile)
 const cwd = fileURLToPath(new URL('../publishers', import.meta.url))
@@ -13,6 +13,7 @@ const missing = async (program, ...args) => run(program, args).then(() => false,
 for (const [name, program, args, probe] of [
   ['curl', 'sh', ['curl/publish.sh'], ['curl', '--version']],
   ['node', process.execPath, ['node/publish.mjs'], [process.execPath, '--version']],
+  ['php', 'php', ['php/publish.php'], ['php', '--version']],
   ['go', 'go', ['run', './go'], ['go', 'version']]
 ]) {
   test(`publishing with ${name}`, { skip: process.env.CI !== 'true' && await missing(...probe) }, async (t) => {
@@ -27,6 +28,9 @@ for (const [name, program, args, probe] of [
     if (name === 'curl') {
       const { stdout: lines } = await run('sh', ['curl/history.sh', 'show-7', 'score', '1h'], { cwd, env: { ...process.env, BROKER: broker.base, APP: APP.name, KEY: APP.key } })
       assert.deepEqual(lines.trim().split('\n').map((l) => JSON.parse(l).data), [{ home: 1, away: 0 }, { home: 2, away: 0 }])
+      const { stdout: signed } = await run('sh', ['curl/signed.sh', 'show-7', 'signed', '{"text":"caf\u00e9"}'], { cwd, env: { ...process.env, BROKER: broker.base, KID: ACCOUNT.key, SECRET: ACCOUNT.secret } })
+      const { json: page } = await broker.call('GET', '/v1/objects/show-7/history?channel=signed', { auth: basic() })
+      assert.deepEqual(page.messages.map((m) => [m.id, m.data]), [[JSON.parse(signed).id, { text: 'caf\u00e9' }]])
     }
     assert.equal(new Set(stdout.match(/[0-9A-HJKMNP-TV-Z]{26}/g)).size, 3, stdout)
   })

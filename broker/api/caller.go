@@ -1,0 +1,91 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+
+	"github.com/gobelin-broker/gobelin/broker"
+)
+
+// signatureHeader signs a request (security.md §2.2).
+const signatureHeader = "Gobelin-Signature"
+
+// nonceKey is the context's key for the nonce of a signed request.
+type nonceKey struct{}
+
+// identify verifies the caller's credential and charges the request to it; who
+// has none, or a bad one, is charged by address. nil: none was given.
+func (a *api) identify(rt route, r *http.Request) (*broker.Identity, error) {
+	headers := r.Header.Values("Authorization")
+	signatures := r.Header.Values(signatureHeader)
+	switch {
+	case len(headers) > 1 || len(signatures) > 1:
+		return nil, badRequest("more than one Authorization or %s header", signatureHeader)
+	case len(headers) == 1 && len(signatures) == 1:
+		return nil, badRequest("either Authorization or %s, not both", signatureHeader)
+	case len(signatures) == 1:
+		return a.signer(rt, r, signatures[0])
+	case len(headers) == 0:
+		return nil, a.limiter.request(addressKey(a.ClientAddr(r)))
+	}
+	who, err := a.service.Authorize(headers[0])
+	if err != nil {
+		if limited := a.limiter.request(addressKey(a.ClientAddr(r))); limited != nil {
+			return nil, limited
+		}
+		return nil, err
+	}
+	return who, a.limiter.request(credentialKey(headers[0]))
+}
+
+// signer verifies a signed request, whose body it has to read for that. What changes
+// something may be signed where a second use can be known, and then has a nonce.
+func (a *api) signer(rt route, r *http.Request, header string) (*broker.Identity, error) {
+	// Charged before the work: a body is read and hashed for whoever sends one.
+	if err := a.limiter.request(addressKey(a.ClientAddr(r))); err != nil {
+		return nil, err
+	}
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if !reads && !rt.signed {
+		return nil, &broker.Error{Result: 4001, Text: "unauthorized: a signature is taken for publishing and reading only"}
+	}
+	body, err := a.readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	who, nonce, err := a.service.AuthorizeSigned(broker.SignedRequest{
+		Header: header, Method: r.Method, Target: r.RequestURI, Body: body, App: r.URL.Query().Get("app"),
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case !reads && nonce == "":
+		return nil, badRequest("%s must have n, 16 to 64 characters, to publish", signatureHeader)
+	case !reads && r.Header.Get("Idempotency-Key") != "":
+		return nil, badRequest("n of %s is the Idempotency-Key", signatureHeader)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	*r = *r.WithContext(context.WithValue(r.Context(), nonceKey{}, nonce))
+	return who, nil
+}
+
+// signedNonce returns the nonce of a signed request as an Idempotency-Key that no
+// header can be, "" for a request that is not signed.
+func signedNonce(r *http.Request) string {
+	nonce, _ := r.Context().Value(nonceKey{}).(string)
+	if nonce == "" {
+		return ""
+	}
+	return "\x00signed\x00" + nonce
+}
+
+// chargePublish charges n messages to the caller of r.
+func (a *api) chargePublish(r *http.Request, n int) error {
+	key := addressKey(a.ClientAddr(r))
+	if h := r.Header.Get("Authorization"); h != "" {
+		key = credentialKey(h)
+	}
+	return a.limiter.publish(key, n)
+}
