@@ -140,7 +140,7 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	t.mu.Lock()
 	last := t.last
 	f.turnBack()
-	ahead := f.lags && last.Before(f.cursor) && !made(f.cursor)
+	ahead := f.lags && last.Before(f.cursor)
 	waits := f.lags && !f.from.IsZero() && last.Before(f.from)
 	if !ahead && !waits && (!f.lags || !f.cursor.Before(last)) {
 		f.end()
@@ -184,6 +184,16 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 // stays until the topic has come so far. A position that is lost is found out about.
 func (f *flow) overtaken(ctx context.Context) error {
 	t := f.topic
+	if made(f.cursor) {
+		head, err := f.listener.sub.b.opt.Store.Head(ctx, t.log, t.limits)
+		if err == nil && head.Last.Before(f.cursor) {
+			f.cursor = head.Last // there is nothing between
+		}
+		if err != nil {
+			return err
+		}
+		return t.catchUp(ctx, head.Last)
+	}
 	read, err := f.listener.sub.b.opt.Store.Read(ctx, t.log, t.after(f.cursor, time.Time{}), 1, 1)
 	switch {
 	case err != nil:

@@ -182,3 +182,34 @@ func seeds(few uint64) uint64 {
 	}
 	return few
 }
+
+// A live subscription that comes back on a node that is behind goes on where it was.
+func TestSubscribedAgainOnANodeBehind(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		live := nodes[0].root("gala", channels.ClassView) + "/chat"
+		p, other := nodes[0].join(""), nodes[1].join("")
+		require.True(t, p.at(nodes[0], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":[%q,%q]`, live, live+"/catchup/1h"))).ok())
+		require.True(t, other.at(nodes[1], other.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, live))).ok())
+		nodes[0].say("gala", "chat", 1)
+		time.Sleep(time.Second)
+		tp := theTopic(t, nodes[1], "chat")
+		tp.mu.Lock()
+		behind := tp.last
+		tp.mu.Unlock()
+		nodes[0].say("gala", "chat", 2, 3)
+		require.Equal(t, on(live, 1, 2, 3), p.pollAround(nodes[:1]))
+		require.True(t, p.at(nodes[0], p.message("/meta/unsubscribe", fmt.Sprintf(`,"subscription":%q`, live))).ok())
+		time.Sleep(time.Second)
+		require.True(t, p.connectAt(nodes[1], 1).ok())
+		tp.mu.Lock()
+		tp.last = behind
+		tp.mu.Unlock()
+		require.True(t, p.at(nodes[1], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, live))).ok())
+		tp.shard.missed(tp)
+		require.True(t, p.connectAt(nodes[1], 2000).ok())
+		require.Empty(t, append(textsOf(p), p.pollAround(nodes[1:])...))
+		nodes[0].say("gala", "chat", 4)
+		require.Equal(t, on(live, 4), p.pollAround(nodes[1:]))
+	})
+}

@@ -53,16 +53,17 @@ func (s *Seam) Restore(st SeamState, now time.Time) {
 func (s *Seam) Live() bool { return s.live }
 
 // Subscribe makes the channel live and returns the position after which live
-// entries are due: last, or where an earlier catch-up ended, in which case the
-// stretch up to last is still to be delivered, before anything newer. A repeat
-// changes nothing (again is true; decided.md 6).
+// entries are due: last, or where an earlier catch-up ended. Is that before last, then
+// the stretch up to last is still to be delivered, before anything newer; is it after
+// last, then what comes up to there was delivered by another node. A repeat changes
+// nothing (again is true; decided.md 6).
 func (s *Seam) Subscribe(last store.Position, now time.Time) (from store.Position, again bool) {
 	if s.live {
 		return last, true
 	}
 	from = last
 	goesOn := s.covered && !s.lapsed(now)
-	if goesOn && s.end.Before(last) {
+	if goesOn {
 		from = s.end
 	}
 	if !goesOn || !s.resumes {
