@@ -26,6 +26,10 @@ const (
 	claimTries = 40
 	claimPause = 25 * time.Millisecond
 	mostPause  = 200 * time.Millisecond
+	// mostFreed is how often an owner is asked to let go of a session that another then
+	// takes: a connect that came late, of a connection that is gone, must not fight for
+	// it with the one that the client waits on.
+	mostFreed = 3
 	// A session that goes from node to node with every request costs each of them all
 	// that it listens to: paceFree times it may at once, then once each paceEach.
 	paceFree = 20
@@ -64,6 +68,7 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 		return nil, err
 	}
 	asked := uint64(0) // the version about which the owner said that it knows nothing
+	freed := 0         // how often an owner has let go of it for us
 	var wait backoff
 	for range claimTries {
 		r, version, err := b.loadSession(ctx, key)
@@ -77,12 +82,18 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 			return nil, err
 		}
 		if version != asked {
-			free, unknown, err := b.free(ctx, r.Owner, key, &wait)
+			free, answer, err := b.free(ctx, r.Owner, key, &wait)
 			if err != nil {
 				return nil, err
 			}
-			if unknown {
+			switch answer {
+			case letterUnknown:
 				asked = version
+			case letterDone:
+				freed++
+			}
+			if freed > mostFreed {
+				break // whoever takes it each time has the newer connect
 			}
 			if !free {
 				continue
@@ -102,25 +113,23 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 }
 
 // free sees to it that the owner of a session lets go of it. It is true when there is
-// none to ask; after an answer the record has to be looked at again.
-func (b *Broker) free(ctx context.Context, owner, key string, wait *backoff) (free, unknown bool, err error) {
+// none to ask; after an answer, which is given, the record has to be looked at again.
+func (b *Broker) free(ctx context.Context, owner, key string, wait *backoff) (free bool, answer string, err error) {
 	alive, err := b.nodes.alive(ctx, owner)
 	if err != nil || !alive {
-		return !alive, false, err
+		return !alive, "", err
 	}
-	answer, err := b.mail.ask(ctx, owner, letter{Kind: letterRelease, Key: key})
+	a, err := b.mail.ask(ctx, owner, letter{Kind: letterRelease, Key: key})
 	switch {
 	case errors.Is(err, errNoAnswer):
 		b.nodes.mute(owner)
-		return true, false, nil
+		return true, "", nil
 	case err != nil:
-		return false, false, err
-	case answer.Kind == letterUnknown:
-		return false, true, nil
-	case answer.Kind == letterBusy:
+		return false, a.Kind, err
+	case a.Kind == letterBusy:
 		err = wait.pause(ctx)
 	}
-	return false, false, err
+	return false, a.Kind, err
 }
 
 // backoff is the pauses of who tries again and again.
