@@ -74,11 +74,17 @@
 // lives (Forward); a publish goes ahead where it came in (absent.go), and the store
 // knows it again when it comes twice.
 //
+// A store that fails over may go back to what it was seconds ago. A node finds that out
+// by its own row, whose version falls, and nobody takes a session up for a second
+// (nodes.turning). Meanwhile who has a session writes its record again, and who let go
+// of one lately does, too (departed.go): a record's Seq rises over what is lost, so the
+// newest of all wins.
+//
 // Nodes hear of each other by logs that are followed exactly (follow.go): each has a
-// mailbox (mail.go), and one log has the notices for all, such as changed objects,
-// revoked tokens and retired keys (notice.go). Each writes once a second that it lives
-// (nodes.go); one that cannot is not ready within three seconds, and then lets its
-// clients go (lease.go).
+// mailbox (mail.go; a letter is carried out once, though it be read twice), and one log
+// has the notices for all, such as changed objects, revoked tokens and retired keys
+// (notice.go). Each writes once a second that it lives (nodes.go); one that cannot is not
+// ready within three seconds, and then lets its clients go (lease.go).
 //
 // # What the broker says and decides itself
 //

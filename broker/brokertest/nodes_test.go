@@ -16,7 +16,7 @@ func TestRoundRobin(t *testing.T) {
 		t.Skip("takes a quarter of a minute")
 	}
 	result, report := torture(t, brokertest.Config{
-		Length: 12 * time.Second, Nodes: 3, Backend: onRedis(t, 3, 0), Patience: 40 * time.Second,
+		Length: 8 * time.Second, Nodes: 3, Backend: onRedis(t, 3, 0), Patience: 40 * time.Second,
 		Channels: 3, Publishers: 6, Rate: 60, Joiners: 30, Polling: true, RetryPublish: true, Durable: true,
 	})
 	require.Zero(t, report.Repeats, "came twice")
@@ -33,7 +33,7 @@ func TestRollingRestart(t *testing.T) {
 		t.Skip("takes a quarter of a minute")
 	}
 	result, _ := torture(t, brokertest.Config{
-		Length: 15 * time.Second, Nodes: 3, Backend: onRedis(t, 3, 0), Rolls: 1,
+		Length: 10 * time.Second, Nodes: 3, Backend: onRedis(t, 3, 0), Rolls: 1,
 		Channels: 3, Publishers: 6, Rate: 60, Joiners: 24, RetryPublish: true, Durable: true,
 	})
 	require.Zero(t, result.Lost, "sessions that had to be made again")
@@ -47,7 +47,7 @@ func TestFailover(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	result, report := torture(t, brokertest.Config{
-		Length: 15 * time.Second, Nodes: 3, Backend: onSentinel(t), Failovers: 1,
+		Length: 10 * time.Second, Nodes: 3, Backend: onSentinel(t), Failovers: 1,
 		Channels: 3, Publishers: 6, Rate: 60, Joiners: 24, RetryPublish: true, Durable: true,
 	})
 	require.NotZero(t, report.Lost, "the replica was not cut off")
@@ -61,7 +61,7 @@ func TestMovingSlots(t *testing.T) {
 		t.Skip("takes a quarter of a minute")
 	}
 	torture(t, brokertest.Config{
-		Length: 10 * time.Second, Nodes: 3, Backend: onCluster(t), Moves: 3,
+		Length: 8 * time.Second, Nodes: 3, Backend: onCluster(t), Moves: 3,
 		Channels: 3, Publishers: 6, Rate: 60, Joiners: 24, RetryPublish: true, Durable: true,
 	})
 }

@@ -37,7 +37,7 @@ func TestTorture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	seconds := number(t, "TORTURE_SECONDS", 18)
+	seconds := number(t, "TORTURE_SECONDS", 12)
 	nodes := number(t, "NODES", 1)
 	config := brokertest.Config{
 		Length:       time.Duration(seconds) * time.Second,
@@ -83,10 +83,10 @@ func TestTortureMany(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	result, _ := torture(t, brokertest.Config{
-		Length:  22 * time.Second,
+		Length:  16 * time.Second,
 		Nodes:   3,
 		Backend: onRedis(t, 3, shares),
-		Kills:   2, StoreKills: 1, CutOffs: 1, CutTime: 5 * time.Second,
+		Kills:   2, StoreKills: 1, CutOffs: 1, CutTime: 4 * time.Second,
 		FeedKills: true,
 		Channels:  3, Publishers: 6, Rate: 60, Joiners: 24,
 		Faults: true, RetryPublish: true, Durable: true,
