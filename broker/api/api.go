@@ -97,14 +97,14 @@ type route struct {
 	suspended bool
 }
 
-// routes are all that is served here.
+// routes are all that is served here; openapi.json describes each.
 var routes = slices.Concat(
 	objectRoutes, publishRoutes, commentRoutes, historyRoutes, presenceRoutes, connectionRoutes,
 	accumulateRoutes, extensionRoutes, dataRoutes, sessionRoutes, applicationRoutes,
-	listRoutes, liveRoutes,
+	listRoutes, liveRoutes, documentRoutes,
 )
 
-// New returns a handler for the paths below /v1/ and /api/.
+// New returns a handler for the paths below /v1/ and /api/, and for /openapi.json.
 func New(b Service, o Options) http.Handler {
 	a := &api{Options: o.withDefaults(), service: b, scans: make(chan struct{}, maxScans)}
 	if a.Audit == nil {

@@ -17,6 +17,9 @@
 // body of a post is JSON whatever its type, the answers have their own shapes, and what
 // a kit asks before (extension.go) is there, tokens for trying out in a sandbox only.
 //
+// openapi.json describes every route; a test compares it with the table of routes and
+// with what they answer to its examples.
+//
 // Rights: what belongs to an object needs a level on it (broker.Identity.LevelFor);
 // roles up to broadcaster have one on their token's object only, and get 403 for
 // any other before anybody looks whether it exists. Ids in bodies never widen a

@@ -72,9 +72,19 @@ func (w *writer) send(answer reply) {
 		w.Header().Set("ETag", `"`+strconv.FormatUint(v.version, 10)+`"`)
 		answer.value = v.value
 	}
-	if lines, ok := answer.value.(lines); ok {
-		w.stream(lines)
+	switch v := answer.value.(type) {
+	case lines:
+		w.stream(v)
 		return
+	case kept:
+		w.Header().Set("ETag", v.tag)
+		w.Header().Set("Cache-Control", "public, max-age=3600")
+		if answer.status == http.StatusNotModified {
+			w.status = answer.status
+			w.WriteHeader(answer.status)
+			return
+		}
+		answer.value = v.body
 	}
 	body, ready := answer.value.(encoded)
 	if !ready {
@@ -102,7 +112,9 @@ func (w *writer) begin(status int, contentType string) {
 	w.status = status
 	h := w.Header()
 	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-store")
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)

@@ -47,6 +47,7 @@ func TestRoutes(t *testing.T) {
 	f("/cometdx", "bayeux /cometdx")
 	f("/v1/objects", "api /v1/objects")
 	f("/api/live/list", "api /api/live/list")
+	f("/openapi.json", "api /openapi.json")
 	f("/v1", "bayeux /v1")
 	f("/try/", "bayeux /try/")
 	f("/metrics", "bayeux /metrics")

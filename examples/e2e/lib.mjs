@@ -92,7 +92,7 @@ export class Broker {
     fs.writeFileSync(file, [
       `listen: 127.0.0.1:${port}`,
       `admin: {listen: 127.0.0.1:${admin}}`,
-      `store: ${JSON.stringify(process.env.STORE || path.join(dir, 'data'))}`,
+      `store: ${JSON.stringify({ '': path.join(dir, 'data'), disk: path.join(dir, 'data'), memory: 'memory:' }[process.env.STORE || ''] || process.env.STORE)}`,
       // On a Redis the keys must be named: nodes share them.
       ...(/^redis/.test(process.env.STORE || '') ? [`keys: {identity_secret: ${b64(32)}, roots: [{kid: 0, secret: ${b64(32)}, sign: true}]}`, `redis: {prefix: e2e${crypto.randomInt(1e9)}}`] : []),
       'disk: {floor: 64MiB}',

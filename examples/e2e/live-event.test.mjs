@@ -1,19 +1,20 @@
 // A live event from its listing to its log: rows T1 to T13 and T16 of product.md §5.3,
-// on each transport and store. TRANSPORT=websocket|long-polling and STORE=folder|redis
-// choose one; on Redis every other call goes to a second node.
+// on each transport and store. TRANSPORT=websocket|long-polling and STORE=disk|redis
+// choose one (memory and a URL of a Redis mean the one they are most like); on Redis every other call goes to a second node.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { APP, Broker, basic, freePort, jwt, refusal, settled, until } from './lib.mjs'
 import { noRedis, startNode, startRedis } from './redis.mjs'
 
 const chosen = (name, all) => {
-  const v = process.env[name]
+  const given = process.env[name]
+  const v = name === 'STORE' && given ? (/^redis/.test(given) ? 'redis' : 'disk') : given
   if (v && !all.includes(v)) throw new Error(`${name} can be ${all.join(', ')}`)
   return v ? [v] : all
 }
 
 const STORES = {
-  folder: { skip: false, start: async (t) => { const b = await Broker.serve(t); return [b, b] } },
+  disk: { skip: false, start: async (t) => { const b = await Broker.serve(t); return [b, b] } },
   redis: {
     skip: noRedis,
     start: async (t) => {
