@@ -5,7 +5,7 @@ PKG     ?= ./...
 ARGS    ?=
 # go test: the timeout is for one package.
 TEST    ?= -race
-TIMEOUT ?= 5m
+TIMEOUT ?= 8m
 BENCH   ?= .
 COUNT   ?= 1
 FUZZTIME ?= 10s
@@ -66,7 +66,7 @@ format: go
 	$(GO) vet $(PKG)
 
 # The race detector is written in C; without a compiler the tests run without it.
-units: go ## the Go tests (PKG=./channels for one package, TEST=-short, TIMEOUT=5m)
+units: go ## the Go tests (PKG=./channels for one package, TEST=-short, TIMEOUT=8m)
 	@flags="$(TEST)"; \
 	if ! command -v cc >/dev/null 2>&1 && ! command -v gcc >/dev/null 2>&1 && ! command -v clang >/dev/null 2>&1; then \
 		if [ "$(CI)" = true ]; then echo "no C compiler for the race detector" >&2; exit 1; fi; \
