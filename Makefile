@@ -122,7 +122,7 @@ fuzz: go ## each fuzz target for FUZZTIME=10s
 torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SEED=1 KILLS=20; NODES=3 STORE=redis, sentinel or cluster)
 	TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
 		TORTURE_JOINERS=$(or $(JOINERS),200) TORTURE_RATE=$(or $(RATE),120) TORTURE_RACE=$(RACE) \
-		$(GO) test -count 1 -v -run '^TestTorture$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest
+		$(GO) test -count 1 -v -run '^$(if $(NODES),(TestTorture|TestTortureMany|TestRoundRobin|TestRollingRestart|TestFailover|TestMovingSlots|TestTwoPollers|TestTakeoverRace),TestTorture)$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest
 	GOBELIN_SEEDS=$(or $(SEEDS),5000) $(GO) test -count 1 -run Simulation -timeout 30m ./broker
 	STORE_ROUNDS=$(or $(ROUNDS),50) $(GO) test -count 1 -run 'Kill|PowerLoss' -timeout 30m ./store/disk
 
