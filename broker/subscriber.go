@@ -158,11 +158,15 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 	if err != nil {
 		return err
 	}
-	if t.catchup > 0 {
+	if tp.limits.Keeps() {
+		// Also for what is live: what was acknowledged before is not (security.md §5.3,
+		// rule 6), though this node may not have handed it out yet.
 		if err := tp.level(ctx, s.b.opt.Store); err != nil {
 			s.b.hub.shardOf(tp.log).release(tp)
 			return err
 		}
+	}
+	if t.catchup > 0 {
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
 	if err := s.takeLive(ctx, l, tp, channel, t); err != nil {
