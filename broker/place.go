@@ -303,6 +303,9 @@ type landing struct {
 	places   map[string]placeRecord
 	catchups []placeRecord // of the record's, in its order; nil: nothing is known
 	arrived  bool          // what was sent has arrived
+	// undecided: that cannot be told. It is neither lost nor brought again, but taken
+	// along as it is (underway.go).
+	undecided bool
 }
 
 func (l *landing) place(channel string) (placeRecord, bool) {
