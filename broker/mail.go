@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -57,6 +58,7 @@ type letter struct {
 	Key     string          `json:"key,omitempty"`
 	Connect bayeux.Ordinal  `json:"connect,omitzero"` // for which the session is to be let go
 	Message json.RawMessage `json:"message,omitempty"`
+	Errand  string          `json:"errand,omitempty"` // which message that is
 	Ext     json.RawMessage `json:"ext,omitempty"`
 	Refusal *refusal        `json:"refusal,omitempty"`
 }
@@ -78,6 +80,7 @@ type mail struct {
 	slots    chan struct{}
 	forwards chan struct{}  // messages of clients that wait for another node
 	wg       sync.WaitGroup // letters being carried out
+	errands  atomic.Uint64  // that this node has had
 
 	// mu guards what follows.
 	mu    sync.Mutex
@@ -284,6 +287,7 @@ func (m *mail) carry(ctx context.Context, sub *subscriber, l letter) letter {
 	reply := letter{Kind: letterDone, Call: l.Call}
 	msg, err := bayeux.ParseForwarded(l.Message)
 	if err == nil {
+		msg.Errand = l.Errand
 		reply.Ext, err = sub.session.Carry(ctx, msg)
 	}
 	var e *bayeux.Error
