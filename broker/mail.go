@@ -20,6 +20,10 @@ const (
 	// obeyIn is within what time one carries out what it is asked for, so that it can
 	// still answer that the session is busy.
 	obeyIn = 750 * time.Millisecond
+	// mailEvery is how often a node looks into its mailbox though nothing was announced:
+	// of a letter and its answer both announcements may be lost, and a node that does not
+	// answer within answerIn is taken for dead.
+	mailEvery = 100 * time.Millisecond
 	// carriedAtOnce bounds the letters a node works on at the same time.
 	carriedAtOnce = 256
 	// forwardedAtOnce bounds those that it waits for because of clients' messages, and
@@ -110,7 +114,7 @@ func newMail(b *Broker) *mail {
 func (m *mail) inbox() *follower {
 	began := false
 	return &follower{
-		store: m.b.opt.Store, log: mailbox(m.b.nodes.id), limits: mailLimits, logger: m.b.log, after: &store.Position{},
+		store: m.b.opt.Store, log: mailbox(m.b.nodes.id), limits: mailLimits, logger: m.b.log, after: &store.Position{}, every: mailEvery,
 		entry: func(ctx context.Context, e store.Entry) { m.open(ctx, e.Data) },
 		sees: func(yes bool) {
 			if yes && began {
