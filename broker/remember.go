@@ -240,6 +240,7 @@ func (s *subscriber) look(fanned int64) bool {
 	queued, arrived := s.session.Progress()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.settleLandings()
 	m := &s.memory
 	switch {
 	case s.flows > 0:

@@ -170,25 +170,6 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 	return nil
 }
 
-// mend lets a listener hear a topic from where its session stood, or from since on, but
-// not before after, and then what is live. add puts it into the tree, while the topic
-// stands still.
-func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *landing, add func()) {
-	if p, named := land.place(l.prefix + tp.name.String()); named {
-		s.mendAt(l, tp, p, land, add)
-		return
-	}
-	f := l.flowOf(tp, true)
-	defer f.mu.Unlock()
-	tp.mu.Lock()
-	f.lags, f.cursor, f.since, f.from, f.forked = true, after, land.since, store.Position{}, 0
-	if add != nil {
-		add()
-	}
-	tp.mu.Unlock()
-	f.give()
-}
-
 // restoreUnread begins a catch-up again that the client may not have had whole. Its
 // end stays where it was.
 func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *placeRecord, land *landing) error {

@@ -45,6 +45,7 @@ type subscriber struct {
 	ends    time.Time      // when the first token ends that its rights come from; zero: never
 	kids    uint16         // a bit for each key that signed one of them
 	flows   int            // how many there are, over all listeners
+	landed  []*listener    // whose wildcards may not have met all topics since the session came here
 	closed  bool
 	memory  remembered
 	repeats repeats
