@@ -40,6 +40,10 @@ type poll struct {
 	answer  chan *Advice // nil: there is nobody to answer
 	held    bool
 	took    []*Delivery // for the answer
+	// bounded: it repeats a connect that was answered, and so is answered as that was,
+	// with rest more of what was sent then.
+	bounded bool
+	rest    int
 	severed bool        // no answer goes there any more; guarded by the session's mu
 }
 
@@ -185,9 +189,10 @@ func (s *Session) answers(p *poll) (carries, severed bool) {
 	case p.severed:
 		return false, true
 	case s.out.sentBy == p:
-		s.out.answered = true
+		s.out.answered, s.replied = true, true
 		return true, false
 	}
+	s.replied = s.replied || p.m.repeats(s.last)
 	return s.ended && s.reason != ReasonMoved && s.reason != ReasonShutdown, false
 }
 
@@ -290,7 +295,7 @@ func (v *Server) fill(ctx context.Context, p *poll) {
 		for _, d := range p.took[had:] {
 			size += d.Size()
 		}
-		if p.session.wanting(p) && p.session.pull(ctx, p) {
+		if !p.bounded && p.session.wanting(p) && p.session.pull(ctx, p) {
 			continue
 		}
 		if len(p.took) == had {
