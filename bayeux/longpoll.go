@@ -44,7 +44,7 @@ type poll struct {
 	// with rest more of what was sent then.
 	bounded bool
 	rest    int
-	severed bool        // no answer goes there any more; guarded by the session's mu
+	severed bool // no answer goes there any more; guarded by the session's mu
 }
 
 func (p *poll) wake(*Session) {

@@ -318,7 +318,7 @@ func TestAForwardThatResumesDuringAnAnswer(t *testing.T) {
 	for name, c := range map[string]string{
 		"the next connect":            whose("b", "a", "2") + `b< [{"data":2},{"id":"2"}]`,
 		"the next connect, elsewhere": "at one\n" + connects("a", "2") + `a< [{"data":2},{"id":"2"}]`,
-		"the same connect":            whose("b", "a", "1") + `b< [{"data":1},{"id":"1"}]
+		"the same connect": whose("b", "a", "1") + `b< [{"data":1},{"id":"1"}]
 			` + whose("b", "a", "2") + `b< [{"data":2},{"id":"2"}]`,
 		"the same connect, elsewhere": "at one\n" + connects("a", "1") + `a< [{"data":1},{"id":"1"}]
 			` + connects("a", "2") + `a< [{"data":2},{"id":"2"}]`,
