@@ -63,6 +63,8 @@ type Record struct {
 	// Remember is the least time for which Nonce is remembered, 0: NonceLife. A
 	// store for which remembering costs memory forgets it then.
 	Remember time.Duration
+	// Copy, if not nil, is a second log that the record goes to.
+	Copy *Copy
 }
 
 // MaxRecord bounds Record.Data; what is above is refused with ErrTooLarge.
