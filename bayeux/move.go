@@ -22,6 +22,7 @@ type wire struct {
 	Newest  uint64 `json:"newest,omitempty"`  // the sequence of connects
 	Rising  bool   `json:"rising,omitempty"`  // likewise
 	Late    int    `json:"late,omitempty"`    // likewise
+	Back    uint64 `json:"back,omitempty"`    // likewise
 	Polled  bool   `json:"polled,omitempty"`  // Sent is the answer of a poll
 	Resends int    `json:"resends,omitempty"` // how often such an answer was repeated in a row
 }
@@ -49,7 +50,7 @@ func (s *Session) left() (l Left) {
 	}
 	l.Queued = append(l.Queued, s.out.queue.live()...)
 	q := s.sequence
-	w := wire{Last: s.last, Newest: q.newest, Rising: q.rising, Late: q.late, Resends: s.resends}
+	w := wire{Last: s.last, Newest: q.newest, Rising: q.rising, Late: q.late, Back: q.back, Resends: s.resends}
 	_, w.Polled = s.out.sentBy.(*poll)
 	l.Wire, _ = json.Marshal(w) // numbers and booleans: it does not fail
 	return l
@@ -182,14 +183,14 @@ func Overtaken(left []byte, o Ordinal) (counted []byte, late bool) {
 	if !q.overtaken(o) {
 		return left, false
 	}
-	w.Late = q.late
+	w.Late, w.Back = q.late, q.back
 	counted, _ = json.Marshal(w) // numbers and booleans: it does not fail
 	return counted, true
 }
 
 // sequence is what w says of the order of connects.
 func (w *wire) sequence() sequence {
-	return sequence{newest: w.Newest, rising: w.Rising, late: min(max(w.Late, 0), mostLate)}
+	return sequence{newest: w.Newest, rising: w.Rising, late: min(max(w.Late, 0), mostLate), back: w.Back}
 }
 
 // ending returns why the session ended; "" if it lives.

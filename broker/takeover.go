@@ -287,6 +287,7 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 	if err := b.overdue.settle(ctx, key); err != nil {
 		return nil, storeRefusal(err, b, "forward")
 	}
+	m.Errand = b.newErrand()
 	began, asked := time.Now(), uint64(0)
 	var wait backoff
 	for time.Since(began) < answerIn {
@@ -300,7 +301,7 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 		case version == asked && version != 0:
 			return nil, bayeux.ErrHere
 		case r.Owner != "" || !b.opt.Store.Shared():
-			ext, kind, err := b.carryOut(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: message})
+			ext, kind, err := b.carryOut(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: message, Errand: m.Errand})
 			if err != nil || kind == letterDone {
 				return ext, err
 			}
