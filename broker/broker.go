@@ -94,6 +94,13 @@ func New(o Options) (*Broker, error) {
 	if b.accounts, err = newAccounts(o.Accounts, b.opt.Streams); err != nil {
 		return nil, err
 	}
+	b.groups, _ = o.Store.(store.Groups)
+	b.copies, _ = o.Store.(interface {
+		Lag(ctx context.Context) (store.Lag, error)
+	})
+	if len(b.accounts.all) > 0 && (b.groups == nil || b.copies == nil) {
+		return nil, errors.New("broker: new: accounts with a stream_token need a store that has groups")
+	}
 	b.streams, b.tending = catchup.NewStreams(o.Store), make(chan struct{}, 1)
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History, b.opt.Accumulate.TTL); err != nil {
 		return nil, err
