@@ -30,6 +30,7 @@ type config struct {
 	Accounts       []accountConfig
 	Accumulate     accumulateConfig
 	Data           dataConfig
+	Streams        streamsConfig
 	AutoCreate     bool
 	EndOnExpiry    bool
 	PresencePublic bool
@@ -101,6 +102,12 @@ type accumulateConfig struct {
 	TTL  time.Duration
 	Page int
 	Max  int
+}
+
+// streamsConfig is about event streams (product.md §11).
+type streamsConfig struct {
+	Poke, Redelivery, CheckpointTTL, Retention time.Duration
+	Records, Max, MaxConnections               int
 }
 
 // kindAge is a duration for one channel kind.
