@@ -32,6 +32,7 @@ type Broker struct {
 	taps    *taps
 	// presence says who listens to what (decided.md 26).
 	presence *presence
+	views    *viewers
 	metrics  *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
@@ -77,6 +78,7 @@ func New(o Options) (*Broker, error) {
 		o.Now = time.Now
 	}
 	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int64{}}
+	b.views = newViewers()
 	var err error
 	b.opt.Accumulate = o.Accumulate.withDefaults()
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History, b.opt.Accumulate.TTL); err != nil {
