@@ -3,6 +3,8 @@ package broker
 import (
 	"slices"
 	"sync"
+
+	"github.com/gobelin-broker/gobelin/catchup"
 )
 
 // mostViewed bounds the objects that a session is remembered to have viewed, against
@@ -11,7 +13,8 @@ import (
 const mostViewed = 512
 
 // viewers is who views what on this node (product.md §8.1). It is counted where
-// subscriptions change, never by looking at all sessions. mu is the last of all locks.
+// subscriptions change, never by looking at all sessions. Of all locks only registry.mu
+// comes after mu.
 type viewers struct {
 	mu sync.Mutex
 	// guarded by mu:
@@ -73,6 +76,52 @@ func (w *viewers) total() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.all
+}
+
+// arrival is a viewer whom a sample counts for the first time.
+type arrival struct {
+	room *viewed
+	who  *subscriber
+}
+
+// sample returns how many view what now, and whom no sample counted before. newest
+// gives an object as it is now.
+func (w *viewers) sample(newest func(*Object) *Object) (counts []catchup.ViewerCount, arrivals []arrival) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	counts = make([]catchup.ViewerCount, 0, len(w.rooms))
+	for feed, v := range w.rooms {
+		v.object = newest(v.object)
+		counts = append(counts, catchup.ViewerCount{
+			App: v.object.App.ID, URL: v.object.countedAs(), Object: feed[len(objectFeed):],
+			Viewers: uint32(v.viewers), Arrived: uint32(len(v.fresh)),
+		})
+		for s := range v.fresh {
+			arrivals = append(arrivals, arrival{v, s})
+		}
+	}
+	return counts, arrivals
+}
+
+// sampled notes that a sample with these arrivals is written.
+func (w *viewers) sampled(arrivals []arrival) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range arrivals {
+		delete(a.room.fresh, a.who)
+		if len(a.room.fresh) == 0 {
+			a.room.fresh = nil
+		}
+	}
+}
+
+// countedAs is the url under which the viewers of an object are counted: objects of one
+// url add up (product.md §8.6); one that has none is counted under its id.
+func (o *Object) countedAs() string {
+	if o.URL != "" {
+		return o.URL
+	}
+	return o.ID
 }
 
 // view brings up to date of which objects the session is a viewer: those with a live
