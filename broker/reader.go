@@ -80,12 +80,12 @@ type reader struct {
 	closed bool
 
 	// owned by the connection's goroutine
-	after     store.Position // of one that reads everything: what it has read
-	sink      StreamSink
-	page      []catchup.Record
-	silent    []store.Position // not shown
-	settled   time.Time        // when it last settled
-	count     int              // of unsettled and silent records
+	after   store.Position // of one that reads everything: what it has read
+	sink    StreamSink
+	page    []catchup.Record
+	silent  []store.Position // not shown
+	settled time.Time        // when it last settled
+	count   int              // of unsettled and silent records
 
 	// mu guards what follows; it is held for a moment only.
 	mu        sync.Mutex

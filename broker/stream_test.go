@@ -120,7 +120,9 @@ func (x *bench) stream(spec StreamSpec) StreamView {
 }
 
 // connect begins to read a stream.
-func (x *bench) connect(stream, lastEventID string) *consumer { return x.connectTo(x.b, stream, lastEventID) }
+func (x *bench) connect(stream, lastEventID string) *consumer {
+	return x.connectTo(x.b, stream, lastEventID)
+}
 
 func (x *bench) connectTo(b *Broker, stream, lastEventID string) *consumer {
 	c := &consumer{x: x, ended: make(chan error, 1)}

@@ -35,6 +35,7 @@ type subscriber struct {
 	// patternSince is when each wildcard was taken, by the store's clock, in ms.
 	patternSince map[string]int64
 	attending    []string // feeds of objects that it is subscribed to
+	viewing      []string // feeds of those it is a viewer of
 
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex
@@ -113,6 +114,7 @@ func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, 
 		}
 	}
 	s.tidy()
+	s.noteSubscriptions()
 }
 
 // extent adds up what the catch-ups of one subscribe will replay.
@@ -359,7 +361,7 @@ func (s *subscriber) listener(t *target) *listener {
 	if l == nil {
 		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
 		if t.object != nil {
-			l.room = feedOf(t.object)
+			l.object, l.room = t.object, feedOf(t.object)
 			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
 		}
 		s.listeners = append(s.listeners, l)
@@ -508,6 +510,7 @@ func (s *subscriber) drop() {
 		s.b.attendance.leave(room)
 	}
 	s.attending = nil
+	s.lookAway()
 	s.quitTap()
 	for _, l := range s.listeners {
 		l.quit()
