@@ -249,6 +249,7 @@ type Store interface {
 	Log
 	Table
 	Feed
+	Series
 	// Now is the store's clock, in which ages and intervals are measured.
 	Now() time.Time
 	// Shared reports whether other processes may use the store at the same time.

@@ -59,6 +59,7 @@ type Store struct {
 	paths  map[string]map[string]*log // logs by feed and path
 	nonces map[store.LogName]map[store.Nonce]marked
 	tables map[string]*table
+	series map[seriesName][]point // in the order of slots
 }
 
 var _ store.Store = (*Store)(nil)
@@ -86,6 +87,7 @@ func New(o Options) *Store {
 		paths:    make(map[string]map[string]*log),
 		nonces:   make(map[store.LogName]map[store.Nonce]marked),
 		tables:   make(map[string]*table),
+		series:   make(map[seriesName][]point),
 	}
 	s.running.Go(s.commit)
 	s.running.Go(s.sweepLoop)
@@ -130,7 +132,7 @@ func (s *Store) Close() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.closed = true
-		s.logs, s.paths, s.nonces, s.tables, s.bytes = nil, nil, nil, nil, 0
+		s.logs, s.paths, s.nonces, s.tables, s.series, s.bytes = nil, nil, nil, nil, nil, 0
 	})
 	return nil
 }
@@ -153,6 +155,7 @@ func (s *Store) room(n int64) bool {
 	if s.bytes+n > s.maxBytes && !s.full {
 		s.sweepLogs()
 		s.sweepTables()
+		s.sweepSeries()
 	}
 	full := s.bytes+n > s.maxBytes
 	if full && !s.full {

@@ -1,0 +1,157 @@
+package catchup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/store"
+)
+
+const (
+	// MaxSamples bounds what one call of AddSamples takes.
+	MaxSamples = 1000
+	// sampleAhead is how much a clock elsewhere may be ahead of the store's.
+	sampleAhead = time.Minute
+)
+
+var (
+	// ErrSampleAge: a sample from so long ago that its minute is not kept any more, or
+	// from the future.
+	ErrSampleAge = errors.New("catchup: the time of a sample is at most 15 days ago and not in the future")
+	// ErrManySamples: more than MaxSamples.
+	ErrManySamples = fmt.Errorf("catchup: more than %d samples at once", MaxSamples)
+)
+
+// ViewerSample is how many viewers a URL had elsewhere, such as at the edges of a CDN.
+type ViewerSample struct {
+	URL   string
+	Time  time.Time // in whole seconds
+	Count uint32
+}
+
+// AddSamples imports samples of an application (product.md §5.5, S14). Each is a total at
+// its time; one of the same URL and second takes the place of the one before, so the
+// same call again changes nothing. In a minute that our nodes counted, too, both add up.
+// Errors: ErrManySamples, ErrViewerURL, ErrSampleAge; nothing was imported then. After any
+// other the same call has to be made again.
+func (v *Viewers) AddSamples(ctx context.Context, app uint32, samples []ViewerSample) error {
+	if err := v.checkSamples(samples); err != nil {
+		return err
+	}
+	byDay := make(map[int64][]ViewerSample)
+	for _, s := range samples {
+		byDay[dayOf(s.Time)] = append(byDay[dayOf(s.Time)], s)
+	}
+	for d, some := range byDay {
+		if err := v.addDay(ctx, app, d, some); err != nil {
+			return fmt.Errorf("catchup: add samples: %w", err)
+		}
+	}
+	return nil
+}
+
+func (v *Viewers) checkSamples(samples []ViewerSample) error {
+	if len(samples) > MaxSamples {
+		return ErrManySamples
+	}
+	now := v.store.Now()
+	for _, s := range samples {
+		if err := checkURL(s.URL); err != nil {
+			return err
+		}
+		if s.Time.Before(now.Add(-KeepMinutes)) || s.Time.After(now.Add(sampleAhead)) {
+			return ErrSampleAge
+		}
+	}
+	return nil
+}
+
+// addDay imports samples of one day.
+func (v *Viewers) addDay(ctx context.Context, app uint32, d int64, samples []ViewerSample) error {
+	if err := v.noteImport(ctx, app); err != nil {
+		return err
+	}
+	points := make([]store.Point, len(samples))
+	s := span{samples[0].Time, samples[0].Time}
+	var urls []string
+	for i, one := range samples {
+		at := one.Time.UTC().Truncate(time.Second)
+		row := ViewerRow{Min: one.Count, Max: one.Count, Sum: uint64(one.Count), N: 1}
+		points[i] = store.Point{Series: seriesOf(sampleSeries, app, one.URL), Time: at, Data: row.encode()}
+		s = span{earlier(s.from, at), later(s.to, at)}
+		urls = append(urls, one.URL)
+	}
+	slices.Sort(urls)
+	urls = slices.Compact(urls)
+	listed := make([]viewedURL, len(urls))
+	for i, url := range urls {
+		listed[i] = viewedURL{app: app, url: url}
+	}
+	unlisted, err := v.list(ctx, d, listed)
+	if err != nil {
+		return err
+	}
+	if unlisted > 0 {
+		return fmt.Errorf("the day has too many urls: %w", store.ErrFull)
+	}
+	if err := v.store.PutRows(ctx, store.Second, KeepMinutes+keepMargin, points); err != nil {
+		return err
+	}
+	s = span{s.from.UTC().Truncate(time.Minute), s.to.UTC().Truncate(time.Minute).Add(time.Minute)}
+	return v.foldSamples(ctx, app, urls, s)
+}
+
+// foldSamples makes minutes of the samples in a span of one day, and folds its hours that
+// are over.
+func (v *Viewers) foldSamples(ctx context.Context, app uint32, urls []string, s span) error {
+	hours := span{s.from.Truncate(time.Hour), s.to.Add(time.Hour - 1).Truncate(time.Hour)}
+	return v.settled(ctx, app, fmt.Sprintf("%06d", dayOf(s.from)), func() error {
+		for some := range slices.Chunk(urls, max(readRows/s.slots(store.Second), 1)) {
+			rows, err := v.read(ctx, sampleSeries, app, some, store.Second, s, KeepMinutes+keepMargin)
+			if err != nil {
+				return err
+			}
+			if err := v.put(ctx, importedSeries, store.Minute, minutesOf(rows)); err != nil {
+				return err
+			}
+		}
+		over := span{hours.from, earlier(hours.to, v.store.Now().UTC().Truncate(time.Hour))}
+		if !over.from.Before(over.to) {
+			return nil
+		}
+		for some := range slices.Chunk(urls, max(readRows/(over.slots(store.Minute)+24), 1)) {
+			if _, _, err := v.foldSome(ctx, countedSeries, app, some, over); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// minutesOf makes minutes of samples. Nobody knows for how long each stands: together
+// for all of the minute.
+func minutesOf(samples [][]ViewerRow) (out []ViewerRow) {
+	for _, rows := range samples {
+		for _, m := range foldRows(rows, store.Minute) {
+			m.Seconds = (2*m.Sum*60 + uint64(m.N)) / (2 * uint64(m.N))
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// noteImport notes that an application has imported samples, so that readers look for them.
+func (v *Viewers) noteImport(ctx context.Context, app uint32) error {
+	there, err := v.imported(ctx, app)
+	if err != nil || there {
+		return err
+	}
+	_, err = v.store.Put(ctx, tableViewers, importsKey(app), store.Put{IfVersion: new(uint64)})
+	if errors.Is(err, store.ErrConflict) {
+		return nil
+	}
+	return err
+}
