@@ -45,6 +45,8 @@ type Broker struct {
 	conferences *catchup.Conferences
 	attendance  *attendance
 	suspended   *suspensions
+	// stats are the statistics of viewers (product.md §8).
+	stats *catchup.Viewers
 	started     int64 // when this node began, in ms of the store's clock
 	// fanned is a time up to which everything announced was handed to the queues, in ms
 	// of the store's clock, as of the last round.
@@ -106,6 +108,7 @@ func New(o Options) (*Broker, error) {
 	b.conferences = catchup.NewConferences(o.Store, o.sessionTTL())
 	b.attendance = newAttendance(b)
 	b.suspended = newSuspensions()
+	b.stats = catchup.NewViewers(o.Store, o.statsSample())
 	b.mail = newMail(b)
 	// Before the first session: what its node was is asked when it is resumed.
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker/exact"
@@ -75,7 +76,7 @@ func (t *tokens) body(text []byte) (*SignedBody, error) {
 		return nil, fault
 	}
 	if good != nil {
-		return nil, &BodyFault{CheckSignature, good.Error()}
+		return nil, signatureFault(good)
 	}
 	if fault := t.checkTimestamp(parsed.Members); fault != nil {
 		return nil, fault
@@ -88,7 +89,7 @@ func bodySyntax(err error) *BodyFault {
 	var twice *exact.DuplicateError
 	switch {
 	case errors.Is(err, signed.ErrSignature):
-		return &BodyFault{CheckSignature, err.Error()}
+		return signatureFault(err)
 	case errors.As(err, &twice):
 		return &BodyFault{CheckJSON, "a member is there twice: " + strconv.QuoteToASCII(twice.Name[:min(len(twice.Name), 100)])}
 	case errors.Is(err, exact.ErrType):
@@ -99,6 +100,11 @@ func bodySyntax(err error) *BodyFault {
 		return &BodyFault{CheckJSON, "must be valid UTF-8"}
 	}
 	return &BodyFault{CheckJSON, "must be valid JSON of at most " + strconv.Itoa(signed.MaxBody) + " bytes"}
+}
+
+// signatureFault says what is wrong with a signature.
+func signatureFault(err error) *BodyFault {
+	return &BodyFault{CheckSignature, strings.TrimPrefix(err.Error(), "signed: ")}
 }
 
 // checkCDN compares the account's number with what was sent: cdn, or cdn_id as other
