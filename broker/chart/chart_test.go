@@ -70,8 +70,8 @@ func TestDrawPlaces(t *testing.T) {
 	}}
 	text := string(Draw(c))
 	// The middle of the first hour at zero, that of the second at half of ten.
-	require.Contains(t, text, `class="avg" d="M219 232L545 123"`)
-	require.Contains(t, text, `class="band" d="M219 232L545 14L545 188.4L219 232Z"`)
+	require.Contains(t, text, `class="avg" d="M217 232L539 123"`)
+	require.Contains(t, text, `class="band" d="M217 232L539 14L539 188.4L217 232Z"`)
 }
 
 func TestDrawNothing(t *testing.T) {
