@@ -325,7 +325,8 @@ func TestS14Samples(t *testing.T) {
 	w := c.want("POST", "/v1/stats/samples", "server", `{"samples":[{"url":"a","time":"2014-09-21 15:00:12","count":10},{"url":"b","time":1411311600,"count":4294967295},{"count":0,"time":"2014-09-21","url":"c"}]}`, 200)
 	require.JSONEq(t, `{"result":0,"samples":3}`, w.Body.String())
 	require.Equal(t, []catchup.ViewerSample{
-		{URL: "a", Time: time.Unix(1411311612, 0).UTC(), Count: 10}, {URL: "b", Time: time.Unix(1411311600, 0).UTC(), Count: math.MaxUint32},
+		{URL: "a", Time: time.Unix(1411311612, 0).UTC(), Count: 10},
+		{URL: "b", Time: time.Unix(1411311600, 0).UTC(), Count: math.MaxUint32},
 		{URL: "c", Time: time.Unix(1411257600, 0).UTC()},
 	}, c.service.samples)
 	c.service.samples = nil

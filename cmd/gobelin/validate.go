@@ -141,7 +141,7 @@ func (v *validation) addresses() {
 }
 
 // reserved are paths the server uses itself.
-var reserved = []string{"/v1", "/api", "/try", "/metrics", "/healthz", "/readyz", "/console"}
+var reserved = []string{"/v1", "/api", "/stable", "/stats", "/try", "/metrics", "/healthz", "/readyz", "/console"}
 
 func (v *validation) mount(key, path string) {
 	name, err := channels.Parse(path)
