@@ -241,7 +241,8 @@ func TestS14Samples(t *testing.T) {
 	}
 	f(catchup.ViewerSample{URL: "a", Time: noon.Add(-15*day - time.Second)}, "at most 15 days ago")
 	f(catchup.ViewerSample{URL: "a", Time: noon.Add(2 * time.Minute)}, "not in the future")
-	f(catchup.ViewerSample{URL: "", Time: noon}, "url must be")
+	f(catchup.ViewerSample{URL: "", Time: noon}, "url must be 1 to")
+	f(catchup.ViewerSample{URL: "a\x1b[2J", Time: noon}, "without control characters")
 }
 
 // TestViewerRowsBound: an answer that would be too large is refused, not cut short.

@@ -14,6 +14,11 @@ import (
 // *Error with result 4000 for what cannot be taken, and the store's; after the store's
 // some may have been taken: send them again.
 func (b *Broker) AddSamples(ctx context.Context, app *Application, samples []catchup.ViewerSample) error {
+	for _, s := range samples {
+		if !plain(s.URL) {
+			return &Error{Result: 4000, Text: "url must be UTF-8 without control characters"}
+		}
+	}
 	err := b.stats.AddSamples(ctx, app.ID, samples)
 	switch {
 	case err == nil:
