@@ -350,7 +350,9 @@ func (v *validation) keys() {
 
 func (v *validation) accounts() {
 	ids, names := map[int]bool{}, map[string]bool{}
+	cdns, keys := map[int]bool{}, map[string]bool{}
 	for i, a := range v.c.Accounts {
+		v.analyst(fmt.Sprintf("accounts[%d]", i), a, cdns, keys)
 		if len(a.Apps) == 0 {
 			v.fs.add(a.at, "accounts", "an account without apps does nothing")
 		}
@@ -374,6 +376,30 @@ func (v *validation) accounts() {
 			}
 		}
 	}
+}
+
+// analyst checks what an account signs with; cdns and keys are those of others, to which
+// it adds its own.
+func (v *validation) analyst(at string, a accountConfig, cdns map[int]bool, keys map[string]bool) {
+	switch {
+	case a.CDN < 0:
+		v.fs.add(a.at, at, "cdn: must be at least 0")
+	case a.CDN > 0 && cdns[a.CDN]:
+		v.fs.add(a.at, at, "cdn %d is there twice", a.CDN)
+	}
+	cdns[a.CDN] = true
+	switch text := nameFault(a.APIKey); {
+	case a.APIKey == "" && a.APISecret == "":
+		return
+	case a.APIKey == "":
+		v.fs.add(a.at, at, "api_key: is missing: it says whose api_secret signs")
+	case text != "" || strings.Contains(a.APIKey, ","):
+		v.fs.add(a.at, at, "api_key: must be at most 64 printable ASCII characters without spaces, colons and commas")
+	case keys[a.APIKey]:
+		v.fs.add(a.at, at, "api_key %s is there twice", a.APIKey)
+	}
+	keys[a.APIKey] = true
+	v.secret(a.at, at+".api_secret", a.APISecret)
 }
 
 // nameFault says what is wrong with an application's name. It is the user of
