@@ -46,8 +46,8 @@ type Broker struct {
 	attendance  *attendance
 	suspended   *suspensions
 	// stats are the statistics of viewers (product.md §8).
-	stats *catchup.Viewers
-	started     int64 // when this node began, in ms of the store's clock
+	stats   *catchup.Viewers
+	started int64 // when this node began, in ms of the store's clock
 	// fanned is a time up to which everything announced was handed to the queues, in ms
 	// of the store's clock, as of the last round.
 	fanned      atomic.Int64
