@@ -19,6 +19,7 @@ type listener struct {
 	prefix string       // "/<root>", or "" for open channels
 	oid    channels.OID // of the root; zero for open channels
 	room   string       // the feed of the root's object; "" for open channels
+	object *Object      // that object, as it was when the listener was made
 	acts   bool         // the session\'s token counts on that object
 	user   string       // the user_ref whose document it hears; "" for all others
 

@@ -13,6 +13,7 @@ type metrics struct {
 	feedBreaks, lostWildcards, forks, deepForks, recordForks                     prometheus.Counter
 	changes, snapshots, lostEvents                                               prometheus.Counter
 	refusals, drops                                                              *prometheus.CounterVec
+	lostVisits                                                                   prometheus.Counter
 	records, streamEvents, redelivered, streamFaults, superseded                 prometheus.Counter
 	accumulated                                                                  prometheus.Counter
 }
@@ -57,6 +58,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		recordForks:    counter("session_record_forks_total", "Session records that the store had set back, and that were written again."),
 		changes:        counter("data_changes_total", "Changes of shared documents (data channels and /v1/data)."),
 		snapshots:      counter("data_snapshots_total", "Snapshots of shared documents that subscriptions began with."),
+		lostVisits:     counter("stream_lost_visits_total", "Users who joined or left while the store was away for so long that streams were not told."),
 		records:        counter("stream_records_total", "Records taken into accounts' logs that are no copies of messages."),
 		streamEvents:   counter("stream_events_total", "Records written to connections of streams."),
 		redelivered:    counter("stream_redelivered_events_total", "Those of them that another connection had before."),
