@@ -59,6 +59,9 @@ func (s *Store) State(ctx context.Context, name store.GroupName) (state store.Gr
 
 // Drop forgets a group; see store.Groups.
 func (s *Store) Drop(ctx context.Context, name store.GroupName) error {
+	if err := name.Validate(); err != nil {
+		return fmt.Errorf("memory: drop: %w", err)
+	}
 	if err := s.lock(ctx, "drop"); err != nil {
 		return err
 	}

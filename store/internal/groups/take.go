@@ -58,6 +58,10 @@ func (t *take) returned(ctx context.Context) error {
 		at, next := r.prev, r.first
 		var gone []stretch
 		for _, e := range page.Entries {
+			if !t.fits(e) {
+				page.More = true
+				break
+			}
 			if e.Position.N() > next {
 				gone = append(gone, stretch{at, before(e.Position)})
 			}
@@ -114,6 +118,11 @@ func (t *take) giveBack(part stretch) {
 	})
 }
 
+// fits reports whether e may be handed out, too: the first always may.
+func (t *take) fits(e store.Entry) bool {
+	return len(t.out.Entries) == 0 || t.limit > 0 && len(e.Data) <= t.bytes
+}
+
 func (t *take) deliver(e store.Entry, again bool) {
 	t.out.Entries = append(t.out.Entries, e)
 	if again {
@@ -123,8 +132,10 @@ func (t *take) deliver(e store.Entry, again bool) {
 	t.bytes -= len(e.Data)
 }
 
-// fresh takes what nobody has taken since the store was opened.
+// fresh takes what nobody has taken since the store was opened. What it has taken it
+// does not lose to an error.
 func (t *take) fresh(ctx context.Context) error {
+	before := len(t.out.Entries)
 	for more := true; more && t.limit > 0 && (t.bytes > 0 || len(t.out.Entries) == 0); {
 		t.g.mu.Lock()
 		next, room := t.g.next, store.MaxHeld-t.g.runs.held-t.g.runs.returned
@@ -133,20 +144,21 @@ func (t *take) fresh(ctx context.Context) error {
 			return nil
 		}
 		page, err := t.read(ctx, store.Range{After: next, Limits: t.limits}, min(t.limit, room), t.bytes)
+		if err != nil && len(t.out.Entries) > before {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		if !t.hold(page.Entries) {
-			return nil
-		}
-		more = page.More && len(t.out.Entries) == 0
+		more = t.hold(page.Entries) && page.More
 	}
 	return nil
 }
 
 // hold notes that the entries are the consumer's, but for those that were settled
-// before the store was opened. It does nothing after a Seek.
-func (t *take) hold(entries []store.Entry) bool {
+// before the store was opened. It returns whether there were such, so that more should be
+// read in their place. It does nothing after a Seek.
+func (t *take) hold(entries []store.Entry) (passed bool) {
 	g := t.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -155,14 +167,19 @@ func (t *take) hold(entries []store.Entry) bool {
 	}
 	for _, e := range entries {
 		p := e.Position
-		if !g.settled(p) {
+		switch {
+		case g.settled(p):
+			passed = true
+		case !t.fits(e):
+			return false
+		default:
 			again := !g.seen.Before(p)
 			g.runs.add(g.next, p, t.holder, again)
 			t.deliver(e, again)
 		}
 		g.next = p
 	}
-	return true
+	return passed
 }
 
 // end makes what was read the consumer's, or after an error nobody's. It returns false
