@@ -17,6 +17,7 @@ type metrics struct {
 	accumulated                                                                         prometheus.Counter
 	samples, lostSamples, minutesClosed, minutesUnmeasured, statsMessages, unlistedURLs prometheus.Counter
 	sampleSeconds                                                                       prometheus.Histogram
+	lostVisits                                                                          prometheus.Counter
 }
 
 // newMetrics makes the counters and, where reg is not nil, registers them.
@@ -79,6 +80,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		minutesUnmeasured: counter("viewer_minutes_unmeasured_total", "Minutes without samples, or that could not be added up in time."),
 		unlistedURLs:      counter("viewer_unlisted_urls_total", "Urls of a minute that the index of their day had no room for: they have no hours and no days."),
 		statsMessages:     counter("viewer_messages_total", "Messages on /stats/live, minute, hour and day."),
+		lostVisits:        counter("stream_lost_visits_total", "Users who joined or left while the store was away for so long that streams were not told."),
 	}
 	if reg == nil {
 		return m, nil

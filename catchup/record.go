@@ -32,11 +32,11 @@ const (
 	lacksVersion
 )
 
-// recordVersion is what version says where the publisher does not.
-const recordVersion = "1.0"
+// RecordVersion is what version says where the publisher does not.
+const RecordVersion = "1.0"
 
-// recordSource is the source of the broker's own records.
-const recordSource = "gobelin"
+// RecordSource is the source of the broker's own records.
+const RecordSource = "gobelin"
 
 var errRecordForm = errors.New("catchup: not a record of an account log")
 
@@ -71,7 +71,7 @@ func (h RecordHead) Encode(data []byte) []byte {
 func (h RecordHead) appendMembers(b []byte) []byte {
 	b = appendQuoted(append(b, `"log_id":`...), h.LogID)
 	b = appendQuoted(append(b, `,"object_id":`...), h.ObjectID)
-	b = append(b, `,"source":{"type":"`+recordSource+`"},"user":{"organization_id":`...)
+	b = append(b, `,"source":{"type":"`+RecordSource+`"},"user":{"organization_id":`...)
 	b = appendQuoted(b, h.Organization)
 	b = appendQuoted(append(b, `,"uid":`...), h.UID)
 	b = appendQuoted(append(b, `,"user_id":`...), h.UserID)
@@ -250,7 +250,7 @@ func (w *RecordWriter) appendOwn(b []byte, r *Record) []byte {
 	w.bare = append(w.bare[:0], `{"type":`...)
 	w.bare = append(appendQuoted(w.bare, string(r.Type)), ',')
 	w.bare = append(append(w.bare, r.head...), `,"data":`...)
-	w.bare = append(append(w.bare, r.text...), `,"version":"`+recordVersion+`"}`...)
+	w.bare = append(append(w.bare, r.text...), `,"version":"`+RecordVersion+`"}`...)
 	b = append(append(b, `{"id":"`...), r.id()...)
 	b = append(append(b, `","checksum":"`...), w.sums.checksum(w.bare)...)
 	b = append(r.appendCreated(append(b, '"', ',')), ',')
@@ -261,7 +261,7 @@ func (w *RecordWriter) appendOwn(b []byte, r *Record) []byte {
 func (w *RecordWriter) appendPosted(b []byte, r *Record) []byte {
 	w.bare = append(w.bare[:0], r.text[:len(r.text)-1]...)
 	if r.mask&lacksVersion != 0 {
-		w.bare = append(w.bare, `,"version":"`+recordVersion+`"`...)
+		w.bare = append(w.bare, `,"version":"`+RecordVersion+`"`...)
 	}
 	b = append(b, w.bare...)
 	if len(r.key) > 0 {
