@@ -240,3 +240,49 @@ func (r ledger) minute(t *testing.T, random *rand.Rand, at time.Time, nodes []*V
 	}
 	closing.Wait()
 }
+
+// interrupted lets something happen once, right before rows of a grain are written.
+type interrupted struct {
+	store.Store
+	grain store.Grain
+	once  func()
+}
+
+func (s *interrupted) PutRows(ctx context.Context, g store.Grain, keep time.Duration, rows []store.Point) error {
+	if do := s.once; g == s.grain && do != nil {
+		s.once = nil
+		do()
+	}
+	return s.Store.PutRows(ctx, g, keep, rows)
+}
+
+// TestFoldsMeet: a node folds an hour, and before it writes what it has read, another one
+// imports a sample of that hour, folds and writes: the sample stays in hour and day,
+// also where the two fold different hours of a day.
+func TestFoldsMeet(t *testing.T) {
+	for _, g := range []store.Grain{store.Minute, store.Hour, store.Day} {
+		for _, hours := range []int{0, 1} {
+			t.Run(fmt.Sprintf("%s, %d hours apart", g.Width(), hours), func(t *testing.T) {
+				a := newAudience(t)
+				a.closed(midday.Add(2*time.Hour - time.Minute))
+				other := NewViewers(a.store, 12*time.Second)
+				s := &interrupted{Store: a.store, grain: g}
+				s.once = func() {
+					late := sample("u", midday.Add(time.Duration(hours)*time.Hour+30*time.Second), 7)
+					require.NoError(t, other.AddSamples(context.Background(), 12, []ViewerSample{late}))
+				}
+				v := NewViewers(s, 12*time.Second)
+				require.NoError(t, v.AddSamples(context.Background(), 12, []ViewerSample{sample("u", midday, 5)}))
+				require.Nil(t, s.once, "it was interrupted")
+				var sum uint64
+				for _, r := range a.rows("u", store.Hour, midday) {
+					sum += r.Sum
+				}
+				require.EqualValues(t, 12, sum)
+				stored, err := a.read(context.Background(), countedSeries, 12, []string{"u"}, store.Day, span{midday.Truncate(day), midday}, store.Forever)
+				require.NoError(t, err)
+				require.EqualValues(t, 12, stored[0][0].Sum)
+			})
+		}
+	}
+}
