@@ -135,24 +135,26 @@ func (v *Viewers) foldApp(ctx context.Context, app uint32, urls []string, s span
 	return hours, days, err
 }
 
-// foldSome folds minutes into hours, and the hours of the day into the day.
+// foldSome folds minutes into hours, and the hours of the day into the day, of URLs that
+// have such hours, or of all when the day is over.
 func (v *Viewers) foldSome(ctx context.Context, kind byte, app uint32, urls []string, s span) (hours, days [][]ViewerRow, err error) {
 	hours, err = v.minutes(ctx, kind, app, urls, s, KeepMinutes+keepMargin)
 	if err != nil {
 		return nil, nil, err
 	}
+	from := s.from.Truncate(day)
+	over := s.to.Equal(from.Add(day)) // then the day of each URL is wanted
 	var changed []string
 	var rows []ViewerRow
 	at := make([]int, 0, len(urls))
 	for i := range hours {
-		if hours[i] = foldRows(hours[i], store.Hour); len(hours[i]) > 0 {
+		if hours[i] = foldRows(hours[i], store.Hour); len(hours[i]) > 0 || over {
 			rows, changed, at = append(rows, hours[i]...), append(changed, urls[i]), append(at, i)
 		}
 	}
 	if err := v.put(ctx, kind, store.Hour, rows); err != nil {
 		return nil, nil, err
 	}
-	from := s.from.Truncate(day)
 	all, err := v.read(ctx, kind, app, changed, store.Hour, span{from, from.Add(day)}, KeepHours+keepMargin)
 	if err != nil {
 		return nil, nil, err
