@@ -190,8 +190,13 @@ func TestStatsRows(t *testing.T) {
 		require.Equal(t, []string{hour}, nodes[0].statsSaid("gala", statsHour))
 		require.Equal(t, []string{hour}, nodes[0].statsSaid("gala-2", statsHour))
 		require.Empty(t, nodes[0].statsSaid("gala", statsDay))
+		early := nodes[1].watchers("early", 1)[0]
+		sleepTo(time.Now().Add(time.Minute))
+		require.True(t, nodes[1].post(early, early.message("/meta/disconnect", ""))[0].ok())
 		sleepTo(began.Add(day + closeAfter))
 		require.Len(t, nodes[0].statsSaid("gala", statsHour), 24)
+		require.Len(t, nodes[0].statsSaid("early", statsHour), 1)
+		require.Len(t, nodes[0].statsSaid("early", statsDay), 1, "viewed in one hour only")
 		require.Equal(t, []string{row(began, 3, 3, 5, 12+21+1438*15)}, nodes[0].statsSaid("gala", statsDay))
 		require.Equal(t, []string{row(began, 3, 3, 5, 12+21+1438*15)}, nodes[0].statsSaid("gala-2", statsDay))
 	})
@@ -328,6 +333,34 @@ func TestLateClose(t *testing.T) {
 		// Nobody came back: a last 0 was said.
 		live := x.statsSaid("gala", statsLive)
 		require.Equal(t, liveAt(began.Add(132*time.Second), 0), live[len(live)-1])
+	})
+}
+
+// TestOutages: the hour and the day in which all nodes went down close when one is back.
+func TestOutages(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, longOptions)
+		began := time.Now().UTC()
+		x.watchers("gala", 2)
+		sleepTo(began.Add(10*time.Minute + 6*time.Second))
+		x.stop()
+		sleepTo(began.Add(90 * time.Minute))
+		x.run()
+		sleepTo(began.Add(93 * time.Minute))
+		hours := x.statsSaid("gala", statsHour)
+		require.Len(t, hours, 1)
+		require.Contains(t, hours[0], `"viewer_count_avg":2,"viewer_count_min":2,"viewer_count_max":2,"viewer_count_sum":98,"time":"2000-01-01 00:00:00"`)
+		x.watchers("gala", 1)
+		sleepTo(began.Add(100 * time.Minute))
+		x.stop()
+		sleepTo(began.Add(26 * time.Hour))
+		x.run()
+		sleepTo(began.Add(26*time.Hour + 3*time.Minute))
+		require.Len(t, x.statsSaid("gala", statsHour), 2)
+		days := x.statsSaid("gala", statsDay)
+		require.Len(t, days, 1)
+		// The minute that had ended just before is lost with its samples.
+		require.Contains(t, days[0], `"viewer_count_min":0,"viewer_count_max":2,"viewer_count_sum":127,"time":"2000-01-01 00:00:00"`)
 	})
 }
 
