@@ -32,7 +32,11 @@ type Broker struct {
 	taps    *taps
 	// presence says who listens to what (decided.md 26).
 	presence *presence
-	metrics  *metrics
+	// views says who views what on this node, stats is what is kept of that over all nodes
+	// (product.md §8).
+	views   *viewers
+	stats   *catchup.Viewers
+	metrics *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
 	reads   slots // of histories (historyReads)
@@ -45,9 +49,7 @@ type Broker struct {
 	conferences *catchup.Conferences
 	attendance  *attendance
 	suspended   *suspensions
-	// stats are the statistics of viewers (product.md §8).
-	stats   *catchup.Viewers
-	started int64 // when this node began, in ms of the store's clock
+	started     int64 // when this node began, in ms of the store's clock
 	// fanned is a time up to which everything announced was handed to the queues, in ms
 	// of the store's clock, as of the last round.
 	fanned      atomic.Int64
@@ -79,6 +81,13 @@ func New(o Options) (*Broker, error) {
 		o.Now = time.Now
 	}
 	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int64{}}
+	if b.opt.StatsSample == 0 {
+		b.opt.StatsSample = defaultSample
+	}
+	if err := checkSample(b.opt.StatsSample); err != nil {
+		return nil, err
+	}
+	b.views, b.stats = newViewers(), catchup.NewViewers(o.Store, b.opt.StatsSample)
 	var err error
 	b.opt.Accumulate = o.Accumulate.withDefaults()
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History, b.opt.Accumulate.TTL); err != nil {
@@ -88,6 +97,9 @@ func New(o Options) (*Broker, error) {
 		return nil, err
 	}
 	if b.metrics, err = newMetrics(o.Registerer); err != nil {
+		return nil, fmt.Errorf("broker: metrics: %w", err)
+	}
+	if err = addGauge(o.Registerer, "viewers", "Viewers on this node: sessions, over all objects.", func() float64 { return float64(b.views.total()) }); err != nil {
 		return nil, fmt.Errorf("broker: metrics: %w", err)
 	}
 	b.tokens = newTokens(o.Accounts, o.TokenRules, o.Sandbox, o.Now)
@@ -108,7 +120,6 @@ func New(o Options) (*Broker, error) {
 	b.conferences = catchup.NewConferences(o.Store, o.sessionTTL())
 	b.attendance = newAttendance(b)
 	b.suspended = newSuspensions()
-	b.stats = catchup.NewViewers(o.Store, o.statsSample())
 	b.mail = newMail(b)
 	// Before the first session: what its node was is asked when it is resumed.
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
@@ -121,6 +132,9 @@ func New(o Options) (*Broker, error) {
 	b.taps, b.presence = newTaps(b), newPresence(b)
 	if o.PresencePublic {
 		b.kinds.reserved[presenceKind].subscribe = RoleViewer
+	}
+	if o.StatsPublic {
+		b.kinds.stats[statsLive].subscribe = RoleViewer
 	}
 	b.pages = newPages()
 	b.fills = newFills(o.Store, b.opt.Accumulate)
@@ -171,6 +185,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	wg.Go(func() { b.keepAlive(ctx) })
 	wg.Go(func() { b.taps.run(ctx) })
 	wg.Go(func() { b.presence.run(ctx) })
+	wg.Go(func() { newSampler(b).run(ctx) })
+	wg.Go(func() { newTally(b).run(ctx) })
 	wg.Go(func() {
 		tick := time.NewTicker(rememberEvery)
 		defer tick.Stop()

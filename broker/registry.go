@@ -159,6 +159,14 @@ func (r *registry) get(ctx context.Context, app *Application, id string) (*Objec
 	return o, nil
 }
 
+// newest returns an object as it was last seen, which may be o, without asking the
+// store: changes are announced.
+func (r *registry) newest(o *Object) *Object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cache.newer(o)
+}
+
 // fresh reports whether an entry may be used without asking the store. r.mu is held.
 func (r *registry) fresh(e *cacheEntry) bool {
 	if r.watched {

@@ -30,6 +30,7 @@ type config struct {
 	Accounts       []accountConfig
 	Accumulate     accumulateConfig
 	Data           dataConfig
+	Stats          statsConfig
 	AutoCreate     bool
 	EndOnExpiry    bool
 	PresencePublic bool
@@ -53,6 +54,12 @@ type redisConfig struct {
 	PublishTimeout time.Duration
 	AllowEviction  bool
 	Insecure       bool
+}
+
+// statsConfig is how viewers are counted.
+type statsConfig struct {
+	Sample time.Duration
+	Public bool
 }
 
 // nodeConfig names the node among those on one store.

@@ -91,6 +91,9 @@ var options = []*option{
 	{key: "presence.public", def: "false", unit: "bool", doc: "Viewers may see who listens to an object, not only its control root and broadcasters.", field: func(c *config) any { return &c.PresencePublic }},
 	{key: "objects.auto_create", def: "true", unit: "bool", doc: "An object is made when a trusted party first names it.", field: func(c *config) any { return &c.AutoCreate }},
 
+	{key: "stats.sample", def: "12s", unit: "duration", low: msec, high: 60 * sec, doc: "How often viewers are counted, at whole multiples of it; it divides a minute. Nodes on one store must have the same.", field: func(c *config) any { return &c.Stats.Sample }},
+	{key: "stats.public", def: "false", unit: "bool", doc: "Viewers may hear how many they are (/stats/live) and see an object's chart, not only its control root and broadcasters.", field: func(c *config) any { return &c.Stats.Public }},
+
 	{key: "accumulate.ttl", def: "24h", unit: "duration", low: msec, high: 365 * day, doc: "How long after its last entry an accumulation goes, all of it at once.", field: func(c *config) any { return &c.Accumulate.TTL }},
 	{key: "accumulate.page", def: "10000", unit: "entries", low: 1, high: 1 << 20, doc: "Entries in one answer, which is 8 MiB at most in any case; exports have no pages.", field: func(c *config) any { return &c.Accumulate.Page }},
 	{key: "accumulate.max", def: "1000000", unit: "entries", low: 1, high: 1 << 31, doc: "Entries of one accumulation. Beyond it nothing is dropped and nothing more is taken (507).", field: func(c *config) any { return &c.Accumulate.Max }},

@@ -17,7 +17,7 @@ import (
 
 // channelKinds are those whose times can be set (product.md §4); custom is every
 // other path below a root.
-var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "data", "custom"}
+var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "data", "stats/live", "stats/minute", "stats/hour", "stats/day", "custom"}
 
 // kindsOf returns the kinds that a map of kinds may name: how long an accumulation is
 // kept is accumulate.ttl.
@@ -50,6 +50,7 @@ func (c *config) validate(before faults) (warnings, fs faults) {
 	v.origins()
 	v.open()
 	v.ages()
+	v.stats()
 	v.keys()
 	v.accounts()
 	return v.warnings, v.fs
@@ -288,6 +289,12 @@ func (v *validation) ages() {
 				v.fs.add(age.at, group.key+"."+kind, "must be more than 0s, is %v", age.Age)
 			}
 		}
+	}
+}
+
+func (v *validation) stats() {
+	if d := v.c.Stats.Sample; d > 0 && (time.Minute%d != 0 || d%time.Millisecond != 0) {
+		v.fault("stats.sample", "%v does not divide a minute into equal parts: use 12s, 10s, 5s, 1s or the like", d)
 	}
 }
 
