@@ -24,7 +24,7 @@ type ViewerChart struct {
 }
 
 // Title is what the chart is called: the object's name or, without one, its url.
-func (c ViewerChart) Title() string { return cmp.Or(c.Object.Name, c.Object.ViewerURL()) }
+func (c ViewerChart) Title() string { return cmp.Or(c.Object.Name, c.Object.countedAs()) }
 
 // ViewerChart returns the statistics of the object that a root leads to, for the graph's
 // span until now: by a control root, and by a view root where Options.StatsPublic is set
@@ -44,7 +44,7 @@ func (b *Broker) ViewerChart(ctx context.Context, root string, g ViewerGraph) (V
 	if err != nil {
 		return ViewerChart{}, fmt.Errorf("broker: viewer chart: measured: %w", err)
 	}
-	urls := []string{t.object.ViewerURL()}
+	urls := []string{t.object.countedAs()}
 	rows, _, err := b.stats.Rows(ctx, t.object.App.ID, urls, w.grain, w.from, w.to, MaxViewerRows)
 	if err != nil {
 		return ViewerChart{}, fmt.Errorf("broker: viewer chart: %w", err)
@@ -61,13 +61,4 @@ func (t target) seesStatistics(public bool) bool {
 		level = RoleViewer
 	}
 	return t.hears() >= level
-}
-
-// ViewerURL is what an object is called in viewer statistics: its url or, without one,
-// its id.
-func (o *Object) ViewerURL() string {
-	if o.URL != "" {
-		return o.URL
-	}
-	return o.ID
 }

@@ -3,12 +3,13 @@ package broker
 import (
 	"encoding/json"
 	"strconv"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/catchup"
 )
 
 // ViewerTime is how times are written in viewer statistics, in UTC (product.md §5.5, S9).
-const ViewerTime = "2006-01-02 15:04:05"
+const ViewerTime = time.DateTime
 
 // ViewerLogRow is a row of viewer statistics: how many viewers one url of an
 // application had in one minute, hour or day.
