@@ -93,6 +93,8 @@ type route struct {
 	audit audited
 	// signed: what changes something may be signed by header, too; see caller.go.
 	signed bool
+	// consumer: who calls is who has a stream_token.
+	consumer bool
 	// suspended: it answers also for an application that is suspended.
 	suspended bool
 }
@@ -101,10 +103,11 @@ type route struct {
 var routes = slices.Concat(
 	objectRoutes, publishRoutes, commentRoutes, historyRoutes, presenceRoutes, connectionRoutes,
 	accumulateRoutes, extensionRoutes, dataRoutes, sessionRoutes, applicationRoutes,
-	listRoutes, liveRoutes, documentRoutes,
+	listRoutes, liveRoutes, recordRoutes, streamRoutes, documentRoutes,
 )
 
-// New returns a handler for the paths below /v1/ and /api/, and for /openapi.json.
+// New returns a handler for the paths below /v1/, /api/ and /streams, for /replay and
+// for /openapi.json.
 func New(b Service, o Options) http.Handler {
 	a := &api{Options: o.withDefaults(), service: b, scans: make(chan struct{}, maxScans)}
 	if a.Audit == nil {
@@ -118,6 +121,7 @@ func New(b Service, o Options) http.Handler {
 	// What is not there is said in the surface's own form.
 	mux.Handle("/v1/", a.serve(route{path: "/v1/", form: v1Form}))
 	mux.Handle("/api/", a.serve(route{path: "/api/", form: listForm}))
+	mux.Handle("/streams/", a.serve(route{path: "/streams/", form: streamForm, consumer: true}))
 	return mux
 }
 

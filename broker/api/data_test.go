@@ -24,6 +24,7 @@ type office struct {
 	t       *testing.T
 	handler http.Handler
 	app     broker.Application
+	broker  *broker.Broker
 }
 
 func newOffice(t *testing.T) *office {
@@ -35,9 +36,11 @@ func newOffice(t *testing.T) *office {
 	x := &office{t: t, app: broker.Application{ID: 12, Name: "demo-origin", AppKey: "demo-app-key", TokenSecret: "demo-token-secret"}}
 	b, err := broker.New(broker.Options{
 		Store: s, Keyring: ring, Logger: zap.NewNop(), Sandbox: true, AutoCreate: true,
-		Accounts: []broker.Account{{Apps: []broker.Application{x.app}}},
+		Accounts: []broker.Account{{CDN: 158, StreamToken: streamToken, Apps: []broker.Application{x.app}}},
+		Streams:  broker.StreamOptions{Poke: 100 * time.Millisecond, Redelivery: 50 * time.Millisecond},
 	})
 	require.NoError(t, err)
+	x.broker = b
 	x.handler = New(b.Service(), Options{Logger: zap.NewNop()})
 	require.Equal(t, 201, x.do("POST", "/v1/objects", x.server(), `{"object_id":"room-1","owner_ref":"boss"}`).status)
 	return x

@@ -435,6 +435,10 @@ func TestOpenAPIExamples(t *testing.T) {
 		}
 		public := slices.ContainsFunc(op.Security, func(s map[string][]string) bool { return len(s) == 0 })
 
+		if _, stream := op.Security[0]["stream"]; stream {
+			d.streamExample(t, x, method, target, body, op)
+			return
+		}
 		w := x.send(method, target, body, "")
 		if d.answered(t, op, w); !public {
 			require.Equal(t, http.StatusUnauthorized, w.Code)

@@ -142,7 +142,7 @@ func (v *validation) addresses() {
 }
 
 // reserved are paths the server uses itself.
-var reserved = []string{"/v1", "/api", "/try", "/metrics", "/healthz", "/readyz", "/console"}
+var reserved = []string{"/v1", "/api", "/streams", "/replay", "/try", "/metrics", "/healthz", "/readyz", "/console"}
 
 func (v *validation) mount(key, path string) {
 	name, err := channels.Parse(path)
@@ -357,6 +357,7 @@ func (v *validation) keys() {
 
 func (v *validation) accounts() {
 	ids, names := map[int]bool{}, map[string]bool{}
+	v.streamAccounts()
 	for i, a := range v.c.Accounts {
 		if len(a.Apps) == 0 {
 			v.fs.add(a.at, "accounts", "an account without apps does nothing")
@@ -380,6 +381,29 @@ func (v *validation) accounts() {
 				v.fs.add(app.at, key, "app_key and token_secret must differ")
 			}
 		}
+	}
+}
+
+// streamAccounts checks what accounts with streams need: a log has one name for ever,
+// and a token one account.
+func (v *validation) streamAccounts() {
+	cdns, tokens := map[int]bool{}, map[broker.Secret]bool{}
+	for i, a := range v.c.Accounts {
+		if a.StreamToken == "" {
+			continue
+		}
+		key := fmt.Sprintf("accounts[%d]", i)
+		switch {
+		case a.CDN <= 0:
+			v.fs.add(a.at, key, "cdn: a number above 0 is needed beside stream_token: it names the log of the account's records, never give it to another account")
+		case cdns[a.CDN]:
+			v.fs.add(a.at, key, "cdn %d is there twice", a.CDN)
+		}
+		if tokens[a.StreamToken] {
+			v.fs.add(a.at, key, "stream_token: another account has it, too")
+		}
+		cdns[a.CDN], tokens[a.StreamToken] = true, true
+		v.secret(a.at, key+".stream_token", a.StreamToken)
 	}
 }
 
