@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -269,5 +271,55 @@ func (t *tally) tellClosed(ctx context.Context, end time.Time, closed catchup.Cl
 			days.rows([]catchup.ClosedRow{row})
 		}
 	}
-	return errors.Join(minutes.wait(), hours.wait(), days.wait(), ctx.Err())
+	err := errors.Join(minutes.wait(), hours.wait(), days.wait())
+	if err == nil {
+		err = errors.Join(t.record(ctx, statsHour, closed.Hours), t.record(ctx, statsDay, closed.Days))
+	}
+	return errors.Join(err, ctx.Err())
+}
+
+// record puts rows into the logs of accounts that have streams: hours that closed, and
+// the days that they are of, again each time (product.md §5.4).
+func (t *tally) record(ctx context.Context, grain string, rows []catchup.ClosedRow) error {
+	slots := make(chan struct{}, rememberAtOnce)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	for i := range rows {
+		app := t.b.tokens.applicationByID(rows[i].App)
+		if app == nil || t.b.accounts.byApp[app.ID] == nil {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := t.recordRow(ctx, app, grain, &rows[i]); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = err
+			}
+		})
+	}
+	wg.Wait()
+	return failed
+}
+
+func (t *tally) recordRow(ctx context.Context, app *Application, grain string, r *catchup.ClosedRow) error {
+	data, err := (ViewerLogRow{App: app, ViewerRow: r.ViewerRow}).JSON(false)
+	if err != nil {
+		return err
+	}
+	s := viewerStats{URL: r.URL, Grain: grain, Bucket: r.Time, Row: data}
+	if len(r.Objects) == 1 {
+		_, topic, _ := strings.Cut(r.Objects[0], "/")
+		oid, err := parseOID(topic)
+		if err != nil {
+			return err
+		}
+		s.ObjectID, err = t.b.objects.idOf(ctx, oid)
+		if err != nil && !errors.Is(err, ErrNoObject) {
+			return err
+		}
+	}
+	return t.b.recordViewerStats(ctx, app, s)
 }

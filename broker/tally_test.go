@@ -189,6 +189,10 @@ func TestStatsRows(t *testing.T) {
 		hour := row(began, 3, 3, 5, 12+21+58*15)
 		require.Equal(t, []string{hour}, nodes[0].statsSaid("gala", statsHour))
 		require.Equal(t, []string{hour}, nodes[0].statsSaid("gala-2", statsHour))
+		rows, _, err := nodes[1].b.stats.Rows(t.Context(), nodes[1].app.ID, []string{url}, store.Hour, began, began.Add(time.Hour), 10)
+		require.NoError(t, err)
+		require.Len(t, rows, 1)
+		require.EqualValues(t, 5, rows[0].Unique(), "sessions (S13)")
 		require.Empty(t, nodes[0].statsSaid("gala", statsDay))
 		early := nodes[1].watchers("early", 1)[0]
 		sleepTo(time.Now().Add(time.Minute))
@@ -361,6 +365,59 @@ func TestOutages(t *testing.T) {
 		require.Len(t, days, 1)
 		// The minute that had ended just before is lost with its samples.
 		require.Contains(t, days[0], `"viewer_count_min":0,"viewer_count_max":2,"viewer_count_sum":127,"time":"2000-01-01 00:00:00"`)
+	})
+}
+
+// TestViewerStatsRecords: product.md §5.4 and V8, V9: streams get hour rows when the hour
+// closes, and the day row again each hour with the same id and a new checksum.
+func TestViewerStatsRecords(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, func(o *Options, bo *bayeux.Options) {
+			longOptions(o, bo)
+			o.Accounts[0].CDN, o.Accounts[0].StreamToken = 158, streamToken
+		})
+		began := time.Now().UTC()
+		for id, url := range map[string]string{"one": "alone", "two": "shared", "three": "shared"} {
+			_, _, err := x.b.objects.create(t.Context(), x.app, ObjectSpec{ID: id, URL: url})
+			require.NoError(t, err)
+			x.watchers(id, 1)
+		}
+		_, err := x.b.objects.reset(t.Context(), x.app, "one", time.Hour) // its topic is another name now
+		require.NoError(t, err)
+		st := x.stream(StreamSpec{Name: "warehouse", Resources: []string{viewersRecord}})
+		c := x.connect(st.ID, "")
+		defer c.leave()
+		sleepTo(began.Add(time.Hour + closeAfter - time.Millisecond))
+		require.Empty(t, c.take())
+		sleepTo(began.Add(time.Hour + closeAfter + time.Second))
+		first := c.take()
+		require.ElementsMatch(t, []string{
+			"viewer_stats hour/2000-01-01T00:00:00Z", "viewer_stats hour/2000-01-01T00:00:00Z",
+			"viewer_stats day/2000-01-01T00:00:00Z", "viewer_stats day/2000-01-01T00:00:00Z",
+		}, first)
+		days := map[any]any{} // by id, their checksums
+		for _, r := range c.records {
+			data := r["data"].(map[string]any)
+			object := map[any]any{"alone": "one", "shared": ""}[data["video_url"]]
+			require.Equal(t, object, r["object_id"], "%v", r)
+			require.Equal(t, "demo", data["app"])
+			require.EqualValues(t, map[any]int{"alone": 299, "shared": 2 * 299}[data["video_url"]], data["viewer_count_sum"])
+			if r["log_id"] == "day/2000-01-01T00:00:00Z" {
+				days[r["id"]] = r["checksum"]
+			}
+		}
+		require.Len(t, days, 2)
+		had := len(c.records)
+		sleepTo(began.Add(2*time.Hour + closeAfter + time.Second))
+		require.Len(t, c.take(), 4)
+		again := 0
+		for _, r := range c.records[had:] {
+			if before, there := days[r["id"]]; there {
+				require.NotEqual(t, before, r["checksum"])
+				again++
+			}
+		}
+		require.Equal(t, 2, again)
 	})
 }
 
