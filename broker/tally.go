@@ -62,7 +62,11 @@ func newTally(b *Broker) *tally {
 // run goes a round whenever a sample is complete and whenever a minute is to be closed,
 // until ctx ends; then another node may go on at once.
 func (t *tally) run(ctx context.Context) {
-	for t.b.until(ctx, t.next(t.b.opt.Store.Now())) == nil {
+	for ctx.Err() == nil {
+		now := t.b.opt.Store.Now()
+		if pause(ctx, t.next(now).Sub(now)) != nil {
+			break
+		}
 		err := t.round(ctx)
 		if ctx.Err() != nil {
 			break
@@ -99,8 +103,20 @@ func (t *tally) round(ctx context.Context) error {
 	if err != nil || !mine {
 		return err
 	}
+	t.row.within(t.b.opt.Store.Now(), t.every)
 	// Minutes first: their rows are what nothing else can bring back.
 	return errors.Join(t.closeMinutes(ctx), t.tell(ctx), t.keep(ctx))
+}
+
+// within brings back what lies in the future: the store's clock was set back, or another
+// took its place.
+func (r *tallyRow) within(now time.Time, every time.Duration) {
+	if at := now.Truncate(every).UnixMilli(); r.Told > at {
+		r.Told = at
+	}
+	if minute := now.Truncate(time.Minute).UnixMilli(); r.Closed > minute {
+		r.Closed = minute
+	}
 }
 
 // hold reports whether it is this node that adds up; it takes over where nobody does.

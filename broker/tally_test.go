@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -419,6 +420,45 @@ func TestViewerStatsRecords(t *testing.T) {
 		}
 		require.Equal(t, 2, again)
 	})
+}
+
+// stepping is a store whose clock is set.
+type stepping struct {
+	store.Store
+	by atomic.Int64
+}
+
+func (s *stepping) Now() time.Time { return s.Store.Now().Add(time.Duration(s.by.Load())) }
+
+// TestClockSteps: product.md §8.6: the clock is set back or forward, and viewers are counted
+// on at once, by what it says now.
+func TestClockSteps(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, time.Hour} {
+		t.Run(step.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				var s *stepping
+				x := newBench(t, func(o *Options, bo *bayeux.Options) {
+					longOptions(o, bo)
+					s = &stepping{Store: o.Store}
+					o.Store = s
+				})
+				x.watchers("gala", 2)
+				time.Sleep(3*time.Minute + 6*time.Second)
+				had := total(x.b.metrics.samples)
+				live := len(x.statsSaid("gala", statsLive))
+				s.by.Store(int64(step))
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				require.GreaterOrEqual(t, total(x.b.metrics.samples)-had, int64(9))
+				said := x.statsSaid("gala", statsLive)
+				require.GreaterOrEqual(t, len(said)-live, 9)
+				require.Equal(t, liveAt(s.Now().Truncate(defaultSample), 2), said[len(said)-1])
+				minute := s.Now().Truncate(time.Minute).Add(-time.Minute).UTC()
+				rows := x.statsSaid("gala", statsMinute)
+				require.Contains(t, rows[len(rows)-1], minute.Format(time.DateTime))
+			})
+		})
+	}
 }
 
 func TestStatsSampleDividesAMinute(t *testing.T) {
