@@ -75,13 +75,13 @@ func (v *Viewers) addDay(ctx context.Context, app uint32, d int64, samples []Vie
 		return err
 	}
 	points := make([]store.Point, len(samples))
-	s := span{samples[0].Time, samples[0].Time}
+	s := stretch{samples[0].Time, samples[0].Time}
 	var urls []string
 	for i, one := range samples {
 		at := one.Time.UTC().Truncate(time.Second)
 		row := ViewerRow{Min: one.Count, Max: one.Count, Sum: uint64(one.Count), N: 1}
 		points[i] = store.Point{Series: seriesOf(sampleSeries, app, one.URL), Time: at, Data: row.encode()}
-		s = span{earlier(s.from, at), later(s.to, at)}
+		s = stretch{earlier(s.from, at), later(s.to, at)}
 		urls = append(urls, one.URL)
 	}
 	slices.Sort(urls)
@@ -100,14 +100,14 @@ func (v *Viewers) addDay(ctx context.Context, app uint32, d int64, samples []Vie
 	if err := v.store.PutRows(ctx, store.Second, KeepMinutes+keepMargin, points); err != nil {
 		return err
 	}
-	s = span{s.from.UTC().Truncate(time.Minute), s.to.UTC().Truncate(time.Minute).Add(time.Minute)}
+	s = stretch{s.from.UTC().Truncate(time.Minute), s.to.UTC().Truncate(time.Minute).Add(time.Minute)}
 	return v.foldSamples(ctx, app, urls, s)
 }
 
-// foldSamples makes minutes of the samples in a span of one day, and folds its hours that
+// foldSamples makes minutes of the samples in a stretch of one day, and folds its hours that
 // are over.
-func (v *Viewers) foldSamples(ctx context.Context, app uint32, urls []string, s span) error {
-	hours := span{s.from.Truncate(time.Hour), s.to.Add(time.Hour - 1).Truncate(time.Hour)}
+func (v *Viewers) foldSamples(ctx context.Context, app uint32, urls []string, s stretch) error {
+	hours := stretch{s.from.Truncate(time.Hour), s.to.Add(time.Hour - 1).Truncate(time.Hour)}
 	return v.settled(ctx, app, fmt.Sprintf("%06d", dayOf(s.from)), func() error {
 		for some := range slices.Chunk(urls, max(readRows/s.slots(store.Second), 1)) {
 			rows, err := v.read(ctx, sampleSeries, app, some, store.Second, s, KeepMinutes+keepMargin)
@@ -118,7 +118,7 @@ func (v *Viewers) foldSamples(ctx context.Context, app uint32, urls []string, s 
 				return err
 			}
 		}
-		over := span{hours.from, earlier(hours.to, v.store.Now().UTC().Truncate(time.Hour))}
+		over := stretch{hours.from, earlier(hours.to, v.store.Now().UTC().Truncate(time.Hour))}
 		if !over.from.Before(over.to) {
 			return nil
 		}
