@@ -25,7 +25,8 @@ type Closed struct {
 	// Measured is the zero value if no node counted.
 	Measured Measured
 	// Rows are the minute's. Hours are those of every hour that closed with it, or that
-	// was over before and was folded anew; Days the days so far of the URLs in Hours.
+	// was over before and was folded anew; Days the days so far of the URLs in Hours, and
+	// when a day closes those of all its URLs.
 	Rows, Hours, Days []ClosedRow
 	// Unlisted is how many URLs found no room in the index.
 	Unlisted int
@@ -61,7 +62,7 @@ func (v *Viewers) closeTicks(ctx context.Context, c *Closed) ([]viewedURL, error
 		return nil, err
 	}
 	next := c.Minute.Add(time.Minute)
-	before, err := v.read(ctx, measuredSeries, 0, []string{""}, store.Minute, span{c.Minute, next}, KeepMinutes)
+	before, err := v.read(ctx, measuredSeries, 0, []string{""}, store.Minute, stretch{c.Minute, next}, KeepMinutes)
 	if err != nil {
 		return nil, err
 	}

@@ -57,9 +57,13 @@ func dayOf(t time.Time) int64 { return t.Unix() / int64(day/time.Second) }
 func viewedPrefix(day int64, app uint32) string { return fmt.Sprintf("%06d/%08x/", day, app) }
 
 func viewedKey(day int64, u viewedURL) string {
+	return fmt.Sprintf("%s%02x", viewedPrefix(day, u.app), viewedShard(u.url))
+}
+
+func viewedShard(url string) uint32 {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(u.url))
-	return fmt.Sprintf("%s%02x", viewedPrefix(day, u.app), h.Sum32()%viewedShards)
+	_, _ = h.Write([]byte(url))
+	return h.Sum32() % viewedShards
 }
 
 // encodeViewed makes a row of the index: for each URL its length and itself, how many
@@ -93,22 +97,38 @@ func decodeViewed(app uint32, b []byte) (urls []viewedURL, err error) {
 	return urls, nil
 }
 
-// mergeViewed adds u to urls, which it changes. listed is false where there was no room.
-func mergeViewed(urls []viewedURL, u viewedURL) (all []viewedURL, changed, listed bool) {
-	i := slices.IndexFunc(urls, func(o viewedURL) bool { return o.url == u.url })
-	if i < 0 {
-		if len(urls) >= maxViewedURLs {
-			return urls, false, false
-		}
-		u.objects = u.objects[:min(len(u.objects), maxViewedObjects)]
-		return append(urls, u), true, true
+// viewedRow is a row of the index that is being changed.
+type viewedRow struct {
+	urls    []viewedURL
+	at      map[string]int // of a URL in urls
+	changed bool
+}
+
+func newViewedRow(urls []viewedURL) *viewedRow {
+	r := &viewedRow{urls: urls, at: make(map[string]int, len(urls))}
+	for i, u := range urls {
+		r.at[u.url] = i
 	}
+	return r
+}
+
+// add adds a URL with its objects; false: there is no room.
+func (r *viewedRow) add(u viewedURL) bool {
+	i, there := r.at[u.url]
+	if !there {
+		if i = len(r.urls); i >= maxViewedURLs {
+			return false
+		}
+		r.at[u.url], r.changed = i, true
+		r.urls = append(r.urls, viewedURL{app: u.app, url: u.url})
+	}
+	all := &r.urls[i].objects
 	for _, o := range u.objects {
-		if !slices.Contains(urls[i].objects, o) && len(urls[i].objects) < maxViewedObjects {
-			urls[i].objects, changed = append(urls[i].objects, o), true
+		if len(*all) < maxViewedObjects && !slices.Contains(*all, o) {
+			*all, r.changed = append(*all, o), true
 		}
 	}
-	return urls, changed, true
+	return true
 }
 
 // list puts URLs into the index of a day, and returns how many found no room. What this
@@ -150,23 +170,21 @@ func (v *Viewers) listRow(ctx context.Context, key string, urls []viewedURL) (un
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return 0, err
 		}
-		all, err := decodeViewed(0, row.Data)
+		there, err := decodeViewed(0, row.Data)
 		if err != nil {
 			return 0, err
 		}
+		all := newViewedRow(there)
 		unlisted = 0
-		changed := false
 		for _, u := range urls {
-			var more, listed bool
-			if all, more, listed = mergeViewed(all, u); !listed {
+			if !all.add(u) {
 				unlisted++
 			}
-			changed = changed || more
 		}
-		if !changed {
+		if !all.changed {
 			return unlisted, nil
 		}
-		_, err = v.store.Put(ctx, tableViewed, key, store.Put{Data: encodeViewed(all), IfVersion: &row.Version})
+		_, err = v.store.Put(ctx, tableViewed, key, store.Put{Data: encodeViewed(all.urls), IfVersion: &row.Version})
 		if !errors.Is(err, store.ErrConflict) {
 			return unlisted, err
 		}

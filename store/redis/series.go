@@ -19,6 +19,8 @@ const (
 	// come back in one: more would hold up the server and what waits behind them.
 	maxPutRows = 20_000
 	maxSlots   = 60_000
+	// walkedPoints is how many hashes are read at once for a copy.
+	walkedPoints = 64
 	// fewSlots is up to how many rows of a bucket are asked for one by one.
 	fewSlots = 8
 	// pointSlack is how much longer a bucket lives than its last row is kept: clocks of
@@ -126,6 +128,9 @@ func (s *Store) Rows(ctx context.Context, grain store.Grain, series []string, r 
 	}
 	out := make([][]store.Point, len(series))
 	first, end := r.Slots(grain, s.clock.Now())
+	if end <= first {
+		return out, false, nil
+	}
 	limit = max(limit, 1)
 	var asks []pointsAsk
 	slots, found := int64(0), 0
@@ -254,16 +259,12 @@ func cutPoints(rows [][]store.Point, limit int) [][]store.Point {
 // EachPoints calls do with the rows of each hash; see store.Copier.
 func (s *Store) EachPoints(ctx context.Context, do func(store.Points) error) error {
 	return s.walk(ctx, "each points", "v", func(keys []string) error {
-		for _, key := range keys {
-			t, ok := s.keys.parsePoints(key)
-			if !ok {
-				continue
-			}
-			p, err := s.bucketPoints(ctx, t, key)
+		for some := range slices.Chunk(keys, walkedPoints) {
+			all, err := s.exportPoints(ctx, some)
 			if err != nil {
 				return fmt.Errorf("redis: each points: %w", err)
 			}
-			if len(p.Rows) > 0 {
+			for _, p := range all {
 				if err := do(p); err != nil {
 					return err
 				}
@@ -273,31 +274,44 @@ func (s *Store) EachPoints(ctx context.Context, do func(store.Points) error) err
 	})
 }
 
-// bucketPoints reads a hash whole.
-func (s *Store) bucketPoints(ctx context.Context, t bucket, key string) (store.Points, error) {
-	var fields map[string]string
-	var lives time.Duration
-	err := s.look(ctx, func() error {
+// exportPoints reads hashes whole.
+func (s *Store) exportPoints(ctx context.Context, keys []string) (all []store.Points, err error) {
+	fields := make([]*goredis.MapStringStringCmd, len(keys))
+	lives := make([]*goredis.DurationCmd, len(keys))
+	err = s.look(ctx, func() error {
 		pipe := s.client.Pipeline()
-		all, left := pipe.HGetAll(ctx, key), pipe.PTTL(ctx, key)
+		for i, key := range keys {
+			fields[i], lives[i] = pipe.HGetAll(ctx, key), pipe.PTTL(ctx, key)
+		}
 		_, err := pipe.Exec(ctx)
-		fields, lives = all.Val(), left.Val()
 		return err
 	})
 	if err != nil {
-		return store.Points{}, readError(err)
+		return nil, readError(err)
 	}
-	p := store.Points{Grain: t.grain, Keep: store.Forever}
-	if lives > 0 {
-		p.Keep = max(s.clock.Now().Add(lives-pointSlack).Sub(t.end()), 0).Round(time.Second)
-	}
-	for field, data := range fields {
-		row, _, err := t.point(field, data)
-		if err != nil {
-			return store.Points{}, err
+	for i, key := range keys {
+		t, ok := s.keys.parsePoints(key)
+		if !ok || len(fields[i].Val()) == 0 {
+			continue
 		}
-		p.Rows = append(p.Rows, row)
+		p := store.Points{Grain: t.grain, Keep: t.keep(s.clock.Now(), lives[i].Val())}
+		for field, data := range fields[i].Val() {
+			row, _, err := t.point(field, data)
+			if err != nil {
+				return nil, err
+			}
+			p.Rows = append(p.Rows, row)
+		}
+		slices.SortFunc(p.Rows, byTime)
+		all = append(all, p)
 	}
-	slices.SortFunc(p.Rows, byTime)
-	return p, nil
+	return all, nil
+}
+
+// keep returns how long the rows of t are kept, in whole hours, if it lives so long.
+func (t bucket) keep(now time.Time, lives time.Duration) time.Duration {
+	if lives < 0 {
+		return store.Forever
+	}
+	return max(now.Add(lives-pointSlack).Sub(t.end())+time.Hour-time.Minute, 0).Truncate(time.Hour)
 }
