@@ -91,6 +91,7 @@ func (b *Broker) viewerLog(ctx context.Context, q ViewerQuery) ([]ViewerLogRow, 
 		if more || len(all)+len(rows) > MaxViewerRows {
 			return nil, errTooManyRows
 		}
+		all = slices.Grow(all, len(rows))
 		for _, row := range rows {
 			all = append(all, ViewerLogRow{App: app, ViewerRow: row, Partial: q.Extended && w.partial(row.Time, measured, now)})
 		}

@@ -279,7 +279,7 @@ func TestFoldsMeet(t *testing.T) {
 					sum += r.Sum
 				}
 				require.EqualValues(t, 12, sum)
-				stored, err := a.read(context.Background(), countedSeries, 12, []string{"u"}, store.Day, span{midday.Truncate(day), midday}, store.Forever)
+				stored, err := a.read(context.Background(), countedSeries, 12, []string{"u"}, store.Day, stretch{midday.Truncate(day), midday}, store.Forever)
 				require.NoError(t, err)
 				require.EqualValues(t, 12, stored[0][0].Sum)
 			})

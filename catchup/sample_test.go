@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/disk"
+	"github.com/gobelin-broker/gobelin/store/storetest"
 )
 
 func sample(url string, at time.Time, count uint32) ViewerSample {
@@ -93,12 +95,11 @@ func TestSamplesRefused(t *testing.T) {
 	}
 	f(ErrViewerURL, sample("", midday, 1))
 	f(ErrViewerURL, sample(strings.Repeat("u", maxViewerURL+1), midday, 1))
-	f(ErrSampleAge, sample("u", midday.Add(-KeepMinutes-time.Second), 1))
 	f(ErrSampleAge, sample("u", midday.Add(sampleAhead+time.Second), 1))
 	f(ErrSampleAge, sample("u", time.Time{}, 1))
 	f(ErrManySamples, make([]ViewerSample, MaxSamples)...)
 	a.add()
-	a.add(sample("u", midday.Add(-KeepMinutes), 1), sample("u", midday.Add(sampleAhead), 1), sample(strings.Repeat("u", maxViewerURL), midday, 1))
+	a.add(sample("u", time.Unix(0, 0), 1), sample("u", midday.Add(sampleAhead), 1), sample(strings.Repeat("u", maxViewerURL), midday, 1))
 }
 
 // TestSamplesDaysOld is S14: the oldest that are taken make minutes, hours and days.
@@ -127,4 +128,86 @@ func TestSamplesDaysOld(t *testing.T) {
 	a.add(sample("u", before.Time.Add(59*time.Minute+30*time.Second), 7))
 	after := a.rows("u", store.Hour, oldest.Add(-48*time.Hour))[0]
 	require.Equal(t, before.Sum+7, after.Sum)
+}
+
+// TestSamplesOfHistory is S14 and S10: what is too old for minutes makes hours and a day,
+// what is too old for hours a day, and nothing that was counted is lost or counted twice.
+func TestSamplesOfHistory(t *testing.T) {
+	a := newAudience(t)
+	a.tick("a", midday, watching("ours", 3, 0))
+	a.closed(midday)
+	a.add(sample("theirs", midday, 3))
+	a.closed(midday.Add(time.Hour))
+	a.now = midday.Add(20 * 24 * time.Hour)
+	require.ErrorIs(t, a.AddSamples(context.Background(), 12, []ViewerSample{sample("u", midday.Add(4*24*time.Hour), 3)}), store.ErrUnavailable, "an outage: wait until somebody has closed that day")
+	a.closed(midday.Add(60 * 24 * time.Hour))
+	f := func(age time.Duration, hours int) {
+		t.Helper()
+		at := a.now.Add(-age).Truncate(time.Minute)
+		url := age.String()
+		add := func() {
+			for i := range 3 { // in several calls, the last one again
+				a.add(sample(url, at.Add(time.Duration(i)*time.Minute), uint32(10*i)))
+				a.add(sample(url, at.Add(time.Duration(i)*time.Minute), uint32(10*i)), sample("other", at, 5))
+			}
+		}
+		add()
+		want := ViewerRow{App: 12, URL: url, Time: at.Truncate(day), Max: 20, Sum: 30, N: 3, Seconds: 1800}
+		check := func() {
+			t.Helper()
+			require.Empty(t, a.rows(url, store.Minute, at))
+			require.Equal(t, []ViewerRow{want}, a.rows(url, store.Day, at.Truncate(day)))
+			require.Len(t, a.rows(url, store.Hour, at.Truncate(time.Hour)), hours)
+			urls, _, err := a.URLs(context.Background(), 12, at, at.Add(time.Hour), 10)
+			require.NoError(t, err)
+			require.Contains(t, urls, url)
+		}
+		check()
+		a.now = a.now.Add(20 * 24 * time.Hour)
+		add()
+		hours = min(hours, len(a.rows(url, store.Hour, at.Truncate(time.Hour))))
+		check()
+		a.now = a.now.Add(-20 * 24 * time.Hour)
+	}
+	f(16*24*time.Hour+3*time.Hour, 1)
+	f(30*24*time.Hour, 1)
+	f(200*24*time.Hour, 0)
+	f(5*365*24*time.Hour, 0)
+
+	for _, url := range []string{"ours", "theirs"} {
+		refused := []ViewerSample{sample("new", a.now.Add(-70*24*time.Hour), 1), sample(url, midday, 1)}
+		require.ErrorIs(t, a.AddSamples(context.Background(), 12, refused), ErrSampleAge, "what was counted is not known by the minute any more")
+		require.EqualValues(t, 3, a.rows(url, store.Day, midday.Truncate(day))[0].Sum)
+		require.Empty(t, a.rows("new", store.Day, midday.Add(-100*24*time.Hour)), "refused whole")
+	}
+}
+
+// TestSamplesGoPast is S14: what was imported of a past day can be added to as long as all
+// of it is kept, and is left alone after.
+func TestSamplesGoPast(t *testing.T) {
+	clock := storetest.NewClock()
+	s, err := disk.Open(t.Context(), t.TempDir(), disk.Options{Now: clock.Now, Floor: -1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	v := NewViewers(s, 12*time.Second)
+	at := clock.Now().Add(-100 * 24 * time.Hour)
+	add := func(i int) error {
+		return v.AddSamples(t.Context(), 12, []ViewerSample{sample("u", at.Add(time.Duration(i)*time.Minute), 5)})
+	}
+	sum := func() uint64 {
+		rows, _, err := v.Rows(t.Context(), 12, []string{"u"}, store.Day, at.Truncate(day), at.Add(day), 10)
+		require.NoError(t, err)
+		return rows[0].Sum
+	}
+	require.NoError(t, add(0))
+	clock.Turn(40 * 24 * time.Hour)
+	require.NoError(t, add(1), "which keeps the first one as long")
+	clock.Turn(40 * 24 * time.Hour)
+	require.NoError(t, add(1))
+	require.EqualValues(t, 10, sum())
+	// As if the first one had gone already.
+	require.NoError(t, v.AddSamples(t.Context(), 12, []ViewerSample{sample("v", at, 5)}))
+	row := ViewerRow{App: 12, URL: "v", Time: at.Truncate(day), Max: 5, Sum: 10, N: 2}
+	require.NoError(t, v.put(t.Context(), countedSeries, store.Day, []ViewerRow{row}))
+	require.ErrorIs(t, v.AddSamples(t.Context(), 12, []ViewerSample{sample("v", at, 5)}), ErrSampleAge)
 }

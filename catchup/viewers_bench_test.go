@@ -100,7 +100,7 @@ func BenchmarkHour(b *testing.B) {
 		hour := now.Truncate(time.Hour).Add(-time.Hour)
 		b.ReportAllocs()
 		for b.Loop() {
-			hours, _, err := v.foldApp(context.Background(), 12, urls, span{hour, hour.Add(time.Hour)})
+			hours, _, err := v.foldApp(context.Background(), 12, urls, stretch{hour, hour.Add(time.Hour)})
 			require.NoError(b, err)
 			require.Len(b, hours[9_999], 1)
 		}

@@ -363,3 +363,22 @@ func TestS14Samples(t *testing.T) {
 	c.want("POST", "/v1/stats/samples", "", one(`{"url":"a","time":1,"count":1}`), 401)
 	require.Empty(t, c.service.samples)
 }
+
+// FuzzCommand: whatever is posted is answered with status 200 and JSON that is one of the
+// two envelopes.
+func FuzzCommand(f *testing.F) {
+	f.Add(goodQuery, "application/json")
+	f.Add("json="+url.QueryEscape(goodQuery), "application/x-www-form-urlencoded")
+	f.Add("--x\r\nContent-Disposition: form-data; name=\"json\"\r\n\r\n"+goodQuery+"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+	f.Add(`{"command":"viewer.log","app":[12,"demo"],"graph":"2","url":["a|*",""],"starttime":"2014-09-21 15:00:00","extended":true,"fill":false}`, "application/json")
+	f.Fuzz(func(t *testing.T, body, kind string) {
+		c := newCall(t, Options{})
+		r := httptest.NewRequest(http.MethodPost, "/stable/", strings.NewReader(body))
+		r.Header["Content-Type"] = []string{kind}
+		w := httptest.NewRecorder()
+		c.handler.ServeHTTP(w, r)
+		a := c.readLog(w)
+		require.Contains(t, []string{"success", "failure"}, a.Status)
+		require.Equal(t, a.Status == "failure", a.Code != "" && a.Message != "")
+	})
+}
