@@ -35,6 +35,7 @@ type poll struct {
 	held    bool
 	took    []*Delivery // for the answer
 	severed bool        // no answer goes there any more; guarded by the session's mu
+	advice  *Advice     // of the answer
 }
 
 func (p *poll) wake(*Session) {
@@ -153,17 +154,21 @@ func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Me
 		if gone {
 			return nil, true
 		}
-		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: a}.encode())
+		p.advice = a
 	}
 	var ds []*Delivery
 	for _, p := range x.polls {
-		carries, severed := p.session.answers(p)
-		if severed {
+		r := p.session.answers(p)
+		if r.severed {
 			return nil, true
 		}
-		if carries {
+		if r.unsure && !p.session.note(ctx) {
+			r.carries, r.number = false, 0
+		}
+		if r.carries {
 			ds = append(ds, p.took...)
 		}
+		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: p.advice, ack: r.number}.encode())
 	}
 	v.stats.delivered.Add(int64(len(ds)))
 	return x.encode(ds), false
@@ -172,17 +177,28 @@ func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Me
 // answers: the answer of p is about to be written. carries tells whether with what p
 // took: that may have gone to another connection meanwhile, or elsewhere with the
 // session. From now on a connect may say that it has arrived.
-func (s *Session) answers(p *poll) (carries, severed bool) {
+func (s *Session) answers(p *poll) (r polled) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case p.severed:
-		return false, true
+		return polled{severed: true}
 	case s.out.sentBy == p:
-		s.out.answered = true
-		return true, false
+		s.out.answered, r.carries = true, true
+		r.unsure = s.unsure(p.took)
+	default:
+		r.carries = s.ended && s.reason != ReasonMoved && s.reason != ReasonShutdown
 	}
-	return s.ended && s.reason != ReasonMoved && s.reason != ReasonShutdown, false
+	r.number = s.number(p)
+	return r
+}
+
+// polled is what the answer to a poll brings.
+type polled struct {
+	carries bool   // what the poll took
+	severed bool   // nobody is there to be answered
+	number  uint64 // of the ack extension; 0: none
+	unsure  bool   // the handler has to be told first
 }
 
 // unsettled reports whether a publish has no outcome yet.
@@ -278,9 +294,9 @@ func (v *Server) await(ctx, there context.Context, p *poll) (a *Advice, gone boo
 // is nothing more.
 func (v *Server) fill(ctx context.Context, p *poll) {
 	size := 0
-	for size < v.options.Limits.Queue {
+	for size < v.options.Limits.Response {
 		had := len(p.took)
-		p.took, _, _ = p.session.take(p.took, p, 0, v.options.Limits.Queue-size)
+		p.took, _, _ = p.session.take(p.took, p, 0, v.options.Limits.Response-size)
 		for _, d := range p.took[had:] {
 			size += d.Size()
 		}

@@ -327,10 +327,9 @@ func (c *socket) connect(s *Session, m *Message) {
 		v.unserved(c, s, m)
 		return
 	}
-	a := arrival{m: m, link: c, peer: c.peer, transport: "websocket", hold: v.holdFor(m), socket: c.serial}
-	advice := v.usual()
+	a := arrival{m: m, link: c, peer: c.peer, transport: "websocket", hold: v.holdFor(m), socket: c.serial, advice: v.usual()}
 	if v.draining.Load() {
-		a.hold, advice = 0, v.again("retry")
+		a.hold, a.advice = 0, v.again("retry")
 	}
 	// What waited for the session and the answer to the connect go in one frame.
 	c.gather(true)
@@ -339,7 +338,7 @@ func (c *socket) connect(s *Session, m *Message) {
 	case !ok:
 		v.unserved(c, s, m)
 	case now:
-		c.release(s, m, advice)
+		c.release(s, m, a.advice)
 	}
 }
 
@@ -377,7 +376,7 @@ func (c *socket) wake(s *Session) {
 }
 
 func (c *socket) release(s *Session, m *Message, a *Advice) {
-	c.refuseConnect(reply{m: m, clientID: s.id, advice: a}.encode())
+	c.refuseConnect(reply{m: m, clientID: s.id, advice: a, ack: s.emptyNumber(c)}.encode())
 }
 
 func (c *socket) join(s *Session) {

@@ -134,6 +134,13 @@ func (c *socket) writeBatch(b *batch, ds []*Delivery) ([]*Delivery, error) {
 			continue
 		}
 		had := len(ds)
+		if s.acking(c) {
+			ds = c.answerHeld(b, s, ds)
+			for _, d := range ds[had:] {
+				size += d.Size()
+			}
+			continue
+		}
 		var more, far bool
 		ds, more, far = s.take(ds, c, b.number, frameJoin-size)
 		for _, d := range ds[had:] {
@@ -164,6 +171,21 @@ func (c *socket) writeBatch(b *batch, ds []*Delivery) ([]*Delivery, error) {
 		return ds, c.ping(b.number, half)
 	}
 	return ds, nil
+}
+
+// answerHeld answers the connect that is held for a session with the ack extension, with
+// what there is, which goes no other way.
+func (c *socket) answerHeld(b *batch, s *Session, ds []*Delivery) []*Delivery {
+	had := len(ds)
+	ds, a := s.takeHeld(ds, c)
+	if a.held == nil {
+		return ds
+	}
+	if a.unsure && !s.note(c.ctx) {
+		ds, a.number = ds[:had], 0
+	}
+	b.connects = append(b.connects, reply{m: a.held.m, clientID: s.id, advice: a.held.advice, ack: a.number}.encode())
+	return ds
 }
 
 func (c *socket) send(frame []byte) error {
