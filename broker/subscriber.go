@@ -34,6 +34,7 @@ type subscriber struct {
 	listeners []*listener // one for each space and root
 	// patternSince is when each wildcard was taken, by the store's clock, in ms.
 	patternSince map[string]int64
+	brought      brought
 	attending    []string // feeds of objects that it is subscribed to
 
 	// mu guards oids, and the flows of all its listeners.
@@ -237,7 +238,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 
 	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
 	if err == nil {
-		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo})
+		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo}, nil)
 		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
@@ -306,6 +307,7 @@ func (s *subscriber) quit(ctx context.Context, p channels.Pattern) {
 			}
 		}
 	}
+	s.dropPlaces(p)
 }
 
 func (s *subscriber) quitLive(ctx context.Context, l *listener, t *topic, sm *seam) {
