@@ -231,7 +231,7 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 				replay.Advance(p.After)
 			}
 			began := replay.Position()
-			f := l.flowOf(tp, sm.exact)
+			f := l.flowOf(tp, sm.exact || l.wild(tp))
 			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r, p)})
 			f.give()
 			f.mu.Unlock()
