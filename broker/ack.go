@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
-	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
@@ -93,33 +92,6 @@ func (s *subscriber) broughtBefore(left *leftRecord) {
 			s.brought[p.Channel] = broughtUpTo{p.After, time.Now()}
 		}
 	}
-}
-
-// dropPlaces forgets where the session stood on what it has unsubscribed from: should it
-// subscribe again, it begins there. The caller is one of its handler calls.
-func (s *subscriber) dropPlaces(p channels.Pattern) {
-	gone := func(channel string) bool {
-		name, err := channels.Parse(channel)
-		return err != nil || p.Matches(name) && !s.hearsByName(channel) && !s.wildlyHears(channel)
-	}
-	maps.DeleteFunc(s.brought, func(channel string, _ broughtUpTo) bool { return gone(channel) })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if l := s.memory.record.Left; l != nil {
-		l.Places = slices.DeleteFunc(slices.Clone(l.Places), func(r placeRecord) bool { return gone(r.Channel) })
-	}
-}
-
-// hearsByName reports whether a live channel is subscribed to by its own name.
-func (s *subscriber) hearsByName(channel string) bool {
-	for _, l := range s.listeners {
-		for t, sm := range l.seams {
-			if sm.exact && l.prefix+t.name.String() == channel {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // lasting returns what a living session wrote of itself, with At no earlier than from,

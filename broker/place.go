@@ -194,7 +194,8 @@ func (s *subscriber) place(l *listener, t *topic) placeRecord {
 		p.Since = f.since.UnixMilli()
 	}
 	if f != nil && f.lags && f.cursor.Before(f.from) {
-		p.Lags, p.Queued = true, &f.from // it has not come so far yet
+		from := f.from // it has not come so far yet
+		p.Lags, p.Queued = true, &from
 	}
 	return p
 }

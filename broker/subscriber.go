@@ -307,7 +307,6 @@ func (s *subscriber) quit(ctx context.Context, p channels.Pattern) {
 			}
 		}
 	}
-	s.dropPlaces(p)
 }
 
 func (s *subscriber) quitLive(ctx context.Context, l *listener, t *topic, sm *seam) {
