@@ -22,6 +22,7 @@ type landing struct {
 	// undecided: that cannot be told. It is neither lost nor brought again, but taken
 	// along as it is (underway.go).
 	undecided bool
+	lost      bool // nobody says where it stood
 }
 
 func (l *landing) place(channel string) (placeRecord, bool) {

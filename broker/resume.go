@@ -81,7 +81,7 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 // restore brings back the subscriptions of a record. Its faults are errNotAsBefore,
 // refusals of the rights, and the store's errors as refusals.
 func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed) error {
-	l := landing{since: time.UnixMilli(c.from)}
+	l := landing{since: time.UnixMilli(c.from), lost: c.left == nil}
 	if c.left != nil {
 		l.since = time.UnixMilli(c.left.At + 1)
 		s.landedAt = c.left.At
@@ -152,6 +152,9 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 			if before, under := p.first(land.arrived); under {
 				sm.Undeliver(before)
 			}
+		}
+		if land.lost {
+			sm.Undeliver(endOf(land.since.UnixMilli() - 1)) // what was queued then is
 		}
 		return nil
 	}

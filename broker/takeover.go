@@ -126,8 +126,7 @@ func (b *Broker) free(ctx context.Context, owner string, l letter, wait *backoff
 	a, err := b.mail.ask(ctx, owner, l)
 	switch {
 	case errors.Is(err, errNoAnswer):
-		b.nodes.mute(owner)
-		return true, "", nil
+		return b.nodes.mute(ctx, owner), "", nil
 	case err != nil:
 		return false, a.Kind, err
 	case a.Kind == letterLate:
@@ -290,7 +289,7 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 	m.Errand = b.newErrand()
 	began, asked := time.Now(), uint64(0)
 	var wait backoff
-	for time.Since(began) < answerIn {
+	for time.Since(began) < claimTime {
 		r, version, err := b.loadSession(ctx, key)
 		switch {
 		case b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)):
@@ -330,8 +329,10 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 	}
 	answer, err := b.mail.ask(ctx, owner, l)
 	switch {
-	case errors.Is(err, errNoAnswer):
+	case errors.Is(err, errNoAnswer) && b.nodes.mute(ctx, owner):
 		return nil, "", bayeux.ErrHere
+	case errors.Is(err, errNoAnswer):
+		return nil, letterBusy, nil
 	case err != nil:
 		return nil, "", storeRefusal(err, b, "forward")
 	case answer.Kind == letterDone && answer.Refusal != nil:
