@@ -8,7 +8,7 @@ import (
 // (experience.md §6).
 type metrics struct {
 	published, replays, replayed, mended, lagged, gaps, badRecords, refusedRoots prometheus.Counter
-	resumed, released, unanswered, leaseLosses, overdue, paced                   prometheus.Counter
+	resumed, released, unanswered, leaseLosses, overdue, paced, errandsAgain     prometheus.Counter
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
 	feedBreaks, lostWildcards, forks, deepForks, recordForks                     prometheus.Counter
 	changes, snapshots, lostEvents                                               prometheus.Counter
@@ -47,6 +47,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		leaseLosses:    counter("lease_losses_total", "Times this node could not say in time that it lives, and stopped serving."),
 		overdue:        counter("overdue_records_total", "Records of sessions that left while the store could not be reached, to be written later."),
 		paced:          counter("paced_takeovers_total", "Takeovers that waited because their session goes from node to node too fast."),
+		errandsAgain:   counter("repeated_errands_total", "Subscribes and unsubscribes by another node that had been carried out before, and were answered as then."),
 		repeats:        counter("repeated_publishes_total", "Publishes sent again by their session and answered as before."),
 		forgottenSeams: counter("forgotten_seams_total", "Catch-ups that repeat some of what came by an older wildcard, since where that began was forgotten."),
 		feedBreaks:     counter("feed_breaks_total", "Times a watched feed of the store broke."),

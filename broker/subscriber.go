@@ -46,6 +46,7 @@ type subscriber struct {
 	ends    time.Time      // when the first token ends that its rights come from; zero: never
 	kids    uint16         // a bit for each key that signed one of them
 	flows   int            // how many there are, over all listeners
+	landed  []*listener    // whose wildcards may not have met all topics since the session came here
 	closed  bool
 	memory  remembered
 	repeats repeats
@@ -55,6 +56,9 @@ var _ bayeux.SessionHandler = (*subscriber)(nil)
 
 // Subscribe is part of bayeux.SessionHandler: all of patterns or none.
 func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) ([]byte, error) {
+	if ext, again := s.carriedOut(m); again {
+		return ext, nil
+	}
 	a, err := s.asker(m)
 	if err != nil {
 		return nil, err
@@ -87,7 +91,9 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 			}
 		}
 	}
+	s.noteErrand(m, ext.json())
 	if err := s.keep(ctx); err != nil {
+		s.dropErrand(m)
 		s.giveBack(ctx, patterns, targets)
 		return nil, storeRefusal(err, s.b, "subscribe")
 	}
@@ -261,11 +267,15 @@ func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
 }
 
 // Unsubscribe is part of bayeux.SessionHandler.
-func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, patterns []channels.Pattern) error {
+func (s *subscriber) Unsubscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) error {
+	if _, again := s.carriedOut(m); again {
+		return nil
+	}
 	for _, p := range patterns {
 		s.quit(ctx, p)
 	}
 	s.tidy()
+	s.noteErrand(m, nil)
 	if err := s.keep(ctx); err != nil {
 		// It is written with the next round; a crash before would bring it back.
 		s.b.log.Warn("an unsubscribe could not be kept", zap.Error(err))
