@@ -18,6 +18,7 @@ type metrics struct {
 	samples, lostSamples, minutesClosed, minutesUnmeasured, statsMessages, unlistedURLs prometheus.Counter
 	sampleSeconds                                                                       prometheus.Histogram
 	lostVisits                                                                          prometheus.Counter
+	unsureBatches                                                                       prometheus.Counter
 }
 
 // newMetrics makes the counters and, where reg is not nil, registers them.
@@ -81,6 +82,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		unlistedURLs:      counter("viewer_unlisted_urls_total", "Urls of a minute that the index of their day had no room for: they have no hours and no days."),
 		statsMessages:     counter("viewer_messages_total", "Messages on /stats/live, minute, hour and day."),
 		lostVisits:        counter("stream_lost_visits_total", "Users who joined or left while the store was away for so long that streams were not told."),
+		unsureBatches:     counter("unsure_batches_total", "Batches of the ack extension whose session's record could not be written first."),
 	}
 	if reg == nil {
 		return m, nil
