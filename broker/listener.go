@@ -18,7 +18,8 @@ type listener struct {
 	space  *space
 	prefix string       // "/<root>", or "" for open channels
 	oid    channels.OID // of the root; zero for open channels
-	room   string       // the feed of the root's object; "" for open channels
+	object *Object      // of the root, as it was then; nil for open channels
+	room   string       // its feed; "" for open channels
 	acts   bool         // the session\'s token counts on that object
 	user   string       // the user_ref whose document it hears; "" for all others
 
@@ -53,9 +54,9 @@ func (l *listener) hears(k *kind) bool {
 	return grade(l.grade.Load()) >= k.hearing()
 }
 
-// offer hands one delivery over, unless a flow of the topic is to bring it. The
+// offer hands the delivery at p over, unless a flow of the topic is to bring it. The
 // caller holds the topic's mu.
-func (l *listener) offer(t *topic, d *bayeux.Delivery) {
+func (l *listener) offer(t *topic, p store.Position, d *bayeux.Delivery) {
 	if l.flowing.Load() != 0 {
 		l.sub.mu.Lock()
 		f := l.flows[t]
@@ -64,7 +65,7 @@ func (l *listener) offer(t *topic, d *bayeux.Delivery) {
 			return
 		}
 	}
-	if l.landed.Load() != nil && l.lands(t) {
+	if l.landed.Load() != nil && l.lands(t, p) {
 		return
 	}
 	if l.sub.session.Deliver(d) {

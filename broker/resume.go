@@ -89,6 +89,9 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 		l.arrived, l.undecided = arrived || !known, !known
 		l.places = placesByName(c.left.Places)
 		l.catchups = c.left.Catchups
+		if c.left.Lasts {
+			s.broughtBefore(c.left)
+		}
 	}
 	for _, p := range c.Patterns {
 		if err := s.restorePattern(ctx, p, l); err != nil {
@@ -197,7 +200,7 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 	if p != nil {
 		if first, under = p.first(land.arrived); !under && !p.Lags {
 			if land.undecided && p.Sent != nil {
-				s.unreadOf(r).ended = true // of which giveUnderway has the rest
+				s.unreadOf(r, p).ended = true // of which giveUnderway has the rest
 			}
 			return nil // all of it has arrived
 		}
@@ -227,8 +230,8 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 			if land.undecided && p != nil && p.Sent != nil {
 				began = store.Position{} // of which giveUnderway has a part
 			}
-			f := l.flowOf(tp, sm.exact)
-			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r)})
+			f := l.flowOf(tp, sm.exact || l.wild(tp))
+			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r, p)})
 			f.give()
 			f.mu.Unlock()
 			return nil
@@ -238,8 +241,8 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 }
 
 // unreadOf notes a catch-up under way.
-func (s *subscriber) unreadOf(r unreadRecord) *unread {
-	u := &unread{unreadRecord: r}
+func (s *subscriber) unreadOf(r unreadRecord, p *placeRecord) *unread {
+	u := &unread{unreadRecord: r, place: p}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.memory.unread = append(s.memory.unread, u)

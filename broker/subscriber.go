@@ -34,12 +34,15 @@ type subscriber struct {
 	listeners []*listener // one for each space and root
 	// patternSince is when each wildcard was taken, by the store's clock, in ms.
 	patternSince map[string]int64
+	brought      brought
 	attending    []string // feeds of objects that it is subscribed to
+	viewing      []string // feeds of those it is a viewer of
 
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex
 	oids    []channels.OID // roots in use, one for each listener that has one
 	rooms   []string       // feeds of their objects, each once; replaced, never changed
+	homes   []*Object      // those objects, likewise
 	acting  []string       // feeds of objects that it is subscribed to and on which its token counts
 	tap     uint32         // the application whose every message it hears; 0: none
 	ends    time.Time      // when the first token ends that its rights come from; zero: never
@@ -114,6 +117,7 @@ func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, 
 		}
 	}
 	s.tidy()
+	s.noteSubscriptions()
 }
 
 // extent adds up what the catch-ups of one subscribe will replay.
@@ -153,6 +157,12 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 			r, err := s.b.hub.hold(ctx, roadFeed(t), l)
 			if err != nil {
 				return err
+			}
+			if s.b.hub.shared {
+				if err := s.b.hub.levelUnder(ctx, roadFeed(t), t.pattern); err != nil {
+					s.b.hub.letGo(r, l)
+					return err
+				}
 			}
 			t.fresh = true
 			s.notePattern(channel, s.b.opt.Store.Now().UnixMilli())
@@ -243,7 +253,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 
 	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
 	if err == nil {
-		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo})
+		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo}, nil)
 		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
@@ -360,7 +370,7 @@ func (s *subscriber) listener(t *target) *listener {
 	if l == nil {
 		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
 		if t.object != nil {
-			l.room = feedOf(t.object)
+			l.object, l.room = t.object, feedOf(t.object)
 			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
 		}
 		s.listeners = append(s.listeners, l)
@@ -420,12 +430,12 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.rooms, s.kids = s.oids[:0], nil, 0
+	s.oids, s.rooms, s.homes, s.kids = s.oids[:0], nil, nil, 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
 			if !slices.Contains(s.rooms, l.room) {
-				s.rooms = append(s.rooms, l.room)
+				s.rooms, s.homes = append(s.rooms, l.room), append(s.homes, l.object)
 			}
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
@@ -509,6 +519,7 @@ func (s *subscriber) drop() {
 		s.b.attendance.leave(room)
 	}
 	s.attending = nil
+	s.lookAway()
 	s.quitTap()
 	for _, l := range s.listeners {
 		l.quit()

@@ -63,6 +63,8 @@ type Record struct {
 	// Remember is the least time for which Nonce is remembered, 0: NonceLife. A
 	// store for which remembering costs memory forgets it then.
 	Remember time.Duration
+	// Copy, if not nil, is a second log that the record goes to.
+	Copy *Copy
 }
 
 // MaxRecord bounds Record.Data; what is above is refused with ErrTooLarge.
@@ -247,6 +249,10 @@ type Store interface {
 	Log
 	Table
 	Feed
+	Groups
+	// Lag tells how far the copies of records are behind their records; see Copy.
+	Lag(ctx context.Context) (Lag, error)
+	Series
 	// Now is the store's clock, in which ages and intervals are measured.
 	Now() time.Time
 	// Shared reports whether other processes may use the store at the same time.
