@@ -151,6 +151,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	}
 	for i, seed := range seeds() {
 		run(fmt.Sprintf("Model/%d", seed), func(u *suite) { u.model(seed) })
+		run(fmt.Sprintf("GroupModel/%d", seed), func(u *suite) { u.groupModels(seed) })
 		if o.OwnClock && i == 2 {
 			break // without a clock to turn they differ little
 		}
