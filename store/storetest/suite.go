@@ -138,6 +138,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("CopiesAfterLostReply", (*suite).copiesAfterLostReply)
 	run("CopiesWhenFull", (*suite).copiesWhenFull)
 	run("GroupShares", (*suite).groupShares)
+	run("GroupAfterLostReply", (*suite).groupAfterLostReply)
 	run("GroupSettlesReturned", (*suite).groupSettlesReturned)
 	run("GroupSeeks", (*suite).groupSeeks)
 	run("GroupBounds", (*suite).groupBounds)
