@@ -192,3 +192,56 @@ func TestTrimmedWhileOut(t *testing.T) {
 	require.Equal(t, map[string]int{"b": 110}, state.Held)
 	require.Zero(t, state.Returned)
 }
+
+// A group gives out no more than it may hold, and then what was given back.
+func TestMaxHeld(t *testing.T) {
+	r := storetest.StartRedis(t)
+	s := openStore(t, r.URL)
+	s.held = 25
+	for i := range 40 {
+		_, err := storetest.Append(s, account, keep, text(0, i))
+		require.NoError(t, err)
+	}
+	take := func(consumer string, n, again int) []store.Entry {
+		t.Helper()
+		got, err := s.Take(ctx, stream, keep, consumer, 20, 1<<20)
+		require.NoError(t, err)
+		require.Len(t, got.Entries, n)
+		require.Equal(t, again, got.Again)
+		return got.Entries
+	}
+	first := take("a", 20, 0)
+	take("b", 5, 0)
+	take("b", 0, 0)
+	require.NoError(t, s.Leave(ctx, stream, "b"))
+	take("c", 5, 5)
+	take("c", 0, 0)
+	require.NoError(t, s.Settle(ctx, stream, []store.Position{first[0].Position, first[7].Position}))
+	take("c", 2, 0)
+}
+
+// What is not what we wrote is no answer.
+func TestBadAnswers(t *testing.T) {
+	for _, answer := range []any{nil, int64(1), []any{}, []any{int64(0)}, []any{int64(0), int64(0), "1-1"}, []any{int64(0), int64(0), "1-1", "short"}, []any{int64(0), int64(0), "x", "0123456789ab"}} {
+		_, _, err := taken(answer)
+		require.ErrorIs(t, err, errEntry, "%v", answer)
+	}
+	for _, answer := range []any{[]any{"1234"}, []any{"1234", "x", ""}, []any{"1234", "1-1", "x"}, []any{"1234", "1-1", "", "=a", "many"}, []any{"1234", "1-1", "", "=a"}} {
+		_, err := groupState(answer)
+		require.ErrorIs(t, err, errEntry, "%v", answer)
+	}
+}
+
+func FuzzDecodeWaiting(f *testing.F) {
+	r := copying(1, 2)
+	f.Add(string(make([]byte, 16)) + string(outboxed(1, &r)[3:]))
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		w, err := decodeWaiting("1-1", text)
+		if err != nil {
+			return
+		}
+		again := store.Record{Copy: &store.Copy{To: w.to, Limits: w.limits, Data: []byte(w.data)}}
+		require.Equal(t, text, w.place+string(outboxed(1, &again)[3:]))
+	})
+}
