@@ -1,9 +1,6 @@
 package bayeux
 
-import (
-	"hash/fnv"
-	"time"
-)
+import "time"
 
 // arrival is a connect on its way to its session.
 type arrival struct {
@@ -14,16 +11,22 @@ type arrival struct {
 	hold      time.Duration // 0: answered at once
 	socket    uint64        // serial of the socket; 0: HTTP
 	alone     bool          // no other message in the request
+	advice    *Advice       // of a socket's answer
 }
 
-// attach lets the link of a connect serve the session from now on. What another
-// link held is answered, what another link had on its way is sent again. now is
-// true if the connect is to be answered at once; ok is false if the session is gone.
+// attach lets the link of a connect serve the session from now on, unless a newer
+// connect has come. What another link held is answered, what another link had on its way
+// is sent again. now is true if the connect is to be answered at once; ok is false if the
+// session is gone.
 func (s *Session) attach(a arrival) (now, ok bool) {
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
 		return false, false
+	}
+	if s.overtaken(a.m.Ordinal()) {
+		s.mu.Unlock()
+		return true, true
 	}
 	start := time.Now()
 	s.expires = start.Add(s.server.lifetime())
@@ -53,12 +56,13 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	}
 	s.link, s.awake = a.link, false
 	a.link.join(s)
-	if a.hold > 0 {
-		s.held = &held{m: a.m, link: a.link, until: start.Add(a.hold)}
+	prompt := a.hold <= 0 && a.socket != 0 && s.acks.on
+	if a.hold > 0 || prompt {
+		s.held = &held{m: a.m, link: a.link, until: start.Add(a.hold), prompt: prompt, advice: a.advice}
 	}
 	s.arm(start)
 	var wake link
-	if s.out.queue.len() > 0 || !s.replays.empty() {
+	if prompt || s.out.queue.len() > 0 || !s.replays.empty() || s.acks.on && len(s.out.sent) > 0 {
 		wake = s.rouse()
 	}
 	s.mu.Unlock()
@@ -68,7 +72,7 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	if wake != nil {
 		wake.wake(s)
 	}
-	return a.hold <= 0, true
+	return a.hold <= 0 && !prompt, true
 }
 
 // recover decides what becomes of deliveries that are on their way when a
@@ -81,6 +85,13 @@ func (s *Session) recover(a arrival) (repeated bool) {
 	s.last = 0
 	if a.socket == 0 {
 		s.last = a.m.mark()
+	}
+	if o := a.m.Ordinal(); o != (Ordinal{}) {
+		s.sequence.add(o)
+	}
+	if s.acknowledges(a.m) {
+		s.tookUp = false
+		return repeated
 	}
 	_, polled := s.out.sentBy.(*poll)
 	s.out.takeBack()
@@ -103,21 +114,15 @@ func (s *Session) recover(a arrival) (repeated bool) {
 	return repeated
 }
 
-// mark tells a connect from others: of its id and its advice; 0: it has no id. Two
-// that share a mark by chance cost a client of bad luck a repeat.
-func (m *Message) mark() uint64 {
-	if len(m.ID) == 0 {
-		return 0
+// overtaken reports whether a connect is older than the newest, and counts it. The
+// caller holds mu.
+func (s *Session) overtaken(o Ordinal) bool {
+	if !s.sequence.overtaken(o) {
+		return false
 	}
-	h := fnv.New64a()
-	_, _ = h.Write(m.ID)
-	_, _ = h.Write([]byte{0})
-	_, _ = h.Write(m.rawAdvice)
-	return h.Sum64()
+	s.server.stats.late.Add(1)
+	return true
 }
-
-// repeats reports whether a connect is the one with that mark again.
-func (m *Message) repeats(last uint64) bool { return last != 0 && m.mark() == last }
 
 // failed reports whether a connect says that the last answer was not received. Who
 // goes to a socket after a poll broke says so too; Faye never puts the timeout there,
@@ -174,7 +179,8 @@ func (s *Session) serve(st *stream) bool {
 	}
 	previous, old := s.held, s.link
 	s.held, s.tookUp = nil, false
-	s.out.takeBack()
+	s.takeBack()
+	s.acks.went = false
 	if _, polled := s.out.sentBy.(*poll); polled {
 		s.out.acknowledge()
 	} else {
@@ -195,7 +201,11 @@ func (s *Session) serve(st *stream) bool {
 func (s *Session) detach(l link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.out.sentBy == l {
+	switch {
+	case s.out.sentBy != l:
+	case s.acks.on:
+		s.takeBack()
+	default:
 		s.server.stats.resent.Add(int64(s.out.putBack()))
 	}
 	if s.held != nil && s.held.link == l {

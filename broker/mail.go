@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -19,6 +20,10 @@ const (
 	// obeyIn is within what time one carries out what it is asked for, so that it can
 	// still answer that the session is busy.
 	obeyIn = 750 * time.Millisecond
+	// mailEvery is how often a node looks into its mailbox though nothing was announced:
+	// of a letter and its answer both announcements may be lost, and a node that does not
+	// answer within answerIn is taken for dead.
+	mailEvery = 100 * time.Millisecond
 	// carriedAtOnce bounds the letters a node works on at the same time.
 	carriedAtOnce = 256
 	// forwardedAtOnce bounds those that it waits for because of clients' messages, and
@@ -44,6 +49,7 @@ const (
 	letterDone    = "done"
 	letterUnknown = "unknown" // the session is not here
 	letterBusy    = "busy"    // it is being taken up here just now
+	letterLate    = "late"    // a newer connect than the one it is asked for has come here
 )
 
 // letter is what one node writes to another. A session is named by the key of its
@@ -54,7 +60,9 @@ type letter struct {
 	Call    uint64          `json:"call"`
 	Sent    int64           `json:"sent"` // ms of the store's clock
 	Key     string          `json:"key,omitempty"`
+	Connect bayeux.Ordinal  `json:"connect,omitzero"` // for which the session is to be let go
 	Message json.RawMessage `json:"message,omitempty"`
+	Errand  string          `json:"errand,omitempty"` // which message that is
 	Ext     json.RawMessage `json:"ext,omitempty"`
 	Refusal *refusal        `json:"refusal,omitempty"`
 }
@@ -76,6 +84,7 @@ type mail struct {
 	slots    chan struct{}
 	forwards chan struct{}  // messages of clients that wait for another node
 	wg       sync.WaitGroup // letters being carried out
+	errands  atomic.Uint64  // that this node has had
 
 	// mu guards what follows.
 	mu    sync.Mutex
@@ -105,7 +114,7 @@ func newMail(b *Broker) *mail {
 func (m *mail) inbox() *follower {
 	began := false
 	return &follower{
-		store: m.b.opt.Store, log: mailbox(m.b.nodes.id), limits: mailLimits, logger: m.b.log, after: &store.Position{},
+		store: m.b.opt.Store, log: mailbox(m.b.nodes.id), limits: mailLimits, logger: m.b.log, after: &store.Position{}, every: mailEvery,
 		entry: func(ctx context.Context, e store.Entry) { m.open(ctx, e.Data) },
 		sees: func(yes bool) {
 			if yes && began {
@@ -184,7 +193,7 @@ func (m *mail) open(ctx context.Context, data []byte) {
 		m.b.nodes.heard(l.From)
 	}
 	switch l.Kind {
-	case letterDone, letterUnknown, letterBusy:
+	case letterDone, letterUnknown, letterBusy, letterLate:
 		m.mu.Lock()
 		answer := m.calls[l.Call]
 		m.mu.Unlock()
@@ -261,10 +270,14 @@ func (m *mail) answer(ctx context.Context, l letter) {
 	case l.Kind == letterRelease:
 		// The record is written by Close, before Release returns. A session that is
 		// ending by itself is gone in a moment.
-		reply.Kind = letterBusy
-		if _, ok := sub.session.Release(ctx); ok {
+		switch _, err := sub.session.Release(ctx, l.Connect); {
+		case err == nil:
 			m.b.metrics.released.Inc()
 			reply.Kind = letterDone
+		case errors.Is(err, bayeux.ErrLate):
+			reply.Kind = letterLate
+		default:
+			reply.Kind = letterBusy
 		}
 	case l.Kind == letterCarry:
 		reply = m.carry(ctx, sub, l)
@@ -278,6 +291,7 @@ func (m *mail) carry(ctx context.Context, sub *subscriber, l letter) letter {
 	reply := letter{Kind: letterDone, Call: l.Call}
 	msg, err := bayeux.ParseForwarded(l.Message)
 	if err == nil {
+		msg.Errand = l.Errand
 		reply.Ext, err = sub.session.Carry(ctx, msg)
 	}
 	var e *bayeux.Error

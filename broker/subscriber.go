@@ -34,17 +34,21 @@ type subscriber struct {
 	listeners []*listener // one for each space and root
 	// patternSince is when each wildcard was taken, by the store's clock, in ms.
 	patternSince map[string]int64
+	brought      brought
 	attending    []string // feeds of objects that it is subscribed to
+	viewing      []string // feeds of those it is a viewer of
 
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex
 	oids    []channels.OID // roots in use, one for each listener that has one
 	rooms   []string       // feeds of their objects, each once; replaced, never changed
+	homes   []*Object      // those objects, likewise
 	acting  []string       // feeds of objects that it is subscribed to and on which its token counts
 	tap     uint32         // the application whose every message it hears; 0: none
 	ends    time.Time      // when the first token ends that its rights come from; zero: never
 	kids    uint16         // a bit for each key that signed one of them
 	flows   int            // how many there are, over all listeners
+	landed  []*listener    // whose wildcards may not have met all topics since the session came here
 	closed  bool
 	memory  remembered
 	repeats repeats
@@ -54,6 +58,9 @@ var _ bayeux.SessionHandler = (*subscriber)(nil)
 
 // Subscribe is part of bayeux.SessionHandler: all of patterns or none.
 func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) ([]byte, error) {
+	if ext, again := s.carriedOut(m); again {
+		return ext, nil
+	}
 	a, err := s.asker(m)
 	if err != nil {
 		return nil, err
@@ -81,13 +88,15 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 				continue
 			}
 			if err := s.take(ctx, patterns[i].String(), &targets[i], &ext); err != nil {
-				s.giveBack(patterns, targets)
+				s.giveBack(ctx, patterns, targets)
 				return nil, storeRefusal(err, s.b, "subscribe")
 			}
 		}
 	}
+	s.noteErrand(m, ext.json())
 	if err := s.keep(ctx); err != nil {
-		s.giveBack(patterns, targets)
+		s.dropErrand(m)
+		s.giveBack(ctx, patterns, targets)
 		return nil, storeRefusal(err, s.b, "subscribe")
 	}
 	return ext.json(), nil
@@ -101,13 +110,14 @@ func (s *subscriber) keep(ctx context.Context) error {
 
 // giveBack undoes what a message that failed has brought, and nothing that stood
 // before.
-func (s *subscriber) giveBack(patterns []channels.Pattern, targets []target) {
+func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, targets []target) {
 	for i := range targets {
 		if targets[i].fresh {
-			s.quit(patterns[i])
+			s.quit(ctx, patterns[i])
 		}
 	}
 	s.tidy()
+	s.noteSubscriptions()
 }
 
 // extent adds up what the catch-ups of one subscribe will replay.
@@ -158,11 +168,15 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 	if err != nil {
 		return err
 	}
-	if t.catchup > 0 {
+	if tp.limits.Keeps() {
+		// Also for what is live: what was acknowledged before is not (security.md §5.3,
+		// rule 6), though this node may not have handed it out yet.
 		if err := tp.level(ctx, s.b.opt.Store); err != nil {
 			s.b.hub.shardOf(tp.log).release(tp)
 			return err
 		}
+	}
+	if t.catchup > 0 {
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
 	if err := s.takeLive(ctx, l, tp, channel, t); err != nil {
@@ -233,7 +247,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 
 	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
 	if err == nil {
-		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo})
+		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo}, nil)
 		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
@@ -256,11 +270,15 @@ func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
 }
 
 // Unsubscribe is part of bayeux.SessionHandler.
-func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, patterns []channels.Pattern) error {
+func (s *subscriber) Unsubscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) error {
+	if _, again := s.carriedOut(m); again {
+		return nil
+	}
 	for _, p := range patterns {
-		s.quit(p)
+		s.quit(ctx, p)
 	}
 	s.tidy()
+	s.noteErrand(m, nil)
 	if err := s.keep(ctx); err != nil {
 		// It is written with the next round; a crash before would bring it back.
 		s.b.log.Warn("an unsubscribe could not be kept", zap.Error(err))
@@ -270,7 +288,7 @@ func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, pattern
 
 // quit ends a subscription by the name it was made under, whether or not the root
 // is still good.
-func (s *subscriber) quit(p channels.Pattern) {
+func (s *subscriber) quit(ctx context.Context, p channels.Pattern) {
 	if p.String() == tapPattern {
 		s.quitTap()
 	}
@@ -283,13 +301,13 @@ func (s *subscriber) quit(p channels.Pattern) {
 			continue
 		}
 		if sub.Wild() {
-			l.leave(sub)
+			l.leave(ctx, sub)
 			continue
 		}
 		name, _ := sub.Name()
 		for t, sm := range l.seams {
 			if sm.exact && t.name == name {
-				s.quitLive(l, t, sm)
+				s.quitLive(ctx, l, t, sm)
 			}
 			if n := sm.channels[p.String()]; n > 0 {
 				s.dropCatchup(sm, p.String(), n)
@@ -304,22 +322,23 @@ func (s *subscriber) quit(p channels.Pattern) {
 	}
 }
 
-func (s *subscriber) quitLive(l *listener, t *topic, sm *seam) {
+func (s *subscriber) quitLive(ctx context.Context, l *listener, t *topic, sm *seam) {
 	sm.exact = false
 	s.dropPrelude(l, t)
-	s.stopLive(l, t, sm, func() { l.space.tree.Remove(t.name.Pattern(), l) })
+	s.stopLive(ctx, l, t, sm, func() { l.space.tree.Remove(t.name.Pattern(), l) })
 }
 
 // stopLive takes a topic's live entries from a listener, unless a wildcard goes on
 // hearing them, and notes in the seam how far it got. remove runs while the topic
 // stands still.
-func (s *subscriber) stopLive(l *listener, t *topic, sm *seam, remove func()) {
+func (s *subscriber) stopLive(ctx context.Context, l *listener, t *topic, sm *seam, remove func()) {
 	s.mu.Lock()
 	f := l.flows[t]
 	s.mu.Unlock()
 	if f != nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		f.land(ctx)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -345,7 +364,7 @@ func (s *subscriber) listener(t *target) *listener {
 	if l == nil {
 		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
 		if t.object != nil {
-			l.room = feedOf(t.object)
+			l.object, l.room = t.object, feedOf(t.object)
 			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
 		}
 		s.listeners = append(s.listeners, l)
@@ -405,12 +424,12 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.rooms, s.kids = s.oids[:0], nil, 0
+	s.oids, s.rooms, s.homes, s.kids = s.oids[:0], nil, nil, 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
 			if !slices.Contains(s.rooms, l.room) {
-				s.rooms = append(s.rooms, l.room)
+				s.rooms, s.homes = append(s.rooms, l.room), append(s.homes, l.object)
 			}
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
@@ -494,6 +513,7 @@ func (s *subscriber) drop() {
 		s.b.attendance.leave(room)
 	}
 	s.attending = nil
+	s.lookAway()
 	s.quitTap()
 	for _, l := range s.listeners {
 		l.quit()

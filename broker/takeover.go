@@ -46,6 +46,9 @@ type leftRecord struct {
 	Places []placeRecord   `json:"places,omitempty"`
 	// Catchups are the places of the record's Unread, in that order.
 	Catchups []placeRecord `json:"catchups,omitempty"`
+	// Lasts: the client says what of it has arrived, so it holds until the next is written,
+	// whoever has the session.
+	Lasts bool `json:"lasts,omitempty"`
 }
 
 // claimed is a session whose record is ours now.
@@ -59,9 +62,10 @@ type claimed struct {
 	from int64
 }
 
-// claim makes this node the owner of a session. Errors: store.ErrNotFound when nobody
-// knows the session, refusals, and the store's.
-func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
+// claim makes this node the owner of a session, for a connect. Errors: store.ErrNotFound
+// when nobody knows the session, bayeux.ErrLate when a newer connect has come elsewhere,
+// refusals, and the store's.
+func (b *Broker) claim(ctx context.Context, key string, o bayeux.Ordinal) (*claimed, error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTime)
 	defer cancel()
 	if err := b.overdue.settle(ctx, key); err != nil {
@@ -82,7 +86,7 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 			return nil, err
 		}
 		if version != asked {
-			free, answer, err := b.free(ctx, r.Owner, key, &wait)
+			free, answer, err := b.free(ctx, r.Owner, letter{Kind: letterRelease, Key: key, Connect: o}, &wait)
 			if err != nil {
 				return nil, err
 			}
@@ -99,6 +103,9 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 				continue
 			}
 		}
+		if err := b.inTurn(ctx, key, r, version, o); err != nil {
+			return nil, err
+		}
 		if err := b.pace(ctx, r); err != nil {
 			return nil, err
 		}
@@ -114,22 +121,46 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 
 // free sees to it that the owner of a session lets go of it. It is true when there is
 // none to ask; after an answer, which is given, the record has to be looked at again.
-func (b *Broker) free(ctx context.Context, owner, key string, wait *backoff) (free bool, answer string, err error) {
+func (b *Broker) free(ctx context.Context, owner string, l letter, wait *backoff) (free bool, answer string, err error) {
 	alive, err := b.nodes.alive(ctx, owner)
 	if err != nil || !alive {
 		return !alive, "", err
 	}
-	a, err := b.mail.ask(ctx, owner, letter{Kind: letterRelease, Key: key})
+	a, err := b.mail.ask(ctx, owner, l)
 	switch {
 	case errors.Is(err, errNoAnswer):
-		b.nodes.mute(owner)
-		return true, "", nil
+		return b.nodes.mute(ctx, owner), "", nil
 	case err != nil:
 		return false, a.Kind, err
+	case a.Kind == letterLate:
+		err = bayeux.ErrLate
 	case a.Kind == letterBusy:
 		err = wait.pause(ctx)
 	}
 	return false, a.Kind, err
+}
+
+// inTurn returns bayeux.ErrLate for a connect that is older than the newest of a session
+// that lives nowhere, and counts it in the record, so that a client whose numbers begin
+// anew is served in the end.
+func (b *Broker) inTurn(ctx context.Context, key string, r *sessionRecord, version uint64, o bayeux.Ordinal) error {
+	if r.Left == nil {
+		return nil
+	}
+	wire, late := bayeux.Overtaken(r.Left.Wire, o)
+	if !late {
+		return nil
+	}
+	counted, left := *r, *r.Left
+	left.Wire, counted.Left, counted.Seq = wire, &left, r.Seq+1
+	data, err := json.Marshal(&counted)
+	if err == nil {
+		_, err = b.opt.Store.Put(ctx, tableSession, key, store.Put{Data: data, TTL: b.recordLife(), IfVersion: &version})
+	}
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("broker: count a late connect: %w", err)
+	}
+	return bayeux.ErrLate
 }
 
 // backoff is the pauses of who tries again and again.
@@ -155,7 +186,7 @@ func (b *Broker) pace(ctx context.Context, r *sessionRecord) error {
 // claimRecord writes this node into a record that has a version.
 func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, version uint64) (*claimed, error) {
 	c := &claimed{sessionRecord: *r, left: r.Left, from: r.Behind}
-	if c.from == 0 && r.Left != nil {
+	if c.from == 0 && r.Left != nil && r.Owner == "" {
 		c.from = r.Left.At
 	}
 	if c.from == 0 {
@@ -168,7 +199,10 @@ func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, 
 		}
 		c.from = at - keepsUp.Milliseconds()
 	}
-	c.Owner, c.Left, c.Behind, c.Seq = b.nodes.id, nil, c.from, r.Seq+1
+	if lasting := r.Left.lasting(c.from); lasting != nil {
+		c.left = lasting
+	}
+	c.Owner, c.Left, c.Behind, c.Seq = b.nodes.id, r.Left.lasting(0), c.from, r.Seq+1
 	if b.opt.Store.Now().UnixMilli()-c.from < recentLeft.Milliseconds() {
 		c.Behind = 0 // what our watermark will say is far enough back
 	}
@@ -202,8 +236,9 @@ func (b *Broker) subscriberOf(key string) (s *subscriber, taking bool) {
 
 // take makes the caller the only one of this node who takes a session up, and has it
 // let go where it lives here already, behind another mount; the caller calls what it
-// returns when that is over. Errors: 503 when it does not end in time.
-func (b *Broker) take(ctx context.Context, key string) (done func(), err error) {
+// returns when that is over. Errors: 503 when it does not end in time, bayeux.ErrLate as
+// of claim.
+func (b *Broker) take(ctx context.Context, key string, o bayeux.Ordinal) (done func(), err error) {
 	var wait backoff
 	for range claimTries {
 		b.mu.Lock()
@@ -221,9 +256,12 @@ func (b *Broker) take(ctx context.Context, key string) (done func(), err error) 
 		b.mu.Unlock()
 		if s != nil && !taking {
 			within, cancel := context.WithTimeout(ctx, obeyIn)
-			_, ok := s.session.Release(within)
+			_, err := s.session.Release(within, o)
 			cancel()
-			if ok {
+			switch {
+			case errors.Is(err, bayeux.ErrLate):
+				return nil, err
+			case err == nil:
 				continue
 			}
 		}
@@ -254,9 +292,10 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 	if err := b.overdue.settle(ctx, key); err != nil {
 		return nil, storeRefusal(err, b, "forward")
 	}
+	m.Errand = b.newErrand()
 	began, asked := time.Now(), uint64(0)
 	var wait backoff
-	for time.Since(began) < answerIn {
+	for time.Since(began) < claimTime {
 		r, version, err := b.loadSession(ctx, key)
 		switch {
 		case b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)):
@@ -267,7 +306,7 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 		case version == asked && version != 0:
 			return nil, bayeux.ErrHere
 		case r.Owner != "" || !b.opt.Store.Shared():
-			ext, kind, err := b.carryOut(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: message})
+			ext, kind, err := b.carryOut(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: message, Errand: m.Errand})
 			if err != nil || kind == letterDone {
 				return ext, err
 			}
@@ -296,8 +335,10 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 	}
 	answer, err := b.mail.ask(ctx, owner, l)
 	switch {
-	case errors.Is(err, errNoAnswer):
+	case errors.Is(err, errNoAnswer) && b.nodes.mute(ctx, owner):
 		return nil, "", bayeux.ErrHere
+	case errors.Is(err, errNoAnswer):
+		return nil, letterBusy, nil
 	case err != nil:
 		return nil, "", storeRefusal(err, b, "forward")
 	case answer.Kind == letterDone && answer.Refusal != nil:

@@ -32,6 +32,9 @@ type Copier interface {
 	// ImportRows writes rows as they are, whatever is there. Those that have expired
 	// are left out.
 	ImportRows(ctx context.Context, rows []Row) error
+	// EachPoints calls do for every row of every series, once and some at a time, as
+	// EachLog does. PutRows brings them into another store.
+	EachPoints(ctx context.Context, do func(Points) error) error
 	// EachWaiting calls do for every copy of a record that has not reached its log (see
 	// Copy), those of one log in its order, as EachLog does. To bring them over append
 	// their records, after the log has been.

@@ -250,6 +250,7 @@ type Store interface {
 	Table
 	Feed
 	Groups
+	Series
 	// Lag tells how far the copies of records are behind their records; see Copy.
 	Lag(ctx context.Context) (Lag, error)
 	// Now is the store's clock, in which ages and intervals are measured.

@@ -25,6 +25,8 @@ const (
 	copyRecords = 500
 	copyBytes   = 1 << 20
 	copyRows    = 500
+	// copyPoints is how many rows of series are written at once: they are small.
+	copyPoints = 10_000
 	// copyTries is how often an import is done again that a busy store refused.
 	copyTries = 8
 	// progressEvery is how often a terminal shows how far it is.
@@ -171,6 +173,9 @@ func mayFill(ctx context.Context, s store.Copier, force bool) (replace bool, err
 	if err == nil {
 		err = s.EachRow(ctx, func(store.Row) error { return errUsed })
 	}
+	if err == nil {
+		err = s.EachPoints(ctx, func(store.Points) error { return errUsed })
+	}
 	return false, err
 }
 
@@ -217,6 +222,9 @@ func (j *transfer) run(ctx context.Context) error {
 		return err
 	}
 	if err := j.allRows(ctx); err != nil {
+		return err
+	}
+	if err := j.allPoints(ctx); err != nil {
 		return err
 	}
 	return j.to.Remove(ctx, tableCopy, rowCopy, nil)
@@ -333,6 +341,35 @@ func (j *transfer) allRows(ctx context.Context) error {
 		return flush()
 	})
 	if err == nil {
+		err = flush()
+	}
+	return err
+}
+
+// allPoints copies the rows of all series.
+func (j *transfer) allPoints(ctx context.Context) error {
+	var all store.Points // those of one grain that are kept as long
+	flush := func() error {
+		if err := again(ctx, func() error { return j.to.PutRows(ctx, all.Grain, all.Keep, all.Rows) }); err != nil {
+			return err
+		}
+		for i := range all.Rows {
+			j.bytes.Add(int64(len(all.Rows[i].Data)))
+		}
+		j.rows.Add(int64(len(all.Rows)))
+		all.Rows = nil
+		return nil
+	}
+	err := j.from.EachPoints(ctx, func(p store.Points) error {
+		if len(all.Rows) > 0 && (all.Grain != p.Grain || all.Keep != p.Keep || len(all.Rows) >= copyPoints) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		all.Grain, all.Keep, all.Rows = p.Grain, p.Keep, append(all.Rows, p.Rows...)
+		return nil
+	})
+	if err == nil && len(all.Rows) > 0 {
 		err = flush()
 	}
 	return err
