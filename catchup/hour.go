@@ -31,10 +31,10 @@ func (v *Viewers) closeHours(ctx context.Context, c *Closed, urls []viewedURL) e
 	if err != nil {
 		return err
 	}
-	hour := span{c.Minute.Truncate(time.Hour), c.Minute.Truncate(time.Hour).Add(time.Hour)}
+	hour := stretch{c.Minute.Truncate(time.Hour), c.Minute.Truncate(time.Hour).Add(time.Hour)}
 	switch {
 	case closed.Before(over):
-		return v.closeSpan(ctx, span{closed, over}, c)
+		return v.closeSpan(ctx, stretch{closed, over}, c)
 	case hour.to.Equal(over): // once more
 		return v.closeSpan(ctx, hour, c)
 	case len(urls) > 0 && !v.store.Now().Before(hour.to):
@@ -46,8 +46,8 @@ func (v *Viewers) closeHours(ctx context.Context, c *Closed, urls []viewedURL) e
 	return nil
 }
 
-// closeSpan folds the hours of a span, then notes that they have closed.
-func (v *Viewers) closeSpan(ctx context.Context, s span, c *Closed) error {
+// closeSpan folds the hours of a stretch, then notes that they have closed.
+func (v *Viewers) closeSpan(ctx context.Context, s stretch, c *Closed) error {
 	if err := v.foldMeasured(ctx, s); err != nil {
 		return err
 	}
@@ -63,11 +63,11 @@ func (v *Viewers) closeSpan(ctx context.Context, s span, c *Closed) error {
 	return v.close(ctx, s.to)
 }
 
-// days cuts a span where days begin.
-func (s span) days(yield func(span) bool) {
+// days cuts a stretch where days begin.
+func (s stretch) days(yield func(stretch) bool) {
 	for from := s.from; from.Before(s.to); {
 		to := earlier(s.to, from.Truncate(day).Add(day))
-		if !yield(span{from, to}) {
+		if !yield(stretch{from, to}) {
 			return
 		}
 		from = to
@@ -75,7 +75,7 @@ func (s span) days(yield func(span) bool) {
 }
 
 // foldMeasured folds what is known beside the rows.
-func (v *Viewers) foldMeasured(ctx context.Context, s span) error {
+func (v *Viewers) foldMeasured(ctx context.Context, s stretch) error {
 	return v.settled(ctx, 0, "measured", func() error {
 		for d := range s.days {
 			if _, _, err := v.foldSome(ctx, measuredSeries, 0, []string{""}, d); err != nil {
@@ -88,7 +88,7 @@ func (v *Viewers) foldMeasured(ctx context.Context, s span) error {
 
 // foldURLs folds hours of a day and the day, application by application. urls are in the
 // order of applications.
-func (v *Viewers) foldURLs(ctx context.Context, s span, urls []viewedURL, c *Closed) error {
+func (v *Viewers) foldURLs(ctx context.Context, s stretch, urls []viewedURL, c *Closed) error {
 	slices.SortStableFunc(urls, func(a, b viewedURL) int { return cmp.Compare(a.app, b.app) })
 	for from := 0; from < len(urls); {
 		to := from
@@ -120,7 +120,7 @@ func (v *Viewers) foldURLs(ctx context.Context, s span, urls []viewedURL, c *Clo
 // foldApp folds hours of one day, and the day, for URLs of an application, and returns the
 // rows of each URL. What they are made of is in the store by now. When it returns without error,
 // the rows are made of everything that was written before.
-func (v *Viewers) foldApp(ctx context.Context, app uint32, urls []string, s span) (hours, days [][]ViewerRow, err error) {
+func (v *Viewers) foldApp(ctx context.Context, app uint32, urls []string, s stretch) (hours, days [][]ViewerRow, err error) {
 	err = v.settled(ctx, app, fmt.Sprintf("%06d", dayOf(s.from)), func() error {
 		hours, days = nil, nil
 		for some := range slices.Chunk(urls, max(readRows/(s.slots(store.Minute)+24), 1)) {
@@ -137,7 +137,7 @@ func (v *Viewers) foldApp(ctx context.Context, app uint32, urls []string, s span
 
 // foldSome folds minutes into hours, and the hours of the day into the day, of URLs that
 // have such hours, or of all when the day is over.
-func (v *Viewers) foldSome(ctx context.Context, kind byte, app uint32, urls []string, s span) (hours, days [][]ViewerRow, err error) {
+func (v *Viewers) foldSome(ctx context.Context, kind byte, app uint32, urls []string, s stretch) (hours, days [][]ViewerRow, err error) {
 	hours, err = v.minutes(ctx, kind, app, urls, s, KeepMinutes+keepMargin)
 	if err != nil {
 		return nil, nil, err
@@ -155,7 +155,7 @@ func (v *Viewers) foldSome(ctx context.Context, kind byte, app uint32, urls []st
 	if err := v.put(ctx, kind, store.Hour, rows); err != nil {
 		return nil, nil, err
 	}
-	all, err := v.read(ctx, kind, app, changed, store.Hour, span{from, from.Add(day)}, KeepHours+keepMargin)
+	all, err := v.read(ctx, kind, app, changed, store.Hour, stretch{from, from.Add(day)}, KeepHours+keepMargin)
 	if err != nil {
 		return nil, nil, err
 	}

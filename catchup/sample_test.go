@@ -2,17 +2,15 @@ package catchup
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/disk"
+	"github.com/gobelin-broker/gobelin/store/storetest"
 )
 
 func sample(url string, at time.Time, count uint32) ViewerSample {
@@ -97,12 +95,11 @@ func TestSamplesRefused(t *testing.T) {
 	}
 	f(ErrViewerURL, sample("", midday, 1))
 	f(ErrViewerURL, sample(strings.Repeat("u", maxViewerURL+1), midday, 1))
-	f(ErrSampleAge, sample("u", midday.Add(-KeepMinutes-time.Second), 1))
 	f(ErrSampleAge, sample("u", midday.Add(sampleAhead+time.Second), 1))
 	f(ErrSampleAge, sample("u", time.Time{}, 1))
 	f(ErrManySamples, make([]ViewerSample, MaxSamples)...)
 	a.add()
-	a.add(sample("u", midday.Add(-KeepMinutes), 1), sample("u", midday.Add(sampleAhead), 1), sample(strings.Repeat("u", maxViewerURL), midday, 1))
+	a.add(sample("u", time.Unix(0, 0), 1), sample("u", midday.Add(sampleAhead), 1), sample(strings.Repeat("u", maxViewerURL), midday, 1))
 }
 
 // TestSamplesDaysOld is S14: the oldest that are taken make minutes, hours and days.
@@ -133,137 +130,84 @@ func TestSamplesDaysOld(t *testing.T) {
 	require.Equal(t, before.Sum+7, after.Sum)
 }
 
-// stumbling is a store of which every so many calls fail, some of them after all.
-type stumbling struct {
-	store.Store
-	mu     sync.Mutex
-	random *rand.Rand
-	every  int
-}
-
-var errStumbled = errors.New("stumbled")
-
-// trip says whether to do the call, and what to say of it.
-func (s *stumbling) trip() (do bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch s.random.IntN(s.every) {
-	case 0:
-		return false, fmt.Errorf("%w: %w", store.ErrUnavailable, errStumbled)
-	case 1:
-		return true, fmt.Errorf("%w: %w", store.ErrUncertain, errStumbled)
-	}
-	return true, nil
-}
-
-func (s *stumbling) Put(ctx context.Context, table, key string, put store.Put) (v uint64, err error) {
-	do, tripped := s.trip()
-	if do {
-		v, err = s.Store.Put(ctx, table, key, put)
-	}
-	return v, errors.Join(err, tripped)
-}
-
-// PutRows writes some of the rows when it stumbles.
-func (s *stumbling) PutRows(ctx context.Context, g store.Grain, keep time.Duration, rows []store.Point) error {
-	do, tripped := s.trip()
-	if !do {
-		rows = rows[:len(rows)/2]
-	}
-	return errors.Join(s.Store.PutRows(ctx, g, keep, rows), tripped)
-}
-
-func (s *stumbling) Rows(ctx context.Context, g store.Grain, series []string, r store.SeriesRange, limit int) ([][]store.Point, bool, error) {
-	if do, _ := s.trip(); !do {
-		return nil, false, errStumbled
-	}
-	return s.Store.Rows(ctx, g, series, r, limit)
-}
-
-// TestViewersInTrouble: three nodes close the same minutes at once, out of order, and
-// import samples meanwhile, on a store that fails: what is left in the end is what the
-// samples say (store.md §4, item 51; product.md §8 point 3).
-func TestViewersInTrouble(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+// TestSamplesOfHistory is S14 and S10: what is too old for minutes makes hours and a day,
+// what is too old for hours a day, and nothing that was counted is lost or counted twice.
+func TestSamplesOfHistory(t *testing.T) {
 	a := newAudience(t)
-	a.closed(midday.Add(-time.Minute))
-	s := &stumbling{Store: a.store, random: rand.New(rand.NewPCG(seed, 1)), every: 12}
-	nodes := []*Viewers{NewViewers(s, 12*time.Second), NewViewers(s, 12*time.Second), NewViewers(s, 12*time.Second)}
-	insist := func(do func() error) {
-		for range 10_000 {
-			err := do()
-			if err == nil {
-				return
-			}
-			if !errors.Is(err, errStumbled) && !errors.Is(err, store.ErrUnavailable) {
-				t.Error(err)
-				return
+	a.tick("a", midday, watching("ours", 3, 0))
+	a.closed(midday)
+	a.add(sample("theirs", midday, 3))
+	a.closed(midday.Add(time.Hour))
+	a.now = midday.Add(20 * 24 * time.Hour)
+	require.ErrorIs(t, a.AddSamples(context.Background(), 12, []ViewerSample{sample("u", midday.Add(4*24*time.Hour), 3)}), store.ErrUnavailable, "an outage: wait until somebody has closed that day")
+	a.closed(midday.Add(60 * 24 * time.Hour))
+	f := func(age time.Duration, hours int) {
+		t.Helper()
+		at := a.now.Add(-age).Truncate(time.Minute)
+		url := age.String()
+		add := func() {
+			for i := range 3 { // in several calls, the last one again
+				a.add(sample(url, at.Add(time.Duration(i)*time.Minute), uint32(10*i)))
+				a.add(sample(url, at.Add(time.Duration(i)*time.Minute), uint32(10*i)), sample("other", at, 5))
 			}
 		}
-		t.Error("no end of trouble")
+		add()
+		want := ViewerRow{App: 12, URL: url, Time: at.Truncate(day), Max: 20, Sum: 30, N: 3, Seconds: 1800}
+		check := func() {
+			t.Helper()
+			require.Empty(t, a.rows(url, store.Minute, at))
+			require.Equal(t, []ViewerRow{want}, a.rows(url, store.Day, at.Truncate(day)))
+			require.Len(t, a.rows(url, store.Hour, at.Truncate(time.Hour)), hours)
+			urls, _, err := a.URLs(context.Background(), 12, at, at.Add(time.Hour), 10)
+			require.NoError(t, err)
+			require.Contains(t, urls, url)
+		}
+		check()
+		a.now = a.now.Add(20 * 24 * time.Hour)
+		add()
+		hours = min(hours, len(a.rows(url, store.Hour, at.Truncate(time.Hour))))
+		check()
+		a.now = a.now.Add(-20 * 24 * time.Hour)
 	}
-	urls := []string{"a", "b", "c"}
-	want := map[string]*ViewerRow{}
-	see := func(url string, m int, n uint32, seconds uint64) {
-		key := fmt.Sprint(url, m)
-		if want[key] == nil {
-			want[key] = &ViewerRow{App: 12, URL: url, Time: midday.Add(time.Duration(m) * time.Minute), Min: n}
-		}
-		r := want[key]
-		r.Min, r.Max = min(r.Min, n), max(r.Max, n)
-		r.Sum, r.N, r.Seconds = r.Sum+uint64(n), r.N+1, r.Seconds+seconds
+	f(16*24*time.Hour+3*time.Hour, 1)
+	f(30*24*time.Hour, 1)
+	f(200*24*time.Hour, 0)
+	f(5*365*24*time.Hour, 0)
+
+	for _, url := range []string{"ours", "theirs"} {
+		refused := []ViewerSample{sample("new", a.now.Add(-70*24*time.Hour), 1), sample(url, midday, 1)}
+		require.ErrorIs(t, a.AddSamples(context.Background(), 12, refused), ErrSampleAge, "what was counted is not known by the minute any more")
+		require.EqualValues(t, 3, a.rows(url, store.Day, midday.Truncate(day))[0].Sum)
+		require.Empty(t, a.rows("new", store.Day, midday.Add(-100*24*time.Hour)), "refused whole")
 	}
-	const minutes = 130
-	for m := range minutes {
-		at := midday.Add(time.Duration(m) * time.Minute)
-		var samples []ViewerSample
-		for i := range 5 {
-			a.now = at.Add(time.Duration(i) * 12 * time.Second)
-			sums := make([]uint32, 2)
-			for _, node := range nodes {
-				counts := []ViewerCount{watching(urls[0], random.Uint32N(100), 0), watching(urls[1], random.Uint32N(3), 0)}
-				for j := range sums {
-					sums[j] += counts[j].Viewers
-				}
-				insist(func() error { return node.PutTick(context.Background(), fmt.Sprintf("%p", node), a.now, counts) })
-			}
-			for j, n := range sums {
-				see(urls[j], m, n, uint64(n)*12)
-			}
-		}
-		n := random.Uint32N(100)
-		samples = append(samples, sample("c", at, n))
-		see("c", m, n, uint64(n)*60)
-		a.now = at.Add(65 * time.Second)
-		var closing sync.WaitGroup
-		for i, node := range nodes {
-			late := at.Add(-time.Duration(i/2) * time.Minute)
-			closing.Go(func() {
-				insist(func() error { _, err := node.CloseMinute(context.Background(), late); return err })
-				insist(func() error { return node.AddSamples(context.Background(), 12, samples) })
-				insist(func() error { _, err := node.CloseMinute(context.Background(), at); return err })
-			})
-		}
-		closing.Wait()
+}
+
+// TestSamplesGoPast is S14: what was imported of a past day can be added to as long as all
+// of it is kept, and is left alone after.
+func TestSamplesGoPast(t *testing.T) {
+	clock := storetest.NewClock()
+	s, err := disk.Open(t.Context(), t.TempDir(), disk.Options{Now: clock.Now, Floor: -1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	v := NewViewers(s, 12*time.Second)
+	at := clock.Now().Add(-100 * 24 * time.Hour)
+	add := func(i int) error {
+		return v.AddSamples(t.Context(), 12, []ViewerSample{sample("u", at.Add(time.Duration(i)*time.Minute), 5)})
 	}
-	for _, url := range urls {
-		var all []ViewerRow
-		for m := range minutes {
-			if r := want[fmt.Sprint(url, m)]; r.Max > 0 || url == "c" {
-				r.Carried = 0
-				all = append(all, *r)
-			}
-		}
-		strip := func(rows []ViewerRow) []ViewerRow {
-			for i := range rows {
-				rows[i].Carried = 0
-			}
-			return rows
-		}
-		require.Equal(t, all, strip(a.rows(url, store.Minute, midday)), url)
-		require.Equal(t, foldRows(all, store.Hour), strip(a.rows(url, store.Hour, midday)), url)
-		require.Equal(t, foldRows(all, store.Day), strip(a.rows(url, store.Day, midday.Truncate(day))), url)
+	sum := func() uint64 {
+		rows, _, err := v.Rows(t.Context(), 12, []string{"u"}, store.Day, at.Truncate(day), at.Add(day), 10)
+		require.NoError(t, err)
+		return rows[0].Sum
 	}
+	require.NoError(t, add(0))
+	clock.Turn(40 * 24 * time.Hour)
+	require.NoError(t, add(1), "which keeps the first one as long")
+	clock.Turn(40 * 24 * time.Hour)
+	require.NoError(t, add(1))
+	require.EqualValues(t, 10, sum())
+	// As if the first one had gone already.
+	require.NoError(t, v.AddSamples(t.Context(), 12, []ViewerSample{sample("v", at, 5)}))
+	row := ViewerRow{App: 12, URL: "v", Time: at.Truncate(day), Max: 5, Sum: 10, N: 2}
+	require.NoError(t, v.put(t.Context(), countedSeries, store.Day, []ViewerRow{row}))
+	require.ErrorIs(t, v.AddSamples(t.Context(), 12, []ViewerSample{sample("v", at, 5)}), ErrSampleAge)
 }

@@ -3,6 +3,7 @@ package catchup
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +85,7 @@ func TestCallsOfATick(t *testing.T) {
 // TestTickInPieces: a tick above the bound of a row is whole or not there.
 func TestTickInPieces(t *testing.T) {
 	a := newAudience(t)
-	counts := many(150_000)
+	counts := many(100_000)
 	a.tick("a", midday, counts...)
 	items, err := a.store.List(context.Background(), tableTick, "", "", 100)
 	require.NoError(t, err)
@@ -92,7 +93,7 @@ func TestTickInPieces(t *testing.T) {
 	got, nodes, err := a.Tick(context.Background(), midday)
 	require.NoError(t, err)
 	require.Equal(t, 1, nodes)
-	require.Equal(t, counts, got)
+	require.True(t, slices.Equal(counts, got))
 	require.NoError(t, a.store.Remove(context.Background(), tableTick, items[0].Key, nil))
 	got, nodes, err = a.Tick(context.Background(), midday)
 	require.NoError(t, err)

@@ -57,9 +57,13 @@ func dayOf(t time.Time) int64 { return t.Unix() / int64(day/time.Second) }
 func viewedPrefix(day int64, app uint32) string { return fmt.Sprintf("%06d/%08x/", day, app) }
 
 func viewedKey(day int64, u viewedURL) string {
+	return fmt.Sprintf("%s%02x", viewedPrefix(day, u.app), viewedShard(u.url))
+}
+
+func viewedShard(url string) uint32 {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(u.url))
-	return fmt.Sprintf("%s%02x", viewedPrefix(day, u.app), h.Sum32()%viewedShards)
+	_, _ = h.Write([]byte(url))
+	return h.Sum32() % viewedShards
 }
 
 // encodeViewed makes a row of the index: for each URL its length and itself, how many

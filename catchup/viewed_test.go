@@ -47,9 +47,8 @@ func TestListIsFull(t *testing.T) {
 	a := newAudience(t)
 	var urls []viewedURL
 	for i := 0; len(urls) < maxViewedURLs+3; i++ {
-		u := viewedURL{app: 12, url: fmt.Sprint("u", i)}
-		if viewedKey(0, u) == viewedKey(0, viewedURL{app: 12, url: "u0"}) {
-			urls = append(urls, u)
+		if url := fmt.Sprint("u", i); viewedShard(url) == 0 {
+			urls = append(urls, viewedURL{app: 12, url: url})
 		}
 	}
 	for range 2 {

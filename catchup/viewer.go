@@ -123,9 +123,11 @@ const (
 	// countedSeries has what our nodes counted, by the minute, and what became of all
 	// minutes, by the hour and the day.
 	countedSeries = 'v'
-	// importedSeries has minutes made of samples, sampleSeries the samples by the second.
+	// importedSeries has minutes made of samples, sampleSeries the samples by the second,
+	// pastSeries those of days of which minutes were not kept any more.
 	importedSeries = 'i'
 	sampleSeries   = 's'
+	pastSeries     = 'p'
 	// measuredSeries says, without application and URL, when our nodes counted at all: N
 	// is the ticks, Sum how many nodes were in each, Seconds how long they stand for.
 	measuredSeries = 'm'

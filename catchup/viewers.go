@@ -134,13 +134,13 @@ func (v *Viewers) Measured(ctx context.Context, grain store.Grain, from, to time
 // has to be folded: of hours, and of minutes.
 type window struct {
 	grain                  store.Grain
-	stored, hours, minutes span
+	stored, hours, minutes stretch
 }
 
-// span is from from (inclusive) to to (exclusive); empty if to is not after from.
-type span struct{ from, to time.Time }
+// stretch is from from (inclusive) to to (exclusive); empty if to is not after from.
+type stretch struct{ from, to time.Time }
 
-func (s span) slots(g store.Grain) int { return max(int(s.to.Sub(s.from)/g.Width())+1, 0) }
+func (s stretch) slots(g store.Grain) int { return max(int(s.to.Sub(s.from)/g.Width())+1, 0) }
 
 func (w window) urlsAtOnce() int {
 	return max(readRows/(w.stored.slots(w.grain)+w.hours.slots(store.Hour)+w.minutes.slots(store.Minute)), 1)
@@ -159,7 +159,7 @@ func (v *Viewers) window(ctx context.Context, grain store.Grain, from, to time.T
 	width := grain.Width()
 	up := func(t time.Time) time.Time { return t.Add(width - 1).Truncate(width) }
 	from, to = up(later(from, now.Add(-keep))), up(earlier(to, now.Add(day)))
-	w := window{grain: grain, stored: span{from, to}}
+	w := window{grain: grain, stored: stretch{from, to}}
 	if grain == store.Minute {
 		return w, nil
 	}
@@ -169,9 +169,9 @@ func (v *Viewers) window(ctx context.Context, grain store.Grain, from, to time.T
 	}
 	open := later(from, closed.Truncate(width)) // of this grain
 	w.stored.to = earlier(to, open)
-	w.minutes = span{later(open, closed), to}
+	w.minutes = stretch{later(open, closed), to}
 	if grain == store.Day {
-		w.hours = span{open, earlier(to, closed)}
+		w.hours = stretch{open, earlier(to, closed)}
 	}
 	return w, nil
 }
@@ -227,7 +227,7 @@ func keepOf(g store.Grain, margin time.Duration) time.Duration {
 
 // minutes returns the minutes of URLs: what our nodes counted together with what was
 // imported.
-func (v *Viewers) minutes(ctx context.Context, kind byte, app uint32, urls []string, s span, keep time.Duration) ([][]ViewerRow, error) {
+func (v *Viewers) minutes(ctx context.Context, kind byte, app uint32, urls []string, s stretch, keep time.Duration) ([][]ViewerRow, error) {
 	rows, err := v.read(ctx, kind, app, urls, store.Minute, s, keep)
 	if err != nil || kind != countedSeries {
 		return rows, err
@@ -265,8 +265,8 @@ func joined(counted, imported []ViewerRow) []ViewerRow {
 	return append(append(out, counted...), imported...)
 }
 
-// read returns the stored rows of URLs in a span, all of them.
-func (v *Viewers) read(ctx context.Context, kind byte, app uint32, urls []string, g store.Grain, s span, keep time.Duration) ([][]ViewerRow, error) {
+// read returns the stored rows of URLs in a stretch, all of them.
+func (v *Viewers) read(ctx context.Context, kind byte, app uint32, urls []string, g store.Grain, s stretch, keep time.Duration) ([][]ViewerRow, error) {
 	out := make([][]ViewerRow, len(urls))
 	if !s.from.Before(s.to) || len(urls) == 0 {
 		return out, nil
