@@ -54,7 +54,7 @@ type lag struct {
 
 // measureLag asks the store.
 func (b *Broker) measureLag(ctx context.Context) {
-	l, err := b.copies.Lag(ctx)
+	l, err := b.opt.Store.Lag(ctx)
 	if err != nil {
 		b.log.Debug("how many records have not reached their account is not known", zap.Error(err))
 		return
