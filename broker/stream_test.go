@@ -460,7 +460,7 @@ func TestSlowReader(t *testing.T) {
 		}
 		require.LessOrEqual(t, held, readerRecords)
 		require.Equal(t, 1, x.membersOf(s.ID))
-		require.Greater(t, x.b.StreamFigures().Behind, 2*time.Hour)
+		require.Greater(t, x.b.streamFigures().Behind, 2*time.Hour)
 		c.mu.Lock()
 		c.hold = nil
 		c.mu.Unlock()
