@@ -2,6 +2,7 @@ package bayeux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -116,8 +117,11 @@ func (n *node) Publish(_ context.Context, _ Peer, m *Message, done func(Ack, err
 func (n *node) Resume(ctx context.Context, s *Session, m *Message) (SessionHandler, error) {
 	f := n.fleet
 	if old := f.home(s.ID()); old != nil {
-		left, ok := old.session.Release(ctx)
-		if ok && (len(left.Sent) != len(old.left.Sent) || len(left.Queued) != len(old.left.Queued)) {
+		left, err := old.session.Release(ctx, m.Ordinal())
+		if errors.Is(err, ErrLate) {
+			return nil, err
+		}
+		if err == nil && (len(left.Sent) != len(old.left.Sent) || len(left.Queued) != len(old.left.Queued)) {
 			return nil, fmt.Errorf("Release returned %v, Close saw %v", left, old.left)
 		}
 	}
@@ -129,7 +133,10 @@ func (n *node) Resume(ctx context.Context, s *Session, m *Message) (SessionHandl
 	}
 	delete(f.records, s.ID())
 	r := &resident{node: n, session: s, subs: old.subs, from: old.from, pullers: old.pullers}
-	if !s.TakeUp(old.left.Wire, m) {
+	switch arrived, known := s.TakeUp(old.left.Wire, m); {
+	case !known:
+		s.Underway(old.left.Sent)
+	case !arrived:
 		for _, d := range old.left.Sent {
 			s.Deliver(d)
 		}

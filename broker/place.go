@@ -189,8 +189,8 @@ func (s *subscriber) place(l *listener, t *topic) placeRecord {
 	if p.Lags && f != nil && f.lags && !f.since.IsZero() {
 		p.Since = f.since.UnixMilli()
 	}
-	if p.Lags && f.cursor.IsZero() && !f.from.IsZero() {
-		p.Queued = &f.from // not begun yet
+	if f != nil && f.lags && f.cursor.Before(f.from) {
+		p.Lags, p.Queued = true, &f.from // it has not come so far yet
 	}
 	return p
 }
@@ -303,6 +303,9 @@ type landing struct {
 	places   map[string]placeRecord
 	catchups []placeRecord // of the record's, in its order; nil: nothing is known
 	arrived  bool          // what was sent has arrived
+	// undecided: that cannot be told. It is neither lost nor brought again, but taken
+	// along as it is (underway.go).
+	undecided bool
 }
 
 func (l *landing) place(channel string) (placeRecord, bool) {

@@ -21,13 +21,15 @@ var errNotAsBefore = errors.New("broker: session cannot be resumed")
 // was, and what its client may not have had comes again.
 func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
 	key := sessionKey(session.ID())
-	done, err := b.take(ctx, key)
+	done, err := b.take(ctx, key, m.Ordinal())
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	c, err := b.claim(ctx, key)
+	c, err := b.claim(ctx, key, m.Ordinal())
 	switch {
+	case errors.Is(err, bayeux.ErrLate):
+		return nil, err
 	case errors.Is(err, store.ErrNotFound):
 		return nil, bayeux.ErrNoSession
 	case err != nil:
@@ -83,7 +85,8 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 	if c.left != nil {
 		l.since = time.UnixMilli(c.left.At + 1)
 		s.landedAt = c.left.At
-		l.arrived = s.session.TakeUp(c.left.Wire, m)
+		arrived, known := s.session.TakeUp(c.left.Wire, m)
+		l.arrived, l.undecided = arrived || !known, !known
 		l.places = placesByName(c.left.Places)
 		l.catchups = c.left.Catchups
 	}
@@ -102,11 +105,14 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 		if i < len(l.catchups) {
 			p = &l.catchups[i]
 		}
-		if err := s.restoreUnread(ctx, u, p, l.arrived); err != nil {
+		if err := s.restoreUnread(ctx, u, p, &l); err != nil {
 			return err
 		}
 	}
-	return nil
+	if !l.undecided {
+		return nil
+	}
+	return s.giveUnderway(ctx, c)
 }
 
 // regain resolves a name that was granted before: the root must still be good, the
@@ -185,7 +191,7 @@ func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *la
 
 // restoreUnread begins a catch-up again that the client may not have had whole. Its
 // end stays where it was.
-func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *placeRecord, arrived bool) error {
+func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *placeRecord, land *landing) error {
 	name, err := channels.Parse(r.Channel)
 	if err != nil {
 		return errNotAsBefore
@@ -200,7 +206,10 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 	var first store.Position
 	var under bool
 	if p != nil {
-		if first, under = p.first(arrived); !under && !p.Lags {
+		if first, under = p.first(land.arrived); !under && !p.Lags {
+			if land.undecided && p.Sent != nil {
+				s.unreadOf(r).ended = true // of which giveUnderway has the rest
+			}
 			return nil // all of it has arrived
 		}
 	}
