@@ -60,7 +60,7 @@ func (s *saying) rows(rows []catchup.ClosedRow) {
 		if app == nil {
 			continue // it is not configured any more: its rows stay
 		}
-		data, err := encodeViewerRow(app.Name, &r.ViewerRow)
+		data, err := ViewerLogRow{App: app, ViewerRow: r.ViewerRow}.JSON(false)
 		if err != nil {
 			s.note(err)
 			continue
@@ -114,20 +114,4 @@ func (s *saying) wait() error {
 		return nil
 	}
 	return errors.Join(fmt.Errorf("broker: %d messages on %s", s.failed, s.path), s.first)
-}
-
-// viewerLogRow is a row as viewer.log gives it (product.md S11).
-type viewerLogRow struct {
-	App  string `json:"app"`
-	URL  string `json:"video_url"`
-	Avg  uint32 `json:"viewer_count_avg"`
-	Min  uint32 `json:"viewer_count_min"`
-	Max  uint32 `json:"viewer_count_max"`
-	Sum  uint64 `json:"viewer_count_sum"`
-	Time string `json:"time"`
-}
-
-// encodeViewerRow returns a row of an application as viewer.log gives it.
-func encodeViewerRow(app string, r *catchup.ViewerRow) ([]byte, error) {
-	return encodeText(viewerLogRow{app, r.URL, r.Avg(), r.Min, r.Max, r.Sum, r.Time.UTC().Format(time.DateTime)})
 }

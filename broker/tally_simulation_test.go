@@ -338,11 +338,11 @@ func (h *hour) checkSaid() {
 				require.True(h.t, told[at.UnixMilli()], "%s %v was not said", id, at)
 			}
 		}
-		var minutes []viewerLogRow
+		var minutes []rowFields
 		h.said(feed, statsMinute, &minutes)
 		seen := map[string]bool{}
 		for _, m := range minutes {
-			require.Equal(h.t, url, m.URL)
+			require.Equal(h.t, url, m.VideoURL)
 			require.False(h.t, seen[m.Time], "%s %s twice", id, m.Time)
 			seen[m.Time] = true
 		}
