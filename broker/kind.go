@@ -37,6 +37,9 @@ type kind struct {
 	scope string
 	// shape makes what is kept of what was sent; nil: as it was sent.
 	shape shape
+	// record is what its messages are called in the account's log; "": they are not
+	// there, or get there by a way of their own.
+	record string
 }
 
 // grade is how far somebody may hear: twice the level, and one more with a token of
@@ -113,11 +116,12 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 		row.own = true
 		k.stats[name] = row
 	}
+	k.custom.record = messageRecord
 	there := &kind{name: presenceKind, subscribe: RoleBroadcaster, publish: RoleServer, own: true}
 	events := kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day)
-	events.shape = shapeEvent
+	events.shape, events.record = shapeEvent, eventRecord
 	analytics := kept("analytics", RoleBroadcaster, RoleServer, day, day)
-	analytics.shape = shapeObject
+	analytics.shape, analytics.record = shapeObject, analyticsRecord
 	for _, row := range []*kind{
 		comments("all_json"), comments("all_html"), comments("promoted_json"), comments("promoted_html"),
 		events, analytics, there,

@@ -16,6 +16,8 @@ type metrics struct {
 	accumulated                                                                         prometheus.Counter
 	samples, lostSamples, minutesClosed, minutesUnmeasured, statsMessages, unlistedURLs prometheus.Counter
 	sampleSeconds                                                                       prometheus.Histogram
+	lostVisits                                                                          prometheus.Counter
+	records, streamEvents, redelivered, streamFaults, superseded                        prometheus.Counter
 }
 
 // newMetrics makes the counters and, where reg is not nil, registers them.
@@ -72,6 +74,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		snapshots:         counter("data_snapshots_total", "Snapshots of shared documents that subscriptions began with."),
 		refusals:          vec("refused_total", "Requests refused, by what was asked.", "what"),
 		drops:             vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
+		lostVisits:        counter("stream_lost_visits_total", "Users who joined or left while the store was away for so long that streams were not told."),
+		records:           counter("stream_records_total", "Records taken into accounts' logs that are no copies of messages."),
+		streamEvents:      counter("stream_events_total", "Records written to connections of streams."),
+		redelivered:       counter("stream_redelivered_events_total", "Those of them that another connection had before."),
+		streamFaults:      counter("stream_faults_total", "Times a connection to a stream could not be served by the store, to be tried again."),
+		superseded:        counter("stream_superseded_total", "Connections to streams ended because their peer had come again."),
 	}
 	if reg == nil {
 		return m, nil

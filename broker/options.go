@@ -65,6 +65,9 @@ type Options struct {
 	// OwnDataOnly lets clients read no user's data but their own (product.md E24);
 	// else the data of any user of the application whose user_ref they know.
 	OwnDataOnly bool
+	// Streams are the times and bounds of streams; only accounts with a StreamToken
+	// have some.
+	Streams StreamOptions
 	// Limits bounds what peers can make the broker hold.
 	Limits Limits
 	// Registerer takes the metrics; nil: none are kept.

@@ -53,7 +53,7 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		return
 	}
 	kind := t.kind
-	rec := store.Record{Data: catchup.Encode(data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge}
+	rec := store.Record{Data: catchup.Encode(data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge, Copy: b.copyOf(&t, t.speaker, data)}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
 			done(bayeux.Ack{}, storeRefusal(err, b, "publish"))
@@ -185,7 +185,7 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 			continue
 		}
 		wg.Add(1)
-		rec := store.Record{Data: catchup.Encode(data, nil, 0), Nonce: p.Nonce}
+		rec := store.Record{Data: catchup.Encode(data, nil, 0), Nonce: p.Nonce, Copy: b.copyOf(&t, who, data)}
 		b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 			if err != nil {
 				out[i].Err = err
@@ -280,6 +280,9 @@ func (b *Broker) Comment(ctx context.Context, who *Identity, objectID string, dr
 	for path, data := range forms {
 		k := b.kinds.reserved[path[1:]]
 		rec := store.Record{Data: catchup.Encode(data, nil, 0)}
+		if path == allJSON {
+			rec.Copy = b.copyComment(object, who, c.ID, data)
+		}
 		b.opt.Store.Submit(store.LogName{Feed: feed, Path: path}, k.limits, []store.Record{rec}, func(_ store.Appended, err error) { outcome <- err })
 	}
 	for range forms {

@@ -216,6 +216,31 @@ func (r *registry) loadOID(ctx context.Context, oid channels.OID, cached *Object
 	return o, nil
 }
 
+// idOf returns the id of the object whose topic an oid is, also after resets of its
+// root. ErrNoObject when there is none any more; the store's error.
+func (r *registry) idOf(ctx context.Context, topic channels.OID) (string, error) {
+	r.mu.Lock()
+	e := r.cache.byOID[topic]
+	r.mu.Unlock()
+	if e != nil {
+		if o := e.Value.(*cacheEntry).object; o != nil && o.Topic == topic && !o.deleted {
+			return o.ID, nil
+		}
+	}
+	v, err := r.store.Get(ctx, tableOID, topic.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return "", ErrNoObject
+	}
+	if err != nil {
+		return "", fmt.Errorf("broker: object of a topic: %w", err)
+	}
+	_, id, ok := r.parseRow(string(v.Data))
+	if !ok {
+		return "", ErrNoObject
+	}
+	return id, nil
+}
+
 // none caches that an oid leads nowhere.
 func (r *registry) none(oid channels.OID) {
 	r.mu.Lock()

@@ -44,25 +44,18 @@ func newSampler(b *Broker) *sampler {
 // run samples until ctx ends. Moments are whole multiples of every, by the store's
 // clock; those that went by while the process stood still are left out.
 func (s *sampler) run(ctx context.Context) {
+	last := s.b.opt.Store.Now().Truncate(s.every)
 	for {
-		at := s.b.opt.Store.Now().Truncate(s.every).Add(s.every)
-		if s.b.until(ctx, at) != nil {
+		now := s.b.opt.Store.Now()
+		if pause(ctx, now.Truncate(s.every).Add(s.every).Sub(now)) != nil {
 			return
 		}
+		at := s.b.opt.Store.Now().Truncate(s.every)
+		if at.Equal(last) {
+			continue // the store's clock is slower
+		}
 		s.sample(ctx, at)
-	}
-}
-
-// until waits for a time of the store's clock, or returns the error of ctx.
-func (b *Broker) until(ctx context.Context, at time.Time) error {
-	for {
-		left := at.Sub(b.opt.Store.Now())
-		if left <= 0 {
-			return ctx.Err()
-		}
-		if err := pause(ctx, left); err != nil {
-			return err
-		}
+		last = at
 	}
 }
 

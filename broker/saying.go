@@ -18,7 +18,7 @@ const (
 	sayingsAtOnce = 1000
 	// sayingsKnown is for how long one that is said twice is known again: longer than
 	// samples are kept of which it could be made again.
-	sayingsKnown = 5 * time.Minute
+	sayingsKnown = ticksKept + 30*time.Second
 )
 
 // saying says figures on one of the channels /stats/* of many objects: submitted at

@@ -126,6 +126,49 @@ func (s Service) ClearAccumulation(ctx context.Context, who *Identity, objectID,
 	return s.b.ClearAccumulation(ctx, who, objectID, name)
 }
 
+// StreamAccount is Broker.StreamAccount.
+func (s Service) StreamAccount(token string) *StreamAccount { return s.b.StreamAccount(token) }
+
+// CreateStream is Broker.CreateStream.
+func (s Service) CreateStream(ctx context.Context, a *StreamAccount, spec StreamSpec) (StreamView, error) {
+	return s.b.CreateStream(ctx, a, spec)
+}
+
+// Streams is Broker.Streams.
+func (s Service) Streams(ctx context.Context, a *StreamAccount, offset, limit int) ([]StreamView, int, error) {
+	return s.b.Streams(ctx, a, offset, limit)
+}
+
+// Stream is Broker.Stream.
+func (s Service) Stream(ctx context.Context, a *StreamAccount, id string) (StreamView, error) {
+	return s.b.Stream(ctx, a, id)
+}
+
+// RenameStream is Broker.RenameStream.
+func (s Service) RenameStream(ctx context.Context, a *StreamAccount, id, name string) (StreamView, error) {
+	return s.b.RenameStream(ctx, a, id, name)
+}
+
+// DeleteStream is Broker.DeleteStream.
+func (s Service) DeleteStream(ctx context.Context, a *StreamAccount, id string) (StreamView, time.Time, error) {
+	return s.b.DeleteStream(ctx, a, id)
+}
+
+// ConnectStream is Broker.ConnectStream.
+func (s Service) ConnectStream(ctx context.Context, a *StreamAccount, id, lastEventID string, sink StreamSink) error {
+	return s.b.ConnectStream(ctx, a, id, lastEventID, sink)
+}
+
+// ReplayStream is Broker.ReplayStream.
+func (s Service) ReplayStream(ctx context.Context, a *StreamAccount, q ReplayQuery, lastEventID string, sink StreamSink) error {
+	return s.b.ReplayStream(ctx, a, q, lastEventID, sink)
+}
+
+// PostRecords is Broker.PostRecords.
+func (s Service) PostRecords(ctx context.Context, who *Identity, posts []RecordPost) ([]PostedRecord, error) {
+	return s.b.PostRecords(ctx, who, posts)
+}
+
 // Now is the store's clock.
 func (s Service) Now() time.Time { return s.b.opt.Store.Now() }
 

@@ -41,6 +41,7 @@ type subscriber struct {
 	mu      sync.Mutex
 	oids    []channels.OID // roots in use, one for each listener that has one
 	rooms   []string       // feeds of their objects, each once; replaced, never changed
+	homes   []*Object      // those objects, likewise
 	acting  []string       // feeds of objects that it is subscribed to and on which its token counts
 	tap     uint32         // the application whose every message it hears; 0: none
 	ends    time.Time      // when the first token ends that its rights come from; zero: never
@@ -352,7 +353,7 @@ func (s *subscriber) listener(t *target) *listener {
 	if l == nil {
 		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
 		if t.object != nil {
-			l.object, l.room = t.object, feedOf(t.object)
+			l.room, l.object = feedOf(t.object), t.object
 			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
 		}
 		s.listeners = append(s.listeners, l)
@@ -412,12 +413,12 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.rooms, s.kids = s.oids[:0], nil, 0
+	s.oids, s.rooms, s.homes, s.kids = s.oids[:0], nil, nil, 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
 			if !slices.Contains(s.rooms, l.room) {
-				s.rooms = append(s.rooms, l.room)
+				s.rooms, s.homes = append(s.rooms, l.room), append(s.homes, l.object)
 			}
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -60,7 +62,11 @@ func newTally(b *Broker) *tally {
 // run goes a round whenever a sample is complete and whenever a minute is to be closed,
 // until ctx ends; then another node may go on at once.
 func (t *tally) run(ctx context.Context) {
-	for t.b.until(ctx, t.next(t.b.opt.Store.Now())) == nil {
+	for ctx.Err() == nil {
+		now := t.b.opt.Store.Now()
+		if pause(ctx, t.next(now).Sub(now)) != nil {
+			break
+		}
 		err := t.round(ctx)
 		if ctx.Err() != nil {
 			break
@@ -97,8 +103,20 @@ func (t *tally) round(ctx context.Context) error {
 	if err != nil || !mine {
 		return err
 	}
+	t.row.within(t.b.opt.Store.Now(), t.every)
 	// Minutes first: their rows are what nothing else can bring back.
 	return errors.Join(t.closeMinutes(ctx), t.tell(ctx), t.keep(ctx))
+}
+
+// within brings back what lies in the future: the store's clock was set back, or another
+// took its place.
+func (r *tallyRow) within(now time.Time, every time.Duration) {
+	if at := now.Truncate(every).UnixMilli(); r.Told > at {
+		r.Told = at
+	}
+	if minute := now.Truncate(time.Minute).UnixMilli(); r.Closed > minute {
+		r.Closed = minute
+	}
 }
 
 // hold reports whether it is this node that adds up; it takes over where nobody does.
@@ -269,5 +287,55 @@ func (t *tally) tellClosed(ctx context.Context, end time.Time, closed catchup.Cl
 			days.rows([]catchup.ClosedRow{row})
 		}
 	}
-	return errors.Join(minutes.wait(), hours.wait(), days.wait(), ctx.Err())
+	err := errors.Join(minutes.wait(), hours.wait(), days.wait())
+	if err == nil {
+		err = errors.Join(t.record(ctx, statsHour, closed.Hours), t.record(ctx, statsDay, closed.Days))
+	}
+	return errors.Join(err, ctx.Err())
+}
+
+// record puts rows into the logs of accounts that have streams: hours that closed, and
+// the days that they are of, again each time (product.md §5.4).
+func (t *tally) record(ctx context.Context, grain string, rows []catchup.ClosedRow) error {
+	slots := make(chan struct{}, rememberAtOnce)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	for i := range rows {
+		app := t.b.tokens.applicationByID(rows[i].App)
+		if app == nil || t.b.accounts.byApp[app.ID] == nil {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := t.recordRow(ctx, app, grain, &rows[i]); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = err
+			}
+		})
+	}
+	wg.Wait()
+	return failed
+}
+
+func (t *tally) recordRow(ctx context.Context, app *Application, grain string, r *catchup.ClosedRow) error {
+	data, err := ViewerLogRow{App: app, ViewerRow: r.ViewerRow}.JSON(false)
+	if err != nil {
+		return err
+	}
+	s := viewerStats{URL: r.URL, Grain: grain, Bucket: r.Time, Row: data}
+	if len(r.Objects) == 1 {
+		_, topic, _ := strings.Cut(r.Objects[0], "/")
+		oid, err := parseOID(topic)
+		if err != nil {
+			return err
+		}
+		s.ObjectID, err = t.b.objects.idOf(ctx, oid)
+		if err != nil && !errors.Is(err, ErrNoObject) {
+			return err
+		}
+	}
+	return t.b.recordViewerStats(ctx, app, s)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,9 +190,18 @@ func TestStatsRows(t *testing.T) {
 		hour := row(began, 3, 3, 5, 12+21+58*15)
 		require.Equal(t, []string{hour}, nodes[0].statsSaid("gala", statsHour))
 		require.Equal(t, []string{hour}, nodes[0].statsSaid("gala-2", statsHour))
+		rows, _, err := nodes[1].b.stats.Rows(t.Context(), nodes[1].app.ID, []string{url}, store.Hour, began, began.Add(time.Hour), 10)
+		require.NoError(t, err)
+		require.Len(t, rows, 1)
+		require.EqualValues(t, 5, rows[0].Unique(), "sessions (S13)")
 		require.Empty(t, nodes[0].statsSaid("gala", statsDay))
+		early := nodes[1].watchers("early", 1)[0]
+		sleepTo(time.Now().Add(time.Minute))
+		require.True(t, nodes[1].post(early, early.message("/meta/disconnect", ""))[0].ok())
 		sleepTo(began.Add(day + closeAfter))
 		require.Len(t, nodes[0].statsSaid("gala", statsHour), 24)
+		require.Len(t, nodes[0].statsSaid("early", statsHour), 1)
+		require.Len(t, nodes[0].statsSaid("early", statsDay), 1, "viewed in one hour only")
 		require.Equal(t, []string{row(began, 3, 3, 5, 12+21+1438*15)}, nodes[0].statsSaid("gala", statsDay))
 		require.Equal(t, []string{row(began, 3, 3, 5, 12+21+1438*15)}, nodes[0].statsSaid("gala-2", statsDay))
 	})
@@ -329,6 +339,126 @@ func TestLateClose(t *testing.T) {
 		live := x.statsSaid("gala", statsLive)
 		require.Equal(t, liveAt(began.Add(132*time.Second), 0), live[len(live)-1])
 	})
+}
+
+// TestOutages: the hour and the day in which all nodes went down close when one is back.
+func TestOutages(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, longOptions)
+		began := time.Now().UTC()
+		x.watchers("gala", 2)
+		sleepTo(began.Add(10*time.Minute + 6*time.Second))
+		x.stop()
+		sleepTo(began.Add(90 * time.Minute))
+		x.run()
+		sleepTo(began.Add(93 * time.Minute))
+		hours := x.statsSaid("gala", statsHour)
+		require.Len(t, hours, 1)
+		require.Contains(t, hours[0], `"viewer_count_avg":2,"viewer_count_min":2,"viewer_count_max":2,"viewer_count_sum":98,"time":"2000-01-01 00:00:00"`)
+		x.watchers("gala", 1)
+		sleepTo(began.Add(100 * time.Minute))
+		x.stop()
+		sleepTo(began.Add(26 * time.Hour))
+		x.run()
+		sleepTo(began.Add(26*time.Hour + 3*time.Minute))
+		require.Len(t, x.statsSaid("gala", statsHour), 2)
+		days := x.statsSaid("gala", statsDay)
+		require.Len(t, days, 1)
+		// The minute that had ended just before is lost with its samples.
+		require.Contains(t, days[0], `"viewer_count_min":0,"viewer_count_max":2,"viewer_count_sum":127,"time":"2000-01-01 00:00:00"`)
+	})
+}
+
+// TestViewerStatsRecords: product.md §5.4 and V8, V9: streams get hour rows when the hour
+// closes, and the day row again each hour with the same id and a new checksum.
+func TestViewerStatsRecords(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, func(o *Options, bo *bayeux.Options) {
+			longOptions(o, bo)
+			o.Accounts[0].CDN, o.Accounts[0].StreamToken = 158, streamToken
+		})
+		began := time.Now().UTC()
+		for id, url := range map[string]string{"one": "alone", "two": "shared", "three": "shared"} {
+			_, _, err := x.b.objects.create(t.Context(), x.app, ObjectSpec{ID: id, URL: url})
+			require.NoError(t, err)
+			x.watchers(id, 1)
+		}
+		_, err := x.b.objects.reset(t.Context(), x.app, "one", time.Hour) // its topic is another name now
+		require.NoError(t, err)
+		st := x.stream(StreamSpec{Name: "warehouse", Resources: []string{viewersRecord}})
+		c := x.connect(st.ID, "")
+		defer c.leave()
+		sleepTo(began.Add(time.Hour + closeAfter - time.Millisecond))
+		require.Empty(t, c.take())
+		sleepTo(began.Add(time.Hour + closeAfter + time.Second))
+		first := c.take()
+		require.ElementsMatch(t, []string{
+			"viewer_stats hour/2000-01-01T00:00:00Z", "viewer_stats hour/2000-01-01T00:00:00Z",
+			"viewer_stats day/2000-01-01T00:00:00Z", "viewer_stats day/2000-01-01T00:00:00Z",
+		}, first)
+		days := map[any]any{} // by id, their checksums
+		for _, r := range c.records {
+			data := r["data"].(map[string]any)
+			object := map[any]any{"alone": "one", "shared": ""}[data["video_url"]]
+			require.Equal(t, object, r["object_id"], "%v", r)
+			require.Equal(t, "demo", data["app"])
+			require.EqualValues(t, map[any]int{"alone": 299, "shared": 2 * 299}[data["video_url"]], data["viewer_count_sum"])
+			if r["log_id"] == "day/2000-01-01T00:00:00Z" {
+				days[r["id"]] = r["checksum"]
+			}
+		}
+		require.Len(t, days, 2)
+		had := len(c.records)
+		sleepTo(began.Add(2*time.Hour + closeAfter + time.Second))
+		require.Len(t, c.take(), 4)
+		again := 0
+		for _, r := range c.records[had:] {
+			if before, there := days[r["id"]]; there {
+				require.NotEqual(t, before, r["checksum"])
+				again++
+			}
+		}
+		require.Equal(t, 2, again)
+	})
+}
+
+// stepping is a store whose clock is set.
+type stepping struct {
+	store.Store
+	by atomic.Int64
+}
+
+func (s *stepping) Now() time.Time { return s.Store.Now().Add(time.Duration(s.by.Load())) }
+
+// TestClockSteps: product.md §8.6: the clock is set back or forward, and viewers are counted
+// on at once, by what it says now.
+func TestClockSteps(t *testing.T) {
+	for _, step := range []time.Duration{-time.Hour, time.Hour} {
+		t.Run(step.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				var s *stepping
+				x := newBench(t, func(o *Options, bo *bayeux.Options) {
+					longOptions(o, bo)
+					s = &stepping{Store: o.Store}
+					o.Store = s
+				})
+				x.watchers("gala", 2)
+				time.Sleep(3*time.Minute + 6*time.Second)
+				had := total(x.b.metrics.samples)
+				live := len(x.statsSaid("gala", statsLive))
+				s.by.Store(int64(step))
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				require.GreaterOrEqual(t, total(x.b.metrics.samples)-had, int64(9))
+				said := x.statsSaid("gala", statsLive)
+				require.GreaterOrEqual(t, len(said)-live, 9)
+				require.Equal(t, liveAt(s.Now().Truncate(defaultSample), 2), said[len(said)-1])
+				minute := s.Now().Truncate(time.Minute).Add(-time.Minute).UTC()
+				rows := x.statsSaid("gala", statsMinute)
+				require.Contains(t, rows[len(rows)-1], minute.Format(time.DateTime))
+			})
+		})
+	}
 }
 
 func TestStatsSampleDividesAMinute(t *testing.T) {

@@ -232,17 +232,29 @@ func TestS14Samples(t *testing.T) {
 	}
 	f := func(s catchup.ViewerSample, words string) {
 		t.Helper()
-		err := g.AddSamples(g.background, g.demo, []catchup.ViewerSample{{URL: "new", Time: noon.Add(-time.Hour), Count: 1}, s})
+		err := g.AddSamples(g.background, g.demo, []catchup.ViewerSample{{URL: "new", Time: g.now.Add(-time.Hour), Count: 1}, s})
 		var refusal *Error
 		require.ErrorAs(t, err, &refusal)
 		require.Equal(t, 4000, refusal.Result)
 		require.Contains(t, refusal.Text, words)
-		require.Len(t, g.log(q), 1)
+		for _, row := range g.log(q) {
+			require.NotContains(t, row, "new")
+		}
 	}
-	f(catchup.ViewerSample{URL: "a", Time: noon.Add(-15*day - time.Second)}, "at most 15 days ago")
-	f(catchup.ViewerSample{URL: "a", Time: noon.Add(2 * time.Minute)}, "not in the future")
+	f(catchup.ViewerSample{URL: "a", Time: noon.Add(2 * time.Minute)}, "in the future")
 	f(catchup.ViewerSample{URL: "", Time: noon}, "url must be 1 to")
 	f(catchup.ViewerSample{URL: "a\x1b[2J", Time: noon}, "without control characters")
+
+	// History, of which hours or days are kept.
+	g.add(g.demo, catchup.ViewerSample{URL: "old", Time: noon.Add(-20 * day), Count: 3}, catchup.ViewerSample{URL: "older", Time: noon.Add(-100 * day), Count: 4})
+	q.Start = noon.Add(-20*day - time.Hour)
+	require.Equal(t, []string{"09 12:00 demo old 3/3/3/3"}, g.log(q))
+	q.Start = noon.Add(-100 * day)
+	require.Equal(t, []string{"21 00:00 demo older 4/4/4/4"}, g.log(q))
+	// A day that was counted before its minutes went is as it is.
+	g.now = noon.Add(17 * day)
+	q.Start = time.Time{}
+	f(catchup.ViewerSample{URL: "a", Time: noon.Add(-2 * time.Hour), Count: 9}, "counted before")
 }
 
 // TestViewerRowsBound: an answer that would be too large is refused, not cut short.

@@ -178,6 +178,26 @@ func TestWhoIsAViewer(t *testing.T) {
 	})
 }
 
+// TestRefusedIsNotKept: a subscribe that the store could not keep is refused, counts for
+// nothing, and does not come back with the session's record.
+func TestRefusedIsNotKept(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newFleet(t, 1)[0]
+		view := x.root("gala", channels.ClassView)
+		p := x.join("")
+		x.link().away.Store(true)
+		require.Equal(t, "503::Service unavailable", p.subscribe(view+"/chat").Error)
+		require.Zero(t, x.viewing("gala"))
+		x.link().away.Store(false)
+		time.Sleep(3 * rememberEvery)
+		r, _, err := x.b.loadSession(t.Context(), sessionKey(p.id))
+		require.NoError(t, err)
+		for _, topic := range r.Topics {
+			require.False(t, topic.Exact, "it would be live again") // where it stood may be remembered
+		}
+	})
+}
+
 // TestArrivals: a session arrives once in its life at each object (product.md S13,
 // unique_sessions), on whatever node a sample finds it.
 func TestArrivals(t *testing.T) {

@@ -94,6 +94,8 @@ type route struct {
 	audit audited
 	// signed: what changes something may be signed by header, too; see caller.go.
 	signed bool
+	// consumer: who calls is who has a stream_token.
+	consumer bool
 	// suspended: it answers also for an application that is suspended.
 	suspended bool
 	// open: no header is a credential here, the handler finds out who calls.
@@ -107,11 +109,11 @@ type route struct {
 var routes = slices.Concat(
 	objectRoutes, publishRoutes, commentRoutes, historyRoutes, presenceRoutes, connectionRoutes,
 	accumulateRoutes, extensionRoutes, dataRoutes, sessionRoutes, applicationRoutes,
-	listRoutes, liveRoutes, sampleRoutes, stableRoutes, chartRoutes, documentRoutes,
+	listRoutes, liveRoutes, recordRoutes, streamRoutes, sampleRoutes, stableRoutes, chartRoutes, documentRoutes,
 )
 
-// New returns a handler for the paths below /v1/, /api/ and /stats/, for /stable/ and
-// for /openapi.json.
+// New returns a handler for the paths below /v1/, /api/, /streams and /stats/, for
+// /replay, /stable/ and /openapi.json.
 func New(b Service, o Options) http.Handler {
 	a := &api{Options: o.withDefaults(), service: b, scans: make(chan struct{}, maxScans), queries: newTurns(maxQueries)}
 	if a.Audit == nil {
@@ -126,6 +128,7 @@ func New(b Service, o Options) http.Handler {
 	mux.Handle("/v1/", a.serve(route{path: "/v1/", form: v1Form}))
 	mux.Handle("/stats/", a.serve(route{path: "/stats/", form: chartForm}))
 	mux.Handle("/api/", a.serve(route{path: "/api/", form: listForm}))
+	mux.Handle("/streams/", a.serve(route{path: "/streams/", form: streamForm, consumer: true}))
 	return mux
 }
 

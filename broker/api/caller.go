@@ -21,6 +21,9 @@ func (a *api) identify(rt route, r *http.Request) (*broker.Identity, error) {
 	if rt.open {
 		return nil, a.limiter.request(addressKey(a.ClientAddr(r)))
 	}
+	if rt.consumer {
+		return nil, a.consumer(r)
+	}
 	headers := r.Header.Values("Authorization")
 	signatures := r.Header.Values(signatureHeader)
 	switch {

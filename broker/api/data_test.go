@@ -25,6 +25,7 @@ type office struct {
 	t       *testing.T
 	handler http.Handler
 	app     broker.Application
+	broker  *broker.Broker
 }
 
 func newOffice(t *testing.T) *office {
@@ -37,11 +38,13 @@ func newOffice(t *testing.T) *office {
 	b, err := broker.New(broker.Options{
 		Store: s, Keyring: ring, Logger: zap.NewNop(), Sandbox: true, AutoCreate: true,
 		Accounts: []broker.Account{{
-			CDN: 158, APIKey: officeKey, APISecret: officeSecret,
+			CDN: 158, APIKey: officeKey, APISecret: officeSecret, StreamToken: streamToken,
 			Apps: []broker.Application{x.app, {ID: 13, Name: "demo-vod", AppKey: "vod-app-key"}},
 		}},
+		Streams: broker.StreamOptions{Poke: 100 * time.Millisecond, Redelivery: 50 * time.Millisecond},
 	})
 	require.NoError(t, err)
+	x.broker = b
 	x.handler = New(b.Service(), Options{Logger: zap.NewNop()})
 	require.Equal(t, 201, x.do("POST", "/v1/objects", x.server(), `{"object_id":"room-1","owner_ref":"boss"}`).status)
 	return x

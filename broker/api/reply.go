@@ -84,6 +84,9 @@ func (w *writer) send(answer reply) {
 	case lines:
 		w.stream(v)
 		return
+	case events:
+		w.serveEvents(v)
+		return
 	case kept:
 		w.Header().Set("ETag", v.tag)
 		w.Header().Set("Cache-Control", "public, max-age=3600")
@@ -172,7 +175,11 @@ func (w *writer) refuse(err error) {
 	var method *methodError
 	var limit *limitError
 	var refusal *broker.Error
+	var stream *broker.StreamError
 	switch {
+	case errors.As(err, &stream):
+		w.send(refusedStream(stream))
+		return
 	case errors.As(err, &method):
 		w.Header().Set("Allow", method.allow)
 		refusal = &broker.Error{Result: 4005, Text: method.Error()}

@@ -31,6 +31,7 @@ type config struct {
 	Accumulate     accumulateConfig
 	Data           dataConfig
 	Stats          statsConfig
+	Streams        streamsConfig
 	AutoCreate     bool
 	EndOnExpiry    bool
 	PresencePublic bool
@@ -108,6 +109,12 @@ type accumulateConfig struct {
 	TTL  time.Duration
 	Page int
 	Max  int
+}
+
+// streamsConfig is about event streams (product.md §11).
+type streamsConfig struct {
+	Poke, Redelivery, CheckpointTTL, Retention time.Duration
+	Records, Max, MaxConnections               int
 }
 
 // kindAge is a duration for one channel kind.

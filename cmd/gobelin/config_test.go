@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +155,24 @@ func TestHostileFiles(t *testing.T) {
 	require.Len(t, told(t, "listen: \"\x00\n"), 1)
 	require.Empty(t, told(t, ""), "an empty file is no fault")
 	require.Empty(t, told(t, "limits:\nbayeux:\n  timeout:\n"), "what is not written is a default")
+}
+
+// TestStreamAccounts: what names a log and opens it is one account's.
+func TestStreamAccounts(t *testing.T) {
+	token := func() string { return newSecret().Reveal() }
+	account := func(id int, more string) string {
+		return fmt.Sprintf("- {%s, apps: [{id: %d, name: app%d, app_key: %q, token_secret: %q}]}\n", more, id, id, token(), token())
+	}
+	f := func(text string, want ...string) {
+		t.Helper()
+		require.Equal(t, want, told(t, "accounts:\n"+text))
+	}
+	same := token()
+	require.Empty(t, told(t, "accounts:\n"+account(1, "cdn: 1, stream_token: "+strconv.Quote(token()))+account(2, "cdn: 2, stream_token: "+strconv.Quote(token()))))
+	f(account(1, "stream_token: "+strconv.Quote(same)), "file:2: accounts[0]: cdn: a number above 0 is needed beside stream_token: it names the log of the account's records, never give it to another account")
+	f(account(1, "cdn: 1, stream_token: "+strconv.Quote(same))+account(2, "cdn: 1, stream_token: "+strconv.Quote(same)),
+		"file:3: accounts[1]: cdn 1 is there twice", "file:3: accounts[1]: stream_token: another account has it, too")
+	f(account(1, "cdn: 1, stream_token: short"), "file:2: accounts[0].stream_token: is 5 bytes, must be at least 32: put in the output of `openssl rand -base64 32`")
 }
 
 func sortedKeys() []string {

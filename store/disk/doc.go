@@ -3,6 +3,8 @@
 // disk (store.md D1).
 //
 //	Submit, Put, … ──queue──► committer ──► batch ──fsync──► heads ──► watchers ──► done
+//	                                          └ a record's Copy is in the batch of its record
+//	Take ──► groups ──► Read;  Settle, Seek, Drop ──► groups ──queue──► committer
 //	Read, Head, Count ──► heads (where the log ends) ──► database
 //	Get, List, Rows ───────────────────────────────────► database
 //	sweep ──queue──► committer (expired buckets, idle logs, nonces, rows)
@@ -15,7 +17,9 @@
 // behind them.
 //
 // Locks: life (held for reading by every read, for writing by Close) before
-// heads.mu. Neither is held while a callback runs.
+// heads.mu. Neither is held while a callback runs. A group's locks
+// (store/internal/groups) come before life; the committer takes its mu and that of the
+// set, which nobody holds while reading.
 //
 // Layout (keys.go): records lie in time buckets by retention class, so that what
 // expires goes with one range delete for each bucket; reads clip to the exact age

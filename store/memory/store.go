@@ -11,6 +11,7 @@ import (
 	"github.com/gobelin-broker/gobelin/store"
 	"github.com/gobelin-broker/gobelin/store/internal/clock"
 	"github.com/gobelin-broker/gobelin/store/internal/feeds"
+	"github.com/gobelin-broker/gobelin/store/internal/groups"
 	"github.com/gobelin-broker/gobelin/store/internal/queue"
 )
 
@@ -44,6 +45,7 @@ type Store struct {
 	clock    *clock.Clock
 	queue    *queue.Queue[*submit]
 	feeds    *feeds.Feeds
+	groups   *groups.Set
 	end      chan struct{} // closed by Close
 	running  sync.WaitGroup
 	closing  sync.Once
@@ -81,6 +83,7 @@ func New(o Options) *Store {
 		clock:    clock.New(o.Now, 0),
 		queue:    queue.New[*submit](maxQueued, maxQueuedBytes),
 		feeds:    feeds.New(),
+		groups:   groups.NewSet(nil, 0),
 		end:      make(chan struct{}),
 		live:     make(map[store.LogName]*live),
 		logs:     make(map[store.LogName]*log),
@@ -99,6 +102,9 @@ func (s *Store) Now() time.Time { return s.clock.Now() }
 
 // Announced returns a time up to which every watcher has heard; see store.Feed.
 func (s *Store) Announced() time.Time { return s.clock.Settled() }
+
+// Lag returns the zero value: a copy is there when its record is.
+func (s *Store) Lag(context.Context) (store.Lag, error) { return store.Lag{}, nil }
 
 // Shared returns false: nobody else sees the memory of the process.
 func (s *Store) Shared() bool { return false }

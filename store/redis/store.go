@@ -151,6 +151,7 @@ func (s *Store) start() {
 	s.gather.start()
 	s.running.Go(func() { s.clock.run(ctx, s.log) })
 	s.running.Go(func() { s.breaker.run(ctx, s.ping, s.tryWrite) })
+	s.running.Go(func() { newPump(s).run(ctx) })
 	s.ears.start(ctx, &s.running)
 }
 
