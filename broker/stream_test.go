@@ -14,6 +14,7 @@ import (
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 )
 
@@ -582,4 +583,34 @@ func TestV17Replay(t *testing.T) {
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
+}
+
+// TestStreamMetrics: an operator sees connections, what they were sent, and how far they
+// and the copies are behind.
+func TestStreamMetrics(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		x := newStreams(t, func(o *Options) { o.Registerer = registry })
+		s := x.stream(StreamSpec{Name: "s"})
+		c := x.connect(s.ID, "")
+		x.file("a", "1", "2")
+		c.leave()
+		c = x.connect(s.ID, "")
+		pass(6 * time.Second)
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		got := map[string]float64{}
+		for _, f := range families {
+			if m := f.GetMetric()[0]; strings.HasPrefix(f.GetName(), "gobelin_stream_") {
+				got[strings.TrimPrefix(f.GetName(), "gobelin_stream_")] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+		require.InDelta(t, 6, got["checkpoint_age_seconds"], 1)
+		delete(got, "checkpoint_age_seconds")
+		require.Equal(t, map[string]float64{
+			"connections": 1, "events_total": 4, "redelivered_events_total": 2, "records_total": 2, "records_waiting": 0,
+			"records_waiting_age_seconds": 0, "faults_total": 0, "superseded_total": 0, "lost_visits_total": 0,
+		}, got)
+		c.leave()
+	})
 }
