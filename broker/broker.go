@@ -32,7 +32,11 @@ type Broker struct {
 	taps    *taps
 	// presence says who listens to what (decided.md 26).
 	presence *presence
-	metrics  *metrics
+	// views says who views what on this node, stats is what is kept of that over all nodes
+	// (product.md §8).
+	views   *viewers
+	stats   *catchup.Viewers
+	metrics *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
 	reads   slots // of histories (historyReads)
@@ -84,6 +88,13 @@ func New(o Options) (*Broker, error) {
 		o.Now = time.Now
 	}
 	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int64{}}
+	if b.opt.StatsSample == 0 {
+		b.opt.StatsSample = defaultSample
+	}
+	if err := checkSample(b.opt.StatsSample); err != nil {
+		return nil, err
+	}
+	b.views, b.stats = newViewers(), catchup.NewViewers(o.Store, b.opt.StatsSample)
 	var err error
 	b.opt.Accumulate = o.Accumulate.withDefaults()
 	b.opt.Streams = o.Streams.withDefaults()
@@ -102,6 +113,9 @@ func New(o Options) (*Broker, error) {
 	}
 	if err := b.gaugeStreams(); err != nil {
 		return nil, err
+	}
+	if err = addGauge(o.Registerer, "viewers", "Viewers on this node: sessions, over all objects.", func() float64 { return float64(b.views.total()) }); err != nil {
+		return nil, fmt.Errorf("broker: metrics: %w", err)
 	}
 	b.tokens = newTokens(o.Accounts, o.TokenRules, o.Sandbox, o.Now)
 	b.objects = newRegistry(registryOptions{
@@ -133,6 +147,9 @@ func New(o Options) (*Broker, error) {
 	b.taps, b.presence = newTaps(b), newPresence(b)
 	if o.PresencePublic {
 		b.kinds.reserved[presenceKind].subscribe = RoleViewer
+	}
+	if o.StatsPublic {
+		b.kinds.stats[statsLive].subscribe = RoleViewer
 	}
 	b.pages = newPages()
 	b.fills = newFills(o.Store, b.opt.Accumulate)
@@ -184,6 +201,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	wg.Go(func() { b.taps.run(ctx) })
 	wg.Go(func() { b.presence.run(ctx) })
 	wg.Go(func() { b.tendStreams(ctx) })
+	wg.Go(func() { newSampler(b).run(ctx) })
+	wg.Go(func() { newTally(b).run(ctx) })
 	wg.Go(func() {
 		tick := time.NewTicker(rememberEvery)
 		defer tick.Stop()

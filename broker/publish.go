@@ -217,7 +217,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 		return target{}, &Error{Result: 4000, Text: "channel: a path below the object's root is required, such as chat"}
 	}
 	kind := b.kinds.of(name)
-	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || kind.entries || kind.scope != "" || level < kind.publish {
+	if kind == nil || catchup.Reserved(name) || kind.own || kind.entries || kind.scope != "" || level < kind.publish {
 		return target{}, &Error{Result: 4003, Text: "channel: nobody may publish to " + name.String()[1:] + " this way"}
 	}
 	object, err := b.Object(ctx, who.App, p.ObjectID)

@@ -31,6 +31,7 @@ type config struct {
 	Accumulate     accumulateConfig
 	Data           dataConfig
 	Streams        streamsConfig
+	Stats          statsConfig
 	AutoCreate     bool
 	EndOnExpiry    bool
 	PresencePublic bool
@@ -54,6 +55,12 @@ type redisConfig struct {
 	PublishTimeout time.Duration
 	AllowEviction  bool
 	Insecure       bool
+}
+
+// statsConfig is how viewers are counted.
+type statsConfig struct {
+	Sample time.Duration
+	Public bool
 }
 
 // nodeConfig names the node among those on one store.

@@ -82,7 +82,7 @@ var options = []*option{
 
 	{key: "keys.identity_secret", unit: "secret", doc: "Names objects; never changes. Without keys they are made at first start and kept in the store's folder; on Redis serve needs them here, the same on all nodes.", field: func(c *config) any { return &c.Keys.IdentitySecret }},
 	{key: "keys.roots", unit: "list of {kid, secret, sign}", doc: "Keys of signed roots: kid 0 to 15, exactly one with sign: true, the others only verify (rotation).", field: func(c *config) any { return &c.Keys.Roots }},
-	{key: "accounts", unit: "list of {apps: [{id, name, app_key, token_secret}]}", doc: "Tenants and their applications. An application's id is part of its roots: never give it to another. An account may also have api_key and api_secret, which sign requests (Gobelin-Signature), and stream_token, which opens its event streams; then it needs a cdn, a number of its own that names the log of its records.", field: func(c *config) any { return &c.Accounts }},
+	{key: "accounts", unit: "list of {apps: [{id, name, app_key, token_secret}]}", doc: "Tenants and their applications. An application's id is part of its roots: never give it to another. An account may also have api_key and api_secret, which sign requests (Gobelin-Signature) and, with its number cdn, queries of viewer statistics (POST /stable/); and stream_token, which opens its event streams and needs a cdn, too, since that names the log of its records.", field: func(c *config) any { return &c.Accounts }},
 	{key: "tokens.issuer", unit: "text", doc: "The iss every token must carry; empty: any.", field: func(c *config) any { return &c.TokenIssuer }},
 	{key: "tokens.audience", unit: "text", doc: "The aud every token must carry; empty: any.", field: func(c *config) any { return &c.TokenAudience }},
 	{key: "data.user_read", def: "any", choices: []string{"any", "self"}, doc: "Whose data of scope user a client may read: any user's whose user_ref it knows, or only its own.", field: func(c *config) any { return &c.Data.UserRead }},
@@ -90,6 +90,9 @@ var options = []*option{
 	{key: "auth.end_on_expiry", def: "false", unit: "bool", doc: "End a session once a token that it has rights from has ended; its client handshakes again. Otherwise a running subscription outlives its token.", field: func(c *config) any { return &c.EndOnExpiry }},
 	{key: "presence.public", def: "false", unit: "bool", doc: "Viewers may see who listens to an object, not only its control root and broadcasters.", field: func(c *config) any { return &c.PresencePublic }},
 	{key: "objects.auto_create", def: "true", unit: "bool", doc: "An object is made when a trusted party first names it.", field: func(c *config) any { return &c.AutoCreate }},
+
+	{key: "stats.sample", def: "12s", unit: "duration", low: msec, high: 60 * sec, doc: "How often viewers are counted, at whole multiples of it; it divides a minute. Nodes on one store must have the same.", field: func(c *config) any { return &c.Stats.Sample }},
+	{key: "stats.public", def: "false", unit: "bool", doc: "Viewers may hear how many they are (/stats/live) and see an object's chart, not only its control root and broadcasters.", field: func(c *config) any { return &c.Stats.Public }},
 
 	{key: "accumulate.ttl", def: "24h", unit: "duration", low: msec, high: 365 * day, doc: "How long after its last entry an accumulation goes, all of it at once.", field: func(c *config) any { return &c.Accumulate.TTL }},
 	{key: "accumulate.page", def: "10000", unit: "entries", low: 1, high: 1 << 20, doc: "Entries in one answer, which is 8 MiB at most in any case; exports have no pages.", field: func(c *config) any { return &c.Accumulate.Page }},

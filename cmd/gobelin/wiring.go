@@ -25,7 +25,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 	}
 	o := broker.Options{
 		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
-		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic,
+		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic, StatsSample: c.Stats.Sample, StatsPublic: c.Stats.Public,
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		Accumulate: broker.AccumulateOptions{TTL: c.Accumulate.TTL, Page: c.Accumulate.Page, Max: c.Accumulate.Max},
 		Streams: broker.StreamOptions{

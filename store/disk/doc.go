@@ -6,7 +6,7 @@
 //	                                          └ a record's Copy is in the batch of its record
 //	Take ──► groups ──► Read;  Settle, Seek, Drop ──► groups ──queue──► committer
 //	Read, Head, Count ──► heads (where the log ends) ──► database
-//	Get, List ─────────────────────────────────────────► database
+//	Get, List, Rows ───────────────────────────────────► database
 //	sweep ──queue──► committer (expired buckets, idle logs, nonces, rows)
 //	watchdog ──► full: appends and puts answer ErrFull
 //
@@ -27,7 +27,8 @@
 // log whose limits change class has several spans. A mark names each log once per
 // bucket: so the sweep finds the channels whose last bucket went without a scan. In
 // the same way an index names each log once per minute in which it was appended to,
-// for the last hour: it is what Spoke reads.
+// for the last hour: it is what Spoke reads. Rows of series lie in time buckets by
+// grain, each with a mark that says until when it is kept.
 //
 // Caveats. Logs that keep nothing touch the disk once a second at most, for the
 // mark; their nonces are not remembered, and after a restart, or when their head

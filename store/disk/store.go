@@ -74,6 +74,8 @@ type Store struct {
 	mark    int64  // on the disk: no ms above it was announced or answered
 	nextID  uint64 // on the disk with every channel
 	written int    // bytes since the watchdog last looked
+	// stretches that were written to, and until when they are kept on the disk
+	stretches map[stretch]int64
 
 	life   sync.RWMutex
 	closed bool
@@ -98,7 +100,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, fs: o.FS, floor: o.Floor, log: o.Log, lock: lock,
-		queue: queue.New[op](maxQueued, maxQueuedBytes), feeds: feeds.New(),
+		queue: queue.New[op](maxQueued, maxQueuedBytes), feeds: feeds.New(), stretches: make(map[stretch]int64),
 	}
 	s.groups = groups.NewSet(s.loadGroup, maxGroups)
 	s.heads = newHeads(100_000)

@@ -6,7 +6,8 @@
 //	Read, Head, Count ─────────────► logs
 //	Take, Settle, … ──► groups ────► Read
 //	Put, Remove, Redact, Delete ───► logs, tables
-//	sweep, each minute ────────────► logs, tables, nonces
+//	PutRows, Rows ─────────────────► series
+//	sweep, each minute ────────────► logs, tables, series, nonces
 //
 // Goroutines: the committer and the sweep, one each per Store; Close ends and
 // awaits both, so a store fits into a testing/synctest bubble. One mutex guards

@@ -61,6 +61,7 @@ type Store struct {
 	paths  map[string]map[string]*log // logs by feed and path
 	nonces map[store.LogName]map[store.Nonce]marked
 	tables map[string]*table
+	series map[seriesName][]point // in the order of slots
 }
 
 var _ store.Store = (*Store)(nil)
@@ -89,6 +90,7 @@ func New(o Options) *Store {
 		paths:    make(map[string]map[string]*log),
 		nonces:   make(map[store.LogName]map[store.Nonce]marked),
 		tables:   make(map[string]*table),
+		series:   make(map[seriesName][]point),
 	}
 	s.running.Go(s.commit)
 	s.running.Go(s.sweepLoop)
@@ -136,7 +138,7 @@ func (s *Store) Close() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.closed = true
-		s.logs, s.paths, s.nonces, s.tables, s.bytes = nil, nil, nil, nil, 0
+		s.logs, s.paths, s.nonces, s.tables, s.series, s.bytes = nil, nil, nil, nil, nil, 0
 	})
 	return nil
 }
@@ -159,6 +161,7 @@ func (s *Store) room(n int64) bool {
 	if s.bytes+n > s.maxBytes && !s.full {
 		s.sweepLogs()
 		s.sweepTables()
+		s.sweepSeries()
 	}
 	full := s.bytes+n > s.maxBytes
 	if full && !s.full {

@@ -144,6 +144,14 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("GroupLimits", (*suite).groupLimits)
 	run("GroupEpochs", (*suite).groupEpochs)
 	run("GroupAtOnce", (*suite).groupAtOnce)
+	run("SeriesRoundTrip", (*suite).seriesRoundTrip)
+	run("SeriesRefused", (*suite).seriesRefused)
+	run("SeriesRanges", (*suite).seriesRanges)
+	run("SeriesLimit", (*suite).seriesLimit)
+	run("SeriesKept", (*suite).seriesKept)
+	run("SeriesTogether", (*suite).seriesTogether)
+	run("SeriesMany", (*suite).seriesMany)
+	run("SeriesFull", (*suite).seriesFull)
 	if o.Reopen != nil {
 		run("Reopen", (*suite).reopen)
 		run("GroupReopens", (*suite).groupReopens)
@@ -151,6 +159,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	}
 	for i, seed := range seeds() {
 		run(fmt.Sprintf("Model/%d", seed), func(u *suite) { u.model(seed) })
+		run(fmt.Sprintf("SeriesModel/%d", seed), func(u *suite) { u.seriesModel(seed) })
 		if o.OwnClock && i == 2 {
 			break // without a clock to turn they differ little
 		}
@@ -171,6 +180,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("NonceAge", (*suite).nonceAge)
 	run("TableTTL", (*suite).tableTTL)
 	run("SpokeFor", (*suite).spokeFor)
+	run("SeriesSwept", (*suite).seriesSwept)
 	run("AnnouncedAndClockBack", (*suite).announcedAndClockBack)
 }
 
