@@ -4,6 +4,8 @@
 //	catchup, broker ──► store.Store
 //	                      ├─ Log    Submit ► place ► durable ► announce ► done
 //	                      │         Head, Read, Count: where a log ends, what a range shows
+//	                      │         a record's Copy goes to a second log with it
+//	                      ├─ Groups Take, Settle, Leave: consumers that share a log
 //	                      ├─ Table  Get, Put with version and TTL, Remove, List
 //	                      └─ Feed   Watch: every append of an object, or of all
 //	                      ▲
