@@ -163,7 +163,6 @@ func (b *Broker) join(ctx context.Context, r *reader) error {
 	if err != nil {
 		return err
 	}
-	r.joined.Store(true)
 	if s := set.Find(r.stream); s != nil {
 		r.group, r.filter = s.Group(a.name), s.Filter()
 		for _, m := range s.Members {
@@ -173,6 +172,7 @@ func (b *Broker) join(ctx context.Context, r *reader) error {
 		}
 	}
 	a.desk.note(set)
+	r.joined.Store(true) // a row from before does not end it any more
 	b.tellStreams(a)
 	if lapsed != nil {
 		b.dropGroup(ctx, *lapsed)

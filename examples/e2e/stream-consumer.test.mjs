@@ -179,3 +179,25 @@ test('V16 on three nodes: one is killed, and what its connection had not settled
   for (const s of [...all, fresh]) s.close()
   await nobodyReads(nodes[0], token, st.id)
 })
+
+test(`V12, V14: the broker is killed ten times; what it had not settled comes again, and nothing is lost, ${store}`, { skip: STORE === 'memory' && 'it forgets', timeout: 120000 }, async (t) => {
+  const broker = await serveOn(t)
+  const st = await makeStream(broker, token, { name: 's' })
+  const seen = []
+  let sent = 0
+  for (let i = 0; i < 10; i++) {
+    // on Redis the place of a node that was killed is free once its lease is over
+    const s = await until(async () => { const s = await sse(t, broker.base, where(st)); return s.status === 200 && s }, 'a connection')
+    for (const end = sent + 20; sent < end; sent++) {
+      const r = await broker.call('POST', '/v1/records', { auth: basic(APP.name), json: { type: 'a', log_id: 'r' + sent } })
+      assert.equal(r.status, 201, r.text)
+    }
+    await until(() => s.logs().includes('r' + (sent - 1)), 'what was posted')
+    await broker.kill()
+    await s.ended
+    seen.push(...s.logs())
+    await broker.start(t)
+  }
+  const first = seen.filter((id, i) => seen.indexOf(id) === i)
+  assert.deepEqual(first, names(sent), 'all of them, in order')
+})

@@ -150,7 +150,7 @@ func (p *pump) work(ctx context.Context) {
 		case <-retry.C:
 		}
 		for on := true; on && ctx.Err() == nil; {
-			if time.Since(p.renewed) >= leaseEach && !p.lease(ctx) {
+			if time.Since(p.renewed) >= leaseEach/2 && !p.lease(ctx) {
 				return
 			}
 			on = p.flight(ctx)
