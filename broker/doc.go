@@ -48,6 +48,15 @@
 // conferences of objects open that have subscribers here; suspensions are the
 // applications that nobody may use.
 //
+// # Statistics
+//
+// How many viewers there were is kept by catchup.Viewers. A query (viewer_log.go) is a
+// window of time in rows as fine as they are still kept, and the urls that a pattern
+// selects (url_pattern.go): those it names, and, where it has stars, those that have rows
+// in the window. It is bounded in urls and rows, and refused beyond, never cut short. Who
+// asks has signed the query's own JSON with the account's secret (signature_body.go, package
+// signed), over the bytes as they came.
+//
 // # What outlives the process
 //
 // A session's record (record.go) is written before the client hears that its

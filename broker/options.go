@@ -47,7 +47,8 @@ type Options struct {
 	// divide a minute (product.md §8). Default 12 s. A shorter one costs a write of each
 	// node, and a message for each object with viewers, more often.
 	StatsSample time.Duration
-	// StatsPublic lets viewers hear how many they are (/stats/live).
+	// StatsPublic lets viewers hear how many they are (/stats/live), and see the chart of
+	// that.
 	StatsPublic bool
 	// EndOnExpiry ends a session once a token that it has rights from has ended; its
 	// client handshakes again. Otherwise a running subscription outlives its token.

@@ -25,6 +25,31 @@ func (s Service) AuthorizeSigned(r SignedRequest) (who *Identity, nonce string, 
 	return s.b.tokens.signed(r)
 }
 
+// VerifyBody verifies an object that is signed inside (security.md §2.1). Errors:
+// *BodyFault.
+func (s Service) VerifyBody(text []byte) (*SignedBody, error) {
+	body, err := s.b.tokens.body(text)
+	if err != nil {
+		s.b.metrics.refused("signed body").Inc()
+	}
+	return body, err
+}
+
+// ViewerLog is Broker.ViewerLog.
+func (s Service) ViewerLog(ctx context.Context, q ViewerQuery) ([]ViewerLogRow, error) {
+	return s.b.ViewerLog(ctx, q)
+}
+
+// AddSamples is Broker.AddSamples.
+func (s Service) AddSamples(ctx context.Context, app *Application, samples []catchup.ViewerSample) error {
+	return s.b.AddSamples(ctx, app, samples)
+}
+
+// ViewerChart is Broker.ViewerChart.
+func (s Service) ViewerChart(ctx context.Context, root string, g ViewerGraph) (ViewerChart, error) {
+	return s.b.ViewerChart(ctx, root, g)
+}
+
 // Application returns the application of that name, or nil.
 func (s Service) Application(name string) *Application { return s.b.tokens.application(name) }
 

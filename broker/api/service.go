@@ -18,6 +18,7 @@ type Service interface {
 	Documents
 	Connections
 	Streams
+	Statistics
 
 	// Authorize verifies an Authorization header: "<app> <jwt>", "Bearer <jwt>"
 	// or "Basic …". Errors: *broker.Error with result 4001.
@@ -162,6 +163,20 @@ type Documents interface {
 	ResumeApplication(ctx context.Context, app *broker.Application) error
 	// Suspended reports whether an application is suspended.
 	Suspended(app *broker.Application) bool
+}
+
+// Statistics is the part of Service that knows how many viewers there were (product.md
+// §8). Of AddSamples the caller's rights were checked already.
+type Statistics interface {
+	// VerifyBody verifies an object that an account has signed; errors: *broker.BodyFault.
+	VerifyBody(text []byte) (*broker.SignedBody, error)
+	// ViewerLog returns the rows of a query, sorted by time, application and url.
+	ViewerLog(ctx context.Context, q broker.ViewerQuery) ([]broker.ViewerLogRow, error)
+	// AddSamples takes counts that somebody else has made, at most catchup.MaxSamples.
+	AddSamples(ctx context.Context, app *broker.Application, samples []catchup.ViewerSample) error
+	// ViewerChart returns what a chart of an object shows; broker.ErrNoObject for every
+	// root that may not see it.
+	ViewerChart(ctx context.Context, root string, g broker.ViewerGraph) (broker.ViewerChart, error)
 }
 
 var _ Service = broker.Service{}

@@ -345,3 +345,24 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// What an account signs with is checked like every other secret, and is its own.
+func TestAccountKeys(t *testing.T) {
+	f := func(accounts string, want ...string) {
+		t.Helper()
+		apps := 0
+		text := regexp.MustCompile(`APPS`).ReplaceAllStringFunc(accounts, func(string) string {
+			apps++
+			return fmt.Sprintf("apps: [{id: %d, name: n%d, app_key: %s, token_secret: %s}]", apps, apps, newSecret().Reveal(), newSecret().Reveal())
+		})
+		require.ElementsMatch(t, want, told(t, "store: ./data\naccounts:\n"+strings.ReplaceAll(text, "SECRET", newSecret().Reveal())))
+	}
+	f("- {cdn: 158, api_key: k1, api_secret: SECRET, APPS}\n- {cdn: 159, api_key: k2, api_secret: SECRET, APPS}\n- {APPS}\n- {APPS}")
+	f("- {api_key: k1, APPS}", "file:3: accounts[0].api_secret: is missing")
+	f("- {api_secret: SECRET, APPS}", "file:3: accounts[0]: api_key: is missing: it says whose api_secret signs")
+	f("- {api_key: k1, api_secret: short, APPS}", "file:3: accounts[0].api_secret: is 5 bytes, must be at least 32: put in the output of `openssl rand -base64 32`")
+	f("- {api_key: 'a,b', api_secret: SECRET, APPS}", "file:3: accounts[0]: api_key: must be at most 64 printable ASCII characters without spaces, colons and commas")
+	f("- {cdn: 1, api_key: k1, api_secret: SECRET, APPS}\n- {cdn: 1, api_key: k1, api_secret: SECRET, APPS}",
+		"file:4: accounts[1]: api_key k1 is there twice", "file:4: accounts[1]: cdn 1 is there twice")
+	f("- {cdn: -1, APPS}", "file:3: accounts[0]: cdn: must be at least 0")
+}

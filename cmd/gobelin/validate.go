@@ -142,7 +142,7 @@ func (v *validation) addresses() {
 }
 
 // reserved are paths the server uses itself.
-var reserved = []string{"/v1", "/api", "/streams", "/replay", "/try", "/metrics", "/healthz", "/readyz", "/console"}
+var reserved = []string{"/v1", "/api", "/streams", "/replay", "/stable", "/stats", "/try", "/metrics", "/healthz", "/readyz", "/console"}
 
 func (v *validation) mount(key, path string) {
 	name, err := channels.Parse(path)
@@ -358,7 +358,9 @@ func (v *validation) keys() {
 func (v *validation) accounts() {
 	ids, names := map[int]bool{}, map[string]bool{}
 	v.streamAccounts()
+	cdns, keys := map[int]bool{}, map[string]bool{}
 	for i, a := range v.c.Accounts {
+		v.analyst(fmt.Sprintf("accounts[%d]", i), a, cdns, keys)
 		if len(a.Apps) == 0 {
 			v.fs.add(a.at, "accounts", "an account without apps does nothing")
 		}
@@ -387,24 +389,45 @@ func (v *validation) accounts() {
 // streamAccounts checks what accounts with streams need: a log has one name for ever,
 // and a token one account.
 func (v *validation) streamAccounts() {
-	cdns, tokens := map[int]bool{}, map[broker.Secret]bool{}
+	tokens := map[broker.Secret]bool{}
 	for i, a := range v.c.Accounts {
 		if a.StreamToken == "" {
 			continue
 		}
 		key := fmt.Sprintf("accounts[%d]", i)
-		switch {
-		case a.CDN <= 0:
+		if a.CDN <= 0 {
 			v.fs.add(a.at, key, "cdn: a number above 0 is needed beside stream_token: it names the log of the account's records, never give it to another account")
-		case cdns[a.CDN]:
-			v.fs.add(a.at, key, "cdn %d is there twice", a.CDN)
 		}
 		if tokens[a.StreamToken] {
 			v.fs.add(a.at, key, "stream_token: another account has it, too")
 		}
-		cdns[a.CDN], tokens[a.StreamToken] = true, true
+		tokens[a.StreamToken] = true
 		v.secret(a.at, key+".stream_token", a.StreamToken)
 	}
+}
+
+// analyst checks what an account signs with; cdns and keys are those of others, to which
+// it adds its own.
+func (v *validation) analyst(at string, a accountConfig, cdns map[int]bool, keys map[string]bool) {
+	switch {
+	case a.CDN < 0:
+		v.fs.add(a.at, at, "cdn: must be at least 0")
+	case a.CDN > 0 && cdns[a.CDN]:
+		v.fs.add(a.at, at, "cdn %d is there twice", a.CDN)
+	}
+	cdns[a.CDN] = true
+	switch text := nameFault(a.APIKey); {
+	case a.APIKey == "" && a.APISecret == "":
+		return
+	case a.APIKey == "":
+		v.fs.add(a.at, at, "api_key: is missing: it says whose api_secret signs")
+	case text != "" || strings.Contains(a.APIKey, ","):
+		v.fs.add(a.at, at, "api_key: must be at most 64 printable ASCII characters without spaces, colons and commas")
+	case keys[a.APIKey]:
+		v.fs.add(a.at, at, "api_key %s is there twice", a.APIKey)
+	}
+	keys[a.APIKey] = true
+	v.secret(a.at, at+".api_secret", a.APISecret)
 }
 
 // nameFault says what is wrong with an application's name. It is the user of
