@@ -107,6 +107,24 @@
 // end it is to remove that, and a notice. A tap (tap.go) hears all objects of an
 // application past the topics, without their promises.
 //
+// # Viewers
+//
+//	subscriptions change ─► viewers ─── each sample ───► sampler ─► one row of this node
+//	                     (who views what)                                  │ of all nodes
+//	 /stats/live ◄─ sum ─────────────────────── tally ◄───────────────────┘
+//	 /stats/minute, hour, day ◄─ rows closed ─────┘ one node at a time
+//
+// A viewer is a session with a live subscription by a root of level 1 and none above
+// (viewers.go). Each node writes at each sample how many it has, by object, in one call
+// (sampler.go); one node, named in a row, adds up what all have written and closes minutes
+// (tally.go). Nothing depends on there being only one: rows are written over, and each
+// message is known again by its channel, time and content (saying.go). What is kept, and
+// how minutes become hours and days, is in package catchup. That a session is new at an
+// object is in its record, so it is counted as new once, wherever it goes. Of a node that
+// dies the arrivals since its last sample are not counted; its viewers are missing until
+// they are back elsewhere. While the store is away nothing is counted, and no row says so
+// but that of the minutes that were measured.
+//
 // # Streams
 //
 //	publish, comment, entry, change ─ Record.Copy ─┐
@@ -128,24 +146,6 @@
 // back what it held. A peer that comes again with the last event that it had ends the
 // connection that wrote it (member.go), wherever that is. visit.go tells streams who
 // joins and leaves objects, by rows, so that they hear it once.
-//
-// # Viewers
-//
-//	subscriptions change ─► viewers ─── each sample ───► sampler ─► one row of this node
-//	                     (who views what)                                  │ of all nodes
-//	 /stats/live ◄─ sum ─────────────────────── tally ◄───────────────────┘
-//	 /stats/minute, hour, day ◄─ rows closed ─────┘ one node at a time
-//
-// A viewer is a session with a live subscription by a root of level 1 and none above
-// (viewers.go). Each node writes at each sample how many it has, by object, in one call
-// (sampler.go); one node, named in a row, adds up what all have written and closes minutes
-// (tally.go). Nothing depends on there being only one: rows are written over, and each
-// message is known again by its channel, time and content (saying.go). What is kept, and
-// how minutes become hours and days, is in package catchup. That a session is new at an
-// object is in its record, so it is counted as new once, wherever it goes. Of a node that
-// dies the arrivals since its last sample are not counted; its viewers are missing until
-// they are back elsewhere. While the store is away nothing is counted, and no row says so
-// but that of the minutes that were measured.
 //
 // # Goroutines
 //

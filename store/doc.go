@@ -1,5 +1,5 @@
 // Package store is the contract of what is kept: logs of records, tables of rows,
-// and the feed that tells what was appended. It keeps nothing itself.
+// series of numbers, and the feed that tells what was appended. It keeps nothing itself.
 //
 //	catchup, broker ──► store.Store
 //	                      ├─ Log    Submit ► place ► durable ► announce ► done
@@ -7,6 +7,7 @@
 //	                      │         a record's Copy goes to a second log with it
 //	                      ├─ Groups Take, Settle, Leave: consumers that share a log
 //	                      ├─ Table  Get, Put with version and TTL, Remove, List
+//	                      ├─ Series PutRows, Rows: numbers by name and time, written over
 //	                      └─ Feed   Watch: every append of an object, or of all
 //	                      ▲
 //	      store/memory · store/disk · store/redis, each passing store/storetest
