@@ -275,7 +275,7 @@ func (b *Broker) prune(ctx context.Context, a *account, set *catchup.StreamSet) 
 // giveBack has dead connections give back what they held.
 func (b *Broker) giveBack(ctx context.Context, dead []holder) error {
 	for _, h := range dead {
-		if err := b.groups.Leave(ctx, h.group, h.id); err != nil {
+		if err := b.opt.Store.Leave(ctx, h.group, h.id); err != nil {
 			return err
 		}
 	}

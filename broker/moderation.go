@@ -51,8 +51,8 @@ type judged struct {
 	object *Object
 	feed   string // of its object
 	key    string // of its row
-	id   string
-	at   time.Time // in its id
+	id     string
+	at     time.Time // in its id
 
 	row     moderation
 	version uint64 // of the row; 0: there is none

@@ -120,7 +120,9 @@ func (x *bench) stream(spec StreamSpec) StreamView {
 }
 
 // connect begins to read a stream.
-func (x *bench) connect(stream, lastEventID string) *consumer { return x.connectTo(x.b, stream, lastEventID) }
+func (x *bench) connect(stream, lastEventID string) *consumer {
+	return x.connectTo(x.b, stream, lastEventID)
+}
 
 func (x *bench) connectTo(b *Broker, stream, lastEventID string) *consumer {
 	c := &consumer{x: x, ended: make(chan error, 1)}
@@ -450,7 +452,7 @@ func TestSlowReader(t *testing.T) {
 			want = append(want, fmt.Sprint("a ", i))
 		}
 		time.Sleep(3 * time.Hour)
-		state, err := x.b.groups.State(context.Background(), (&catchup.Stream{ID: s.ID}).Group("158"))
+		state, err := x.b.opt.Store.State(context.Background(), (&catchup.Stream{ID: s.ID}).Group("158"))
 		require.NoError(t, err)
 		held := 0
 		for _, n := range state.Held {
@@ -458,7 +460,7 @@ func TestSlowReader(t *testing.T) {
 		}
 		require.LessOrEqual(t, held, readerRecords)
 		require.Equal(t, 1, x.membersOf(s.ID))
-		require.Greater(t, x.b.StreamFigures().Behind, 2*time.Hour)
+		require.Greater(t, x.b.streamFigures().Behind, 2*time.Hour)
 		c.mu.Lock()
 		c.hold = nil
 		c.mu.Unlock()
