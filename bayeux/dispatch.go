@@ -34,6 +34,7 @@ type exchange interface {
 // where it came from, its transport the one in use.
 func (v *Server) dispatch(ctx context.Context, x exchange, peer Peer, m *Message) {
 	v.stats.received.Add(1)
+	m.readTimesync()
 	var s *Session
 	if m.ClientID != "" && m.kind != kindHandshake {
 		s, _ = v.Session(m.ClientID)
@@ -187,8 +188,11 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 	}
 	admitted = true
 	v.stats.handshakes.Add(1)
+	s.mu.Lock()
+	s.acks.on = m.wantsAck()
+	s.mu.Unlock()
 	v.remember(s)
-	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports}.encode())
+	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports, grants: m.wantsAck()}.encode())
 }
 
 func (v *Server) checkHandshake(m *Message) *Error {

@@ -10,6 +10,9 @@ type Left struct {
 	// Wire is the state of the protocol, for TakeUp on another server: JSON, at most
 	// 1 KiB.
 	Wire []byte
+	// Numbered: the client says by number what of Sent has arrived (the ack extension),
+	// whichever of its connects comes next.
+	Numbered bool
 	// Sent was handed to a connection and is not known to have arrived, in order.
 	Sent []*Delivery
 	// Queued was waiting, in order; all of it comes after Sent.
@@ -22,8 +25,12 @@ type wire struct {
 	Newest  uint64 `json:"newest,omitempty"`  // the sequence of connects
 	Rising  bool   `json:"rising,omitempty"`  // likewise
 	Late    int    `json:"late,omitempty"`    // likewise
+	Back    uint64 `json:"back,omitempty"`    // likewise
 	Polled  bool   `json:"polled,omitempty"`  // Sent is the answer of a poll
 	Resends int    `json:"resends,omitempty"` // how often such an answer was repeated in a row
+	// Ack is the newest number of the ack extension, Batch that of the answer that was Sent.
+	Ack   *uint64 `json:"ack,omitempty"`
+	Batch uint64  `json:"batch,omitempty"`
 }
 
 // Left returns what the outbox holds of a session that has ended with ReasonMoved or
@@ -41,7 +48,7 @@ func (s *Session) Left() Left {
 
 // left is Left for those who hold mu.
 func (s *Session) left() (l Left) {
-	if !s.still {
+	if !s.still && !s.acks.on {
 		return Left{}
 	}
 	for _, d := range s.out.sent {
@@ -49,8 +56,11 @@ func (s *Session) left() (l Left) {
 	}
 	l.Queued = append(l.Queued, s.out.queue.live()...)
 	q := s.sequence
-	w := wire{Last: s.last, Newest: q.newest, Rising: q.rising, Late: q.late, Resends: s.resends}
+	w := wire{Last: s.last, Newest: q.newest, Rising: q.rising, Late: q.late, Back: q.back, Resends: s.resends}
 	_, w.Polled = s.out.sentBy.(*poll)
+	if k := &s.acks; k.on {
+		w.Ack, w.Batch, l.Numbered = &k.last, k.batch, true
+	}
 	l.Wire, _ = json.Marshal(w) // numbers and booleans: it does not fail
 	return l
 }
@@ -79,11 +89,7 @@ func (s *Session) Release(ctx context.Context, o Ordinal) (Left, error) {
 		return Left{}, err
 	}
 	s.mu.Lock()
-	var idle chan struct{}
-	if s.replays.pulling {
-		idle = make(chan struct{})
-		s.replays.idle = idle
-	}
+	idle := s.replays.untilIdle()
 	s.mu.Unlock()
 	if idle != nil {
 		<-idle // it was cancelled
@@ -138,6 +144,12 @@ func (s *Session) TakeUp(left []byte, m *Message) (arrived, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last, s.resends, s.sequence = w.Last, w.Resends, w.sequence()
+	if w.Ack != nil {
+		n, said := m.acked()
+		// What is given to Underway is the answer of that number.
+		s.acks = acks{on: true, last: max(*w.Ack, w.Batch), batch: w.Batch, went: true, noted: true}
+		return m.kind == kindConnect && said && n >= w.Batch, m.kind == kindConnect
+	}
 	if old := s.sequence; m.kind != kindConnect || old.overtaken(m.Ordinal()) {
 		return false, !w.Polled
 	}
@@ -182,14 +194,14 @@ func Overtaken(left []byte, o Ordinal) (counted []byte, late bool) {
 	if !q.overtaken(o) {
 		return left, false
 	}
-	w.Late = q.late
+	w.Late, w.Back = q.late, q.back
 	counted, _ = json.Marshal(w) // numbers and booleans: it does not fail
 	return counted, true
 }
 
 // sequence is what w says of the order of connects.
 func (w *wire) sequence() sequence {
-	return sequence{newest: w.Newest, rising: w.Rising, late: min(max(w.Late, 0), mostLate)}
+	return sequence{newest: w.Newest, rising: w.Rising, late: min(max(w.Late, 0), mostLate), back: w.Back}
 }
 
 // ending returns why the session ended; "" if it lives.

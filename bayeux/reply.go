@@ -1,6 +1,7 @@
 package bayeux
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -13,6 +14,8 @@ type reply struct {
 	err      string // "": successful
 	advice   *Advice
 	ext      []byte // raw JSON, nil: none
+	ack      uint64 // the number of an answer to a connect; 0: none
+	grants   bool   // the ack extension, to a handshake
 	types    []string
 }
 
@@ -62,22 +65,59 @@ func (r reply) encode() []byte {
 		}
 	}
 	if r.advice != nil {
-		b = r.advice.append(b)
+		b = r.advice.append(b, m)
 	}
-	if len(r.ext) > 0 {
-		b = append(b, `,"ext":`...)
-		b = append(b, r.ext...)
+	if m.dated && m.kind != kindPublish {
+		b = appendText(append(b, `,"timestamp":`...), timestamp(time.Now()))
 	}
-	return append(b, '}')
+	return append(r.appendExt(b), '}')
+}
+
+// appendExt writes the extensions' members behind the application's own.
+func (r reply) appendExt(b []byte) []byte {
+	own := r.ownExt(nil)
+	if len(own)+len(r.ext) == 0 {
+		return b
+	}
+	b = append(b, `,"ext":`...)
+	if len(own) == 0 {
+		return append(b, r.ext...)
+	}
+	b = append(b, '{')
+	if members := bytes.TrimSpace(r.ext); len(members) > 2 {
+		b = append(append(b, members[1:len(members)-1]...), ',')
+	}
+	return append(append(b, own...), '}')
+}
+
+// ownExt appends the members of ext that are the protocol's.
+func (r reply) ownExt(b []byte) []byte {
+	sep := func() {
+		if len(b) > 0 {
+			b = append(b, ',')
+		}
+	}
+	if r.grants {
+		b = append(b, `"ack":true`...)
+	}
+	if r.ack > 0 {
+		sep()
+		b = strconv.AppendUint(append(b, `"ack":`...), r.ack, 10)
+	}
+	return r.m.timesync.append(b)
 }
 
 // append writes the advice whole: clients stop for good, or crash, when a member
 // is missing (bayeux-cometd.md §0.7).
-func (a *Advice) append(b []byte) []byte {
+func (a *Advice) append(b []byte, m *Message) []byte {
 	b = append(b, `,"advice":{"reconnect":`...)
 	b = appendText(b, a.Reconnect)
 	b = append(b, `,"interval":`...)
-	b = strconv.AppendInt(b, a.Interval, 10)
+	interval := a.Interval
+	if a.heeds > 0 && m.AdviceInterval >= 0 {
+		interval = min(m.AdviceInterval, a.heeds)
+	}
+	b = strconv.AppendInt(b, interval, 10)
 	b = append(b, `,"timeout":`...)
 	b = strconv.AppendInt(b, a.Timeout, 10)
 	return append(b, '}')
@@ -88,9 +128,13 @@ func (a *Advice) append(b []byte) []byte {
 // all at once.
 func pause() int64 { return pauseLeast + rand.Int64N(pauseMost-pauseLeast) }
 
-// usual is the advice of a successful handshake or connect.
+// usual is the advice of a successful handshake or connect. The interval is the client's,
+// if it asks for one (bayeux-cometd.md §1.4), but so that its session lives.
 func (v *Server) usual() *Advice {
-	return &Advice{Reconnect: "retry", Interval: v.options.Interval.Milliseconds(), Timeout: v.options.Timeout.Milliseconds()}
+	return &Advice{
+		Reconnect: "retry", Interval: v.options.Interval.Milliseconds(), Timeout: v.options.Timeout.Milliseconds(),
+		heeds: v.options.MaxInterval.Milliseconds() / 2,
+	}
 }
 
 // again is the advice of a refusal: how is "handshake" or "retry".

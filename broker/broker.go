@@ -111,11 +111,11 @@ func New(o Options) (*Broker, error) {
 	if b.metrics, err = newMetrics(o.Registerer); err != nil {
 		return nil, fmt.Errorf("broker: metrics: %w", err)
 	}
-	if err = addGauge(o.Registerer, "viewers", "Viewers on this node: sessions, over all objects.", func() float64 { return float64(b.views.total()) }); err != nil {
-		return nil, fmt.Errorf("broker: metrics: %w", err)
-	}
 	if err := b.gaugeStreams(); err != nil {
 		return nil, err
+	}
+	if err = addGauge(o.Registerer, "viewers", "Viewers on this node: sessions, over all objects.", func() float64 { return float64(b.views.total()) }); err != nil {
+		return nil, fmt.Errorf("broker: metrics: %w", err)
 	}
 	b.tokens = newTokens(o.Accounts, o.TokenRules, o.Sandbox, o.Now)
 	b.objects = newRegistry(registryOptions{
@@ -200,9 +200,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	wg.Go(func() { b.keepAlive(ctx) })
 	wg.Go(func() { b.taps.run(ctx) })
 	wg.Go(func() { b.presence.run(ctx) })
+	wg.Go(func() { b.tendStreams(ctx) })
 	wg.Go(func() { newSampler(b).run(ctx) })
 	wg.Go(func() { newTally(b).run(ctx) })
-	wg.Go(func() { b.tendStreams(ctx) })
 	wg.Go(func() {
 		tick := time.NewTicker(rememberEvery)
 		defer tick.Stop()

@@ -109,6 +109,7 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 		row.token, row.scope = true, scope
 		k.data[scope] = row
 	}
+	k.custom.record = messageRecord
 	for name, times := range map[string][2]time.Duration{ // longest catch-up, kept
 		statsLive: {day, day}, statsMinute: {15 * day, 15 * day}, statsHour: {45 * day, 45 * day}, statsDay: {365 * day, store.Forever},
 	} {
@@ -116,7 +117,6 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 		row.own = true
 		k.stats[name] = row
 	}
-	k.custom.record = messageRecord
 	there := &kind{name: presenceKind, subscribe: RoleBroadcaster, publish: RoleServer, own: true}
 	events := kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day)
 	events.shape, events.record = shapeEvent, eventRecord

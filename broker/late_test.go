@@ -50,11 +50,11 @@ func TestALateConnectElsewhere(t *testing.T) {
 				require.Equal(t, on("/open/a", 2), p.pollAround(nodes))
 
 				// It is not kept from the session for ever.
-				for range 4 {
+				for range 5 {
 					require.True(t, p.connectAt(nodes[2], 1).ok())
 				}
 				p.n = 0
-				for range 4 {
+				for range 5 {
 					require.True(t, p.connectAt(nodes[0], 1).ok())
 				}
 				require.Equal(t, 1, nodes[0].server.Sessions())

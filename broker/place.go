@@ -42,8 +42,9 @@ type placeRecord struct {
 // standing returns where the session stands, once it has ended here, and a time of
 // the store's clock, in ms, up to which everything of channels that are not named was
 // handed over. What is handed on while it looks is in its queue, so the channels are
-// looked at first and the queue after them. The caller is the handler's Close.
-func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []placeRecord, at int64) {
+// looked at first and the queue after them. The caller is the handler's Close; goesOn: it
+// is its Batch, and channels that only a wildcard hears are named by that (ack.go).
+func (s *subscriber) standing(ctx context.Context, goesOn bool) (left bayeux.Left, places []placeRecord, at int64) {
 	at = max(s.b.fanned.Load(), s.landedAt)
 	wild := 0 // of them because of wildcards
 	index := map[string]int{}
@@ -64,10 +65,17 @@ func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []p
 				add(s.place(l, t))
 			}
 		}
+		if goesOn {
+			continue
+		}
 		heard := s.b.hub.heardBy(l, at, standingMost-wild)
 		wild += len(heard)
 		for _, t := range heard {
 			add(s.place(l, t))
+		}
+		for _, p := range l.unheard(at, standingMost-wild) {
+			wild++
+			add(p)
 		}
 	}
 	left = s.session.Left()
@@ -190,15 +198,16 @@ func (s *subscriber) place(l *listener, t *topic) placeRecord {
 		p.Since = f.since.UnixMilli()
 	}
 	if f != nil && f.lags && f.cursor.Before(f.from) {
-		p.Lags, p.Queued = true, &f.from // it has not come so far yet
+		from := f.from // it has not come so far yet
+		p.Lags, p.Queued = true, &from
 	}
 	return p
 }
 
-// catchups says how far each catch-up of the record has been read, in its order, and
-// what of it is under way. One channel may have been asked for more than once: its
+// catchups notes how far each catch-up of the record has been read, and what of it is
+// under way. One channel may have been asked for more than once: its
 // catch-ups come one after the other, and positions begin anew with each.
-func (s *subscriber) catchups(left bayeux.Left) []placeRecord {
+func (s *subscriber) catchups(left bayeux.Left) {
 	s.mu.Lock()
 	unread := slices.Clone(s.memory.unread)
 	s.mu.Unlock()
@@ -224,7 +233,11 @@ func (s *subscriber) catchups(left bayeux.Left) []placeRecord {
 			under, which = under[:len(under)-1], which[:len(which)-1]
 		}
 	}
-	return places
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, u := range unread {
+		u.place = &places[i]
+	}
 }
 
 // runsOf cuts what is under way, channel by channel, where positions begin anew.
@@ -295,32 +308,6 @@ func (h *hub) heardBy(l *listener, at int64, most int) (heard []*topic) {
 	return heard
 }
 
-// landing is how a session comes to this node.
-type landing struct {
-	// since is a time of the store's clock: what is younger, of channels without a
-	// place, is due.
-	since    time.Time
-	places   map[string]placeRecord
-	catchups []placeRecord // of the record's, in its order; nil: nothing is known
-	arrived  bool          // what was sent has arrived
-	// undecided: that cannot be told. It is neither lost nor brought again, but taken
-	// along as it is (underway.go).
-	undecided bool
-}
-
-func (l *landing) place(channel string) (placeRecord, bool) {
-	p, named := l.places[channel]
-	return p, named
-}
-
-func placesByName(places []placeRecord) map[string]placeRecord {
-	by := make(map[string]placeRecord, len(places))
-	for _, p := range places {
-		by[p.Channel] = p
-	}
-	return by
-}
-
 // first returns the first position that is due; false when nothing was under way, so
 // that what follows After is.
 func (p *placeRecord) first(arrived bool) (store.Position, bool) {
@@ -331,65 +318,4 @@ func (p *placeRecord) first(arrived bool) (store.Position, bool) {
 		return *p.Queued, true
 	}
 	return store.Position{}, false
-}
-
-// mendAt lets a listener hear a topic from a place on, and then what is live. add, if
-// there is one, puts it into the tree while the topic stands still.
-func (s *subscriber) mendAt(l *listener, tp *topic, p placeRecord, land *landing, add func()) {
-	from, under := p.first(land.arrived)
-	f := l.flowOf(tp, true)
-	defer f.mu.Unlock()
-	tp.mu.Lock()
-	f.lags, f.cursor, f.since, f.from, f.forked = true, p.After, time.Time{}, store.Position{}, 0
-	switch {
-	case under:
-		f.cursor, f.since, f.from = store.Position{}, from.Time(), from
-	case p.Since != 0:
-		f.since = time.UnixMilli(p.Since)
-	case p.After.IsZero():
-		f.since = land.since // there was nothing yet
-	}
-	if add != nil {
-		add()
-	}
-	tp.mu.Unlock()
-	f.give()
-}
-
-// placedUnder mends the channels of a wildcard that were named because something of
-// them was under way, but for those in mended, and adds them to it, held.
-func (s *subscriber) placedUnder(ctx context.Context, l *listener, t *target, land *landing, mended map[store.LogName]*topic) error {
-	for channel, p := range land.places {
-		if _, under := p.first(land.arrived); !under && !p.Lags {
-			continue
-		}
-		name, err := channels.Parse(channel)
-		if err != nil {
-			return errNotAsBefore
-		}
-		if _, _, is, err := catchup.Split(name); is || err != nil {
-			continue
-		}
-		prefix, sub := "", name
-		if channels.IsRoot(name.First()) {
-			prefix, sub = "/"+name.First(), name.Tail()
-		}
-		if prefix != l.prefix || !t.pattern.Matches(sub) || prefix != "" && !s.b.holds(t.feed, sub) {
-			continue
-		}
-		log := store.LogName{Feed: t.feed, Path: sub.String()}
-		if t.feed == openFeed {
-			open, err := s.b.openTarget(sub)
-			if err != nil {
-				continue
-			}
-			log = open.log
-		}
-		if mended[log] == nil {
-			if err := s.mendLog(ctx, l, t, log, land, mended); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

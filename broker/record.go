@@ -46,6 +46,8 @@ type sessionRecord struct {
 	// Seq rises with each record of the session that was written, also over what the store
 	// loses: a record with a lower one than was written is one that it went back to.
 	Seq uint64 `json:"seq,omitempty"`
+	// Errands are what other nodes had carried out of late (errand.go).
+	Errands []errand `json:"errands,omitempty"`
 	// Paced is when all its moves would be over had each taken paceEach, in ms.
 	Paced int64 `json:"paced,omitempty"`
 }

@@ -70,6 +70,7 @@ type unread struct {
 	// ended: all of it was queued, as one of the first queued deliveries.
 	ended  bool
 	queued uint64
+	place  *placeRecord // as of when the record's Left was made; nil: it began since
 }
 
 // noteSubscriptions writes down what the session listens to. The caller is one of
@@ -149,8 +150,17 @@ func (s *subscriber) marshal() ([]byte, error) {
 	defer s.mu.Unlock()
 	m := &s.memory
 	m.record.Unread = m.record.Unread[:0]
+	var places []placeRecord
 	for _, u := range m.unread {
 		m.record.Unread = append(m.record.Unread, u.unreadRecord)
+		p := placeRecord{Channel: u.Channel, Lags: true}
+		if u.place != nil {
+			p = *u.place
+		}
+		places = append(places, p)
+	}
+	if m.record.Left != nil {
+		m.record.Left.Catchups = places
 	}
 	m.dirty, m.saved = false, time.Now()
 	m.record.Seq = m.written + 1
@@ -241,6 +251,7 @@ func (s *subscriber) look(fanned int64) bool {
 	queued, arrived := s.session.Progress()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.settleLandings()
 	m := &s.memory
 	switch {
 	case s.flows > 0:
@@ -306,7 +317,8 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 	b.mu.Unlock()
 	room := make(chan struct{}, rememberAtOnce)
 	var wg sync.WaitGroup
-	var failed atomic.Bool
+	var failed atomic.Int64
+	var last atomic.Pointer[error]
 	for _, s := range all {
 		if b.opt.EndOnExpiry && s.ended(b.opt.Now()) {
 			s.session.Close(bayeux.ReasonKicked)
@@ -319,17 +331,18 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 		wg.Go(func() {
 			defer func() { <-room }()
 			if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
-				failed.Store(true)
-				if ctx.Err() == nil {
-					b.log.Warn("a session's record could not be written; it is tried again", zap.Error(err))
-				}
+				failed.Add(1)
+				last.Store(&err)
 			}
 		})
 	}
 	wg.Wait()
+	if n := failed.Load(); n > 0 && ctx.Err() == nil {
+		b.log.Warn("records of sessions could not be written; they are tried again", zap.Int64("sessions", n), zap.Error(*last.Load()))
+	}
 	b.overdue.settleAll(ctx)
 	b.advanced = b.advanced || moved
-	if at = b.mayWrite(at); b.advanced && !failed.Load() && len(all) > 0 && at > b.nodes.at.Load() {
+	if at = b.mayWrite(at); b.advanced && failed.Load() == 0 && len(all) > 0 && at > b.nodes.at.Load() {
 		b.advanced = false
 		b.nodes.at.Store(at)
 		b.nodes.moved.Store(true)
@@ -340,8 +353,8 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 // where it stands, exactly, and that it lives nowhere now. Its handler is called no
 // more.
 func (s *subscriber) leave(ctx context.Context) {
-	left, places, at := s.standing(ctx)
-	catchups := s.catchups(left)
+	left, places, at := s.standing(ctx, false)
+	s.catchups(left)
 	s.noteSubscriptions()
 	queued, arrived := s.session.Progress()
 	m := &s.memory
@@ -350,7 +363,7 @@ func (s *subscriber) leave(ctx context.Context) {
 	if s.flows == 0 && arrived >= queued {
 		m.record.Behind = at
 	}
-	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places, Catchups: catchups}
+	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places, Lasts: left.Numbered}
 	s.mu.Unlock()
 	err := errBarred
 	if !s.b.overdue.barred() {

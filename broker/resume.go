@@ -81,7 +81,7 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 // restore brings back the subscriptions of a record. Its faults are errNotAsBefore,
 // refusals of the rights, and the store's errors as refusals.
 func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed) error {
-	l := landing{since: time.UnixMilli(c.from)}
+	l := landing{since: time.UnixMilli(c.from), lost: c.left == nil}
 	if c.left != nil {
 		l.since = time.UnixMilli(c.left.At + 1)
 		s.landedAt = c.left.At
@@ -89,6 +89,9 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 		l.arrived, l.undecided = arrived || !known, !known
 		l.places = placesByName(c.left.Places)
 		l.catchups = c.left.Catchups
+		if c.left.Lasts {
+			s.broughtBefore(c.left)
+		}
 	}
 	for _, p := range c.Patterns {
 		if err := s.restorePattern(ctx, p, l); err != nil {
@@ -153,6 +156,9 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 				sm.Undeliver(before)
 			}
 		}
+		if land.lost {
+			sm.Undeliver(endOf(land.since.UnixMilli() - 1)) // what was queued then is
+		}
 		return nil
 	}
 	sm.exact = true
@@ -168,25 +174,6 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 	}
 	s.mend(l, tp, r.Seam.Start, &land, add)
 	return nil
-}
-
-// mend lets a listener hear a topic from where its session stood, or from since on, but
-// not before after, and then what is live. add puts it into the tree, while the topic
-// stands still.
-func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *landing, add func()) {
-	if p, named := land.place(l.prefix + tp.name.String()); named {
-		s.mendAt(l, tp, p, land, add)
-		return
-	}
-	f := l.flowOf(tp, true)
-	defer f.mu.Unlock()
-	tp.mu.Lock()
-	f.lags, f.cursor, f.since, f.from, f.forked = true, after, land.since, store.Position{}, 0
-	if add != nil {
-		add()
-	}
-	tp.mu.Unlock()
-	f.give()
 }
 
 // restoreUnread begins a catch-up again that the client may not have had whole. Its
@@ -208,7 +195,7 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 	if p != nil {
 		if first, under = p.first(land.arrived); !under && !p.Lags {
 			if land.undecided && p.Sent != nil {
-				s.unreadOf(r).ended = true // of which giveUnderway has the rest
+				s.unreadOf(r, p).ended = true // of which giveUnderway has the rest
 			}
 			return nil // all of it has arrived
 		}
@@ -235,8 +222,8 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 				replay.Advance(p.After)
 			}
 			began := replay.Position()
-			f := l.flowOf(tp, sm.exact)
-			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r)})
+			f := l.flowOf(tp, sm.exact || l.wild(tp))
+			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r, p)})
 			f.give()
 			f.mu.Unlock()
 			return nil
@@ -246,8 +233,8 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 }
 
 // unreadOf notes a catch-up under way.
-func (s *subscriber) unreadOf(r unreadRecord) *unread {
-	u := &unread{unreadRecord: r}
+func (s *subscriber) unreadOf(r unreadRecord, p *placeRecord) *unread {
+	u := &unread{unreadRecord: r, place: p}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.memory.unread = append(s.memory.unread, u)

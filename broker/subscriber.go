@@ -34,6 +34,7 @@ type subscriber struct {
 	listeners []*listener // one for each space and root
 	// patternSince is when each wildcard was taken, by the store's clock, in ms.
 	patternSince map[string]int64
+	brought      brought
 	attending    []string // feeds of objects that it is subscribed to
 	viewing      []string // feeds of those it is a viewer of
 
@@ -47,6 +48,7 @@ type subscriber struct {
 	ends    time.Time      // when the first token ends that its rights come from; zero: never
 	kids    uint16         // a bit for each key that signed one of them
 	flows   int            // how many there are, over all listeners
+	landed  []*listener    // whose wildcards may not have met all topics since the session came here
 	closed  bool
 	memory  remembered
 	repeats repeats
@@ -56,6 +58,9 @@ var _ bayeux.SessionHandler = (*subscriber)(nil)
 
 // Subscribe is part of bayeux.SessionHandler: all of patterns or none.
 func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) ([]byte, error) {
+	if ext, again := s.carriedOut(m); again {
+		return ext, nil
+	}
 	a, err := s.asker(m)
 	if err != nil {
 		return nil, err
@@ -88,7 +93,9 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 			}
 		}
 	}
+	s.noteErrand(m, ext.json())
 	if err := s.keep(ctx); err != nil {
+		s.dropErrand(m)
 		s.giveBack(ctx, patterns, targets)
 		return nil, storeRefusal(err, s.b, "subscribe")
 	}
@@ -240,7 +247,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 
 	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
 	if err == nil {
-		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo})
+		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo}, nil)
 		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
@@ -263,11 +270,15 @@ func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
 }
 
 // Unsubscribe is part of bayeux.SessionHandler.
-func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, patterns []channels.Pattern) error {
+func (s *subscriber) Unsubscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) error {
+	if _, again := s.carriedOut(m); again {
+		return nil
+	}
 	for _, p := range patterns {
 		s.quit(ctx, p)
 	}
 	s.tidy()
+	s.noteErrand(m, nil)
 	if err := s.keep(ctx); err != nil {
 		// It is written with the next round; a crash before would bring it back.
 		s.b.log.Warn("an unsubscribe could not be kept", zap.Error(err))
@@ -353,7 +364,7 @@ func (s *subscriber) listener(t *target) *listener {
 	if l == nil {
 		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
 		if t.object != nil {
-			l.room, l.object = feedOf(t.object), t.object
+			l.object, l.room = t.object, feedOf(t.object)
 			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
 		}
 		s.listeners = append(s.listeners, l)

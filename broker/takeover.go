@@ -46,6 +46,9 @@ type leftRecord struct {
 	Places []placeRecord   `json:"places,omitempty"`
 	// Catchups are the places of the record's Unread, in that order.
 	Catchups []placeRecord `json:"catchups,omitempty"`
+	// Lasts: the client says what of it has arrived, so it holds until the next is written,
+	// whoever has the session.
+	Lasts bool `json:"lasts,omitempty"`
 }
 
 // claimed is a session whose record is ours now.
@@ -126,8 +129,7 @@ func (b *Broker) free(ctx context.Context, owner string, l letter, wait *backoff
 	a, err := b.mail.ask(ctx, owner, l)
 	switch {
 	case errors.Is(err, errNoAnswer):
-		b.nodes.mute(owner)
-		return true, "", nil
+		return b.nodes.mute(ctx, owner), "", nil
 	case err != nil:
 		return false, a.Kind, err
 	case a.Kind == letterLate:
@@ -184,7 +186,7 @@ func (b *Broker) pace(ctx context.Context, r *sessionRecord) error {
 // claimRecord writes this node into a record that has a version.
 func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, version uint64) (*claimed, error) {
 	c := &claimed{sessionRecord: *r, left: r.Left, from: r.Behind}
-	if c.from == 0 && r.Left != nil {
+	if c.from == 0 && r.Left != nil && r.Owner == "" {
 		c.from = r.Left.At
 	}
 	if c.from == 0 {
@@ -197,7 +199,10 @@ func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, 
 		}
 		c.from = at - keepsUp.Milliseconds()
 	}
-	c.Owner, c.Left, c.Behind, c.Seq = b.nodes.id, nil, c.from, r.Seq+1
+	if lasting := r.Left.lasting(c.from); lasting != nil {
+		c.left = lasting
+	}
+	c.Owner, c.Left, c.Behind, c.Seq = b.nodes.id, r.Left.lasting(0), c.from, r.Seq+1
 	if b.opt.Store.Now().UnixMilli()-c.from < recentLeft.Milliseconds() {
 		c.Behind = 0 // what our watermark will say is far enough back
 	}
@@ -287,9 +292,10 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 	if err := b.overdue.settle(ctx, key); err != nil {
 		return nil, storeRefusal(err, b, "forward")
 	}
+	m.Errand = b.newErrand()
 	began, asked := time.Now(), uint64(0)
 	var wait backoff
-	for time.Since(began) < answerIn {
+	for time.Since(began) < claimTime {
 		r, version, err := b.loadSession(ctx, key)
 		switch {
 		case b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)):
@@ -300,7 +306,7 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 		case version == asked && version != 0:
 			return nil, bayeux.ErrHere
 		case r.Owner != "" || !b.opt.Store.Shared():
-			ext, kind, err := b.carryOut(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: message})
+			ext, kind, err := b.carryOut(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: message, Errand: m.Errand})
 			if err != nil || kind == letterDone {
 				return ext, err
 			}
@@ -329,8 +335,10 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 	}
 	answer, err := b.mail.ask(ctx, owner, l)
 	switch {
-	case errors.Is(err, errNoAnswer):
+	case errors.Is(err, errNoAnswer) && b.nodes.mute(ctx, owner):
 		return nil, "", bayeux.ErrHere
+	case errors.Is(err, errNoAnswer):
+		return nil, letterBusy, nil
 	case err != nil:
 		return nil, "", storeRefusal(err, b, "forward")
 	case answer.Kind == letterDone && answer.Refusal != nil:

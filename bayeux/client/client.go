@@ -51,7 +51,8 @@ type Client struct {
 	cancel     context.CancelCauseFunc // nil until started
 	session    string                  // clientId; "" without one
 	ready      bool                    // session and link are there
-	generation int                     // rises with each handshake
+	acks       acks
+	generation int // rises with each handshake
 	seq        uint64
 	pending    map[string]*call // by message id
 	outbox     []*call          // pending calls to write, in order

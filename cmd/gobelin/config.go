@@ -30,8 +30,8 @@ type config struct {
 	Accounts       []accountConfig
 	Accumulate     accumulateConfig
 	Data           dataConfig
-	Stats          statsConfig
 	Streams        streamsConfig
+	Stats          statsConfig
 	AutoCreate     bool
 	EndOnExpiry    bool
 	PresencePublic bool

@@ -48,7 +48,8 @@ func newCopyCommand() *cobra.Command {
 		Short: "Copy everything kept from one store to another",
 		Long: `Copies the history of all channels, objects, sessions and whatever else is kept
 from one store to another: folders and Redis URLs, as the option store has them. Ids,
-times and redactions stay what they are, so catch-ups and sessions go on. What is
+times and redactions stay what they are, so catch-ups, sessions and streams go on; what
+a stream had delivered last may be delivered again. What is
 remembered of publishes so that a repeat is not stored twice is not copied, nor are
 the keys: keys.yaml of a folder belongs into the configuration of the nodes.
 
@@ -131,6 +132,13 @@ func (c *config) openCopier(ctx context.Context, l location, source bool, log *z
 			return nil, fmt.Errorf("copy: %w", err)
 		}
 	}
+	if l.kind() == kindRedis {
+		s, err := c.openRedis(ctx, l, true, log.Named("store"))
+		if err != nil {
+			return nil, err // not s, as in openAt
+		}
+		return s, nil
+	}
 	s, err := c.openAt(ctx, l, log)
 	if err != nil {
 		return nil, err
@@ -207,6 +215,12 @@ func (j *transfer) run(ctx context.Context) error {
 	if err := j.allLogs(ctx); err != nil {
 		return err
 	}
+	if err := j.allWaiting(ctx); err != nil {
+		return err
+	}
+	if err := j.allGroups(ctx); err != nil {
+		return err
+	}
 	if err := j.allRows(ctx); err != nil {
 		return err
 	}
@@ -273,6 +287,34 @@ func (j *transfer) log(ctx context.Context, l store.LogState) error {
 		j.records.Add(int64(len(records)))
 		after = records[len(records)-1].Position
 	}
+}
+
+// allWaiting appends the copies of records that were on their way to a log: in the other
+// store they arrive.
+func (j *transfer) allWaiting(ctx context.Context) error {
+	return j.from.EachWaiting(ctx, func(w store.Waiting) error {
+		err := again(ctx, func() error {
+			done := make(chan error, 1)
+			j.to.Submit(w.To, w.Limits, []store.Record{w.Record}, func(_ store.Appended, err error) { done <- err })
+			return <-done
+		})
+		if err == nil {
+			j.records.Add(1)
+			j.bytes.Add(int64(len(w.Record.Data)))
+		}
+		return err
+	})
+}
+
+// allGroups puts the groups where everything is settled.
+func (j *transfer) allGroups(ctx context.Context) error {
+	return j.from.EachGroup(ctx, func(g store.GroupName) error {
+		state, err := j.from.State(ctx, g)
+		if err != nil {
+			return err
+		}
+		return again(ctx, func() error { return j.to.Seek(ctx, g, state.After) })
+	})
 }
 
 // allRows copies the rows of all tables.

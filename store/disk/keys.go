@@ -23,9 +23,9 @@ const (
 	tabRow     = 0x07 // len(1) table key                    → version(8) expires(8) due(4) data
 	tabDue     = 0x08 // minute(4) len(1) table key          → nothing: when to look whether a row expired
 	tabSpoke   = 0x09 // minute(4) len(1) feed path          → nothing: who appended in a minute
+	tabGroup   = 0x0A // len(1) feed len(1) path name        → see groups.Encode
 	tabSeries  = 0x10 // grain(1) bucket(4) len(1) series slot(4) → data
 	tabStretch = 0x11 // grain(1) bucket(4)                  → ms(8): until when the bucket is kept
-	tabGroup   = 0x0A // len(1) feed len(1) path name        → see groups.Encode
 )
 
 const (

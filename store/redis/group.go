@@ -227,3 +227,38 @@ func groupState(answer any) (store.GroupState, error) {
 	}
 	return state, nil
 }
+
+// EachGroup calls do for every group; see store.Copier.
+func (s *Store) EachGroup(ctx context.Context, do func(store.GroupName) error) error {
+	return s.walk(ctx, "each group", "s", func(keys []string) error {
+		asks := make([]*goredis.XInfoGroupsCmd, len(keys))
+		err := s.look(ctx, func() error {
+			pipe := s.client.Pipeline()
+			for i, key := range keys {
+				asks[i] = pipe.XInfoGroups(ctx, key)
+			}
+			_, _ = pipe.Exec(ctx) // each command has its own error
+			for _, a := range asks {
+				if err := a.Err(); err != nil && refusal(err) != "ERR" { // the key is gone
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("redis: each group: %w", readError(err))
+		}
+		for i, a := range asks {
+			log, ok := s.logOf(keys[i])
+			for _, g := range a.Val() {
+				if !ok {
+					continue
+				}
+				if err := do(store.GroupName{Log: log, Name: g.Name}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -149,4 +150,80 @@ func (s *Store) waitingIn(ctx context.Context, parts []int, after string, limit,
 		}
 	}
 	return found, err
+}
+
+// EachWaiting calls do for every copy that has not reached its log; see store.Copier. The
+// store was opened with Options.Still, and nobody else pumps.
+func (s *Store) EachWaiting(ctx context.Context, do func(store.Waiting) error) error {
+	for part := range partitions {
+		for after := "0"; ; {
+			var found [][]any
+			err := s.open()
+			if err == nil {
+				found, err = s.waitingIn(ctx, []int{part}, after, maxWaiting, maxWaitingBytes)
+			}
+			if err == nil && len(found[0]) == 0 {
+				break
+			}
+			if err == nil {
+				after, err = s.eachOf(ctx, part, found[0], do)
+			}
+			if err != nil {
+				return fmt.Errorf("redis: each waiting: %w", readError(err))
+			}
+		}
+	}
+	return nil
+}
+
+// eachOf calls do for those of the copies found in an outbox that are not in their log
+// already, because a pump died over them. It returns the last id.
+func (s *Store) eachOf(ctx context.Context, part int, found []any, do func(store.Waiting) error) (last string, err error) {
+	newest := make(map[store.LogName]store.Position)
+	for i := 0; i+1 < len(found); i += 2 {
+		id, _ := found[i].(string)
+		text, _ := found[i+1].(string)
+		w, err := decodeWaiting(id, text)
+		if err != nil {
+			return "", err
+		}
+		last = id
+		moved, known := newest[w.to]
+		if !known {
+			if moved, err = s.newestMoved(ctx, part, w.to); err != nil {
+				return "", err
+			}
+			newest[w.to] = moved
+		}
+		at, err := parseStreamID(id, 0)
+		if err != nil {
+			return "", err
+		}
+		if moved.Before(at) {
+			if err := do(store.NewWaiting(w.to, w.limits, store.Position([]byte(w.place)), []byte(w.data))); err != nil {
+				return "", err
+			}
+		}
+	}
+	return last, nil
+}
+
+// newestMoved returns the id, as a position, of the newest copy of a partition that is in
+// a log, by the mark that move.lua leaves.
+func (s *Store) newestMoved(ctx context.Context, part int, to store.LogName) (store.Position, error) {
+	key := s.keys.moved(partition(to.Feed), logText(to))
+	var mark string
+	err := s.look(ctx, func() (err error) {
+		mark, err = s.client.HGet(ctx, key, strconv.Itoa(part)).Result()
+		return err
+	})
+	if errors.Is(err, goredis.Nil) {
+		return store.Position{}, nil
+	}
+	if err != nil || len(mark) < 18 {
+		return store.Position{}, errors.Join(err, errEntry)
+	}
+	ms := binary.BigEndian.Uint64([]byte("\x00\x00" + mark[6:12]))
+	n := binary.BigEndian.Uint64([]byte("\x00\x00" + mark[12:18]))
+	return store.NewPosition(int64(ms), 0, n), nil
 }

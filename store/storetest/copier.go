@@ -26,11 +26,13 @@ func RunCopy(t *testing.T, from, to store.Copier) {
 	sameLogs(t, from, to, logs)
 	sameRows(t, from, to)
 	samePoints(t, from, to)
+	sameGroups(t, to, logs)
 
 	copyAll(t, from, to) // done again it changes nothing
 	sameLogs(t, from, to, logs)
 	sameRows(t, from, to)
 	samePoints(t, from, to)
+	sameGroups(t, to, logs)
 
 	goesOn(t, to, logs)
 	strangers(t, to, logs[0])
@@ -93,7 +95,34 @@ func original(t testing.TB, s store.Copier) []copied {
 			require.NoError(t, s.PutRows(ctx, g, []time.Duration{seriesKeep * g.Width(), 2 * seriesKeep * g.Width(), store.Forever}[i], rows))
 		}
 	}
+	// One group has settled some, one is where it was put.
+	g, placed := readers(logs[0]), store.GroupName{Log: logs[3].log, Name: "placed"}
+	got, err := s.Take(ctx, g, logs[0].limits, "a", 20, 1<<20)
+	require.NoError(t, err)
+	require.NoError(t, s.Settle(ctx, g, places(append(got.Entries[:5:5], got.Entries[7]))))
+	require.NoError(t, s.Seek(ctx, placed, read(t, s, logs[3])[99].Position))
 	return logs
+}
+
+func readers(l copied) store.GroupName { return store.GroupName{Log: l.log, Name: "readers\x00\xff"} }
+
+// sameGroups looks whether the groups go on behind what was settled.
+func sameGroups(t testing.TB, s store.Copier, logs []copied) {
+	t.Helper()
+	next := func(g store.GroupName, l copied, i int) {
+		t.Helper()
+		got, err := s.Take(ctx, g, l.limits, "b", 3, 1<<20)
+		require.NoError(t, err)
+		require.Equal(t, read(t, s, l)[i:i+3], plain(store.Page{Entries: got.Entries}).Entries)
+	}
+	next(readers(logs[0]), logs[0], 5)
+	next(store.GroupName{Log: logs[3].log, Name: "placed"}, logs[3], 100)
+	var names []store.GroupName
+	require.NoError(t, s.EachGroup(ctx, func(g store.GroupName) error {
+		names = append(names, g)
+		return nil
+	}))
+	require.Len(t, names, 2)
 }
 
 // read returns all of a log.
@@ -138,6 +167,11 @@ func copyAll(t testing.TB, from, to store.Copier) {
 	require.NoError(t, to.ImportRows(ctx, rows))
 	require.NoError(t, from.EachPoints(ctx, func(p store.Points) error {
 		return to.PutRows(ctx, p.Grain, p.Keep, p.Rows)
+	}))
+	require.NoError(t, from.EachGroup(ctx, func(g store.GroupName) error {
+		state, err := from.State(ctx, g)
+		require.NoError(t, err)
+		return to.Seek(ctx, g, state.After)
 	}))
 }
 
