@@ -227,8 +227,8 @@ func (w *historyWalk) cursor(ctx context.Context, name, text string) (store.Posi
 // sinceTime reads Since; most is how long ago it may be.
 func sinceTime(text string, now time.Time, most time.Duration) (time.Time, error) {
 	var since time.Time
-	if d, err := catchup.ParseInterval(text); err == nil {
-		since = now.Add(-d)
+	if d, err := catchup.ParseInterval(text); err == nil && d.Age > 0 {
+		since = now.Add(-d.Age)
 	} else if ms, err := strconv.ParseInt(text, 10, 64); err == nil && ms >= 0 && ms < 1<<48 {
 		since = time.UnixMilli(ms)
 	} else if since, err = time.Parse(time.RFC3339, text); err != nil {

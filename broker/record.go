@@ -84,6 +84,9 @@ type unreadRecord struct {
 	Channel string         `json:"channel"` // X/catchup/6h; X where it is a snapshot
 	Since   time.Time      `json:"since"`
 	UpTo    store.Position `json:"up_to"`
+	// After is where a catch-up of so many messages begins: of those younger than Since
+	// it has only the newest. Otherwise zero.
+	After store.Position `json:"after,omitzero"`
 }
 
 func recordOf(id *Identity) *identityRecord {

@@ -220,6 +220,7 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 			if err != nil {
 				return storeRefusal(err, s.b, "resume")
 			}
+			replay.Skip(r.After)
 			if under {
 				replay.Begin(first)
 			} else if p != nil {

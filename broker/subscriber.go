@@ -11,6 +11,7 @@ import (
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
 
@@ -77,7 +78,7 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 		for i := range targets {
 			// Catch-ups come first, so that of one message the past comes wholly
 			// before the live, whatever its order (product.md §4, seam).
-			if past != (targets[i].catchup > 0) {
+			if past == targets[i].catchup.IsZero() {
 				continue
 			}
 			if err := s.take(ctx, patterns[i].String(), &targets[i], &ext); err != nil {
@@ -158,7 +159,7 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 	if err != nil {
 		return err
 	}
-	if t.catchup > 0 {
+	if !t.catchup.IsZero() {
 		if err := tp.level(ctx, s.b.opt.Store); err != nil {
 			s.b.hub.shardOf(tp.log).release(tp)
 			return err
@@ -218,7 +219,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	if !taken {
 		defer s.b.hub.shardOf(tp.log).release(tp)
 	}
-	since := s.b.opt.Store.Now().Add(-t.catchup)
+	since := t.catchup.Since(s.b.opt.Store.Now(), t.kind.catchup)
 	f := l.flowOf(tp, sm.Live())
 	defer f.mu.Unlock()
 
@@ -231,9 +232,12 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	sm.channels[channel]++
 	t.fresh = true
 
-	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
+	replay, extent, err := s.b.newReplay(ctx, tp, t.catchup, since, upTo)
 	if err == nil {
 		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo})
+		if t.catchup.Count > 0 {
+			u.After = replay.Position()
+		}
 		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
@@ -245,6 +249,14 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	// Also after an error: the flow may have to bring the live entries level.
 	f.give()
 	return err
+}
+
+// newReplay prepares the walk of a catch-up.
+func (b *Broker) newReplay(ctx context.Context, tp *topic, interval catchup.Interval, since time.Time, upTo store.Position) (*catchup.Replay, catchup.Extent, error) {
+	if interval.Count > 0 {
+		return catchup.NewReplayNewest(ctx, b.opt.Store, tp.log, tp.limits, since, upTo, interval.Count)
+	}
+	return catchup.NewReplay(ctx, b.opt.Store, tp.log, tp.limits, since, upTo)
 }
 
 func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {

@@ -20,7 +20,7 @@ import (
 )
 
 // interval is the grammar of catch-up (product.md §4).
-var interval = regexp.MustCompile(`^[1-9][0-9]{0,6}[hms]$`)
+var interval = regexp.MustCompile(`^[1-9][0-9]{0,6}[hmsn]$`)
 
 func newSubCommand() *cobra.Command {
 	var from connection
@@ -56,7 +56,7 @@ message once. It reconnects by itself and goes on where it was.`,
 		}),
 	}
 	from.flags(c)
-	c.Flags().StringVar(&since, "since", "", "first the past: 30s, 10m, 12h")
+	c.Flags().StringVar(&since, "since", "", "first the past: 30s, 10m, 12h, or 50n for the last fifty")
 	c.Flags().BoolVar(&whole, "json", false, "whole envelopes: channel, id, data, ext")
 	c.Flags().IntVar(&limit, "count", 0, "end after so many messages; 0: never")
 	return c
@@ -66,7 +66,7 @@ message once. It reconnects by itself and goes on where it was.`,
 // channel before the channel, so that the past comes before the present.
 func subscriptions(args []string, since string) ([]string, error) {
 	if since != "" && !interval.MatchString(since) {
-		return nil, fmt.Errorf("--since %q: write it as 30s, 10m or 12h", clip(since))
+		return nil, fmt.Errorf("--since %q: write it as 30s, 10m or 12h, or 50n for the last fifty", clip(since))
 	}
 	var wanted []string
 	for _, arg := range args {
