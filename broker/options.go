@@ -43,6 +43,8 @@ type Options struct {
 	// PresencePublic lets viewers see who listens to an object, not only its control
 	// root and broadcasters.
 	PresencePublic bool
+	// NoReplay: ext.replay in a subscribe says nothing (bayeux-cometd.md §3).
+	NoReplay bool
 	// EndOnExpiry ends a session once a token that it has rights from has ended; its
 	// client handshakes again. Otherwise a running subscription outlives its token.
 	EndOnExpiry bool

@@ -85,6 +85,12 @@ func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []p
 			var place *placeRecord
 			if n, there := index[d.Channel()]; there {
 				place = &places[n]
+				if !place.After.IsZero() && place.After.Before(p) {
+					// It is after what the place says: its client went back behind it, or it
+					// was handed over since. It comes again from there.
+					place.Lags = true
+					continue
+				}
 			} else if place = stray[d.Channel()]; place == nil {
 				place = &placeRecord{Channel: d.Channel()}
 				stray[d.Channel()] = place

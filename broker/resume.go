@@ -102,7 +102,7 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 		if i < len(l.catchups) {
 			p = &l.catchups[i]
 		}
-		if err := s.restoreUnread(ctx, u, p, l.arrived); err != nil {
+		if err := s.restoreUnread(ctx, u, p, &l); err != nil {
 			return err
 		}
 	}
@@ -150,6 +150,9 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 		return nil
 	}
 	sm.exact = true
+	if r.Numbered {
+		sm.number(l, tp)
+	}
 	if t.kind.name == presenceKind {
 		if err := s.b.presence.greet(ctx, l); err != nil {
 			return storeRefusal(err, s.b, "resume")
@@ -185,7 +188,7 @@ func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *la
 
 // restoreUnread begins a catch-up again that the client may not have had whole. Its
 // end stays where it was.
-func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *placeRecord, arrived bool) error {
+func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *placeRecord, land *landing) error {
 	name, err := channels.Parse(r.Channel)
 	if err != nil {
 		return errNotAsBefore
@@ -194,13 +197,17 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 	if err != nil {
 		return errNotAsBefore
 	}
-	if !is {
+	switch {
+	case !is && !r.UpTo.IsZero():
+		s.restoreReplay(r, name, land)
+		return nil
+	case !is:
 		return s.restoreSnapshot(ctx, name)
 	}
 	var first store.Position
 	var under bool
 	if p != nil {
-		if first, under = p.first(arrived); !under && !p.Lags {
+		if first, under = p.first(land.arrived); !under && !p.Lags {
 			return nil // all of it has arrived
 		}
 	}

@@ -61,7 +61,10 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 	}
 	targets := make([]target, len(patterns))
 	for i, p := range patterns {
-		if targets[i], err = s.b.subscription(ctx, p, a); err != nil {
+		if targets[i], err = s.b.subscription(ctx, p, a); err == nil {
+			err = s.b.replayTarget(m, p, &targets[i])
+		}
+		if err != nil {
 			s.b.metrics.refused("subscribe").Inc()
 			return nil, err
 		}
@@ -188,12 +191,21 @@ func (s *subscriber) takeLive(ctx context.Context, l *listener, tp *topic, chann
 	if !taken {
 		defer s.b.hub.shardOf(tp.log).release(tp)
 	}
+	if t.replay.past() {
+		return s.takeReplay(ctx, l, tp, channel, t, sm)
+	}
 	if sm.exact {
+		if t.replay.asked {
+			sm.number(l, tp)
+		}
 		return nil
 	}
 	pre, err := s.preludeOf(ctx, tp, channel, t)
 	if err != nil {
 		return err
+	}
+	if t.replay.asked {
+		sm.number(l, tp)
 	}
 	t.fresh = true
 	sm.exact = true
@@ -318,6 +330,7 @@ func (s *subscriber) quit(p channels.Pattern) {
 
 func (s *subscriber) quitLive(l *listener, t *topic, sm *seam) {
 	sm.exact = false
+	sm.plainFor(l, t)
 	s.dropPrelude(l, t)
 	s.stopLive(l, t, sm, func() { l.space.tree.Remove(t.name.Pattern(), l) })
 }
