@@ -30,6 +30,7 @@ type app struct {
 	pullers  map[string]func() Puller // by pattern subscribed to
 	inside   map[*Session]int         // calls under way: never above one
 	overlap  bool
+	fenced   bool // Batch finds that the session lives elsewhere
 }
 
 func newApp() *app {
@@ -181,6 +182,13 @@ func (u *user) Connect(_ context.Context, m *Message) error {
 		return &Error{Code: 403, Text: "Token expired", Advice: &Advice{Reconnect: "handshake", Interval: 7}}
 	}
 	return nil
+}
+
+func (u *user) Batch(context.Context) {
+	defer u.enter()()
+	if u.app.fenced {
+		u.session.Close(ReasonMoved)
+	}
 }
 
 func (u *user) Close(reason string) {

@@ -14,6 +14,7 @@ type arrival struct {
 	hold      time.Duration // 0: answered at once
 	socket    uint64        // serial of the socket; 0: HTTP
 	alone     bool          // no other message in the request
+	advice    *Advice       // of a socket's answer
 }
 
 // attach lets the link of a connect serve the session from now on. What another
@@ -53,12 +54,13 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	}
 	s.link, s.awake = a.link, false
 	a.link.join(s)
-	if a.hold > 0 {
-		s.held = &held{m: a.m, link: a.link, until: start.Add(a.hold)}
+	prompt := a.hold <= 0 && a.socket != 0 && s.acks.on
+	if a.hold > 0 || prompt {
+		s.held = &held{m: a.m, link: a.link, until: start.Add(a.hold), prompt: prompt, advice: a.advice}
 	}
 	s.arm(start)
 	var wake link
-	if s.out.queue.len() > 0 || !s.replays.empty() {
+	if prompt || s.out.queue.len() > 0 || !s.replays.empty() || s.acks.on && len(s.out.sent) > 0 {
 		wake = s.rouse()
 	}
 	s.mu.Unlock()
@@ -68,7 +70,7 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	if wake != nil {
 		wake.wake(s)
 	}
-	return a.hold <= 0, true
+	return a.hold <= 0 && !prompt, true
 }
 
 // recover decides what becomes of deliveries that are on their way when a
@@ -81,6 +83,10 @@ func (s *Session) recover(a arrival) (repeated bool) {
 	s.last = 0
 	if a.socket == 0 {
 		s.last = a.m.mark()
+	}
+	if s.acknowledges(a.m) {
+		s.tookUp = false
+		return repeated
 	}
 	_, polled := s.out.sentBy.(*poll)
 	s.out.takeBack()
@@ -174,7 +180,8 @@ func (s *Session) serve(st *stream) bool {
 	}
 	previous, old := s.held, s.link
 	s.held, s.tookUp = nil, false
-	s.out.takeBack()
+	s.takeBack()
+	s.acks.went = false
 	if _, polled := s.out.sentBy.(*poll); polled {
 		s.out.acknowledge()
 	} else {
@@ -195,7 +202,11 @@ func (s *Session) serve(st *stream) bool {
 func (s *Session) detach(l link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.out.sentBy == l {
+	switch {
+	case s.out.sentBy != l:
+	case s.acks.on:
+		s.takeBack()
+	default:
 		s.server.stats.resent.Add(int64(s.out.putBack()))
 	}
 	if s.held != nil && s.held.link == l {

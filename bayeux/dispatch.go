@@ -187,8 +187,11 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 	}
 	admitted = true
 	v.stats.handshakes.Add(1)
+	s.mu.Lock()
+	s.acks.on = m.wantsAck()
+	s.mu.Unlock()
 	v.remember(s)
-	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports}.encode())
+	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports, grants: m.wantsAck()}.encode())
 }
 
 func (v *Server) checkHandshake(m *Message) *Error {

@@ -3,6 +3,7 @@ package bayeux
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ type fleet struct {
 	log     []*Delivery
 	homes   map[string]*resident // where each session lives
 	records map[string]*resident // the last of those that live nowhere
+	noted   map[string]*resident // what Batch has written of those that live
 	pages   map[string]Puller    // by channel
 	closed  []string
 	gate    chan struct{} // a subscribe to /slow waits for it
@@ -48,7 +50,7 @@ type resident struct {
 
 func newFleet(o Options) *fleet {
 	f := &fleet{
-		homes: map[string]*resident{}, records: map[string]*resident{}, pages: map[string]Puller{},
+		homes: map[string]*resident{}, records: map[string]*resident{}, noted: map[string]*resident{}, pages: map[string]Puller{},
 		gate: make(chan struct{}), inside: make(chan struct{}, 1),
 	}
 	for i, mount := range [...]string{"/one", "/two"} {
@@ -219,6 +221,28 @@ func (r *resident) Close(reason string) {
 		r.left = r.session.Left() // after this, nothing is delivered to it any more
 		f.records[r.session.ID()] = r
 	}
+}
+
+// Batch writes down what is about to go to a client with the ack extension.
+func (r *resident) Batch(context.Context) {
+	f := r.node.fleet
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.noted[r.session.ID()] = &resident{subs: maps.Clone(r.subs), from: r.from, left: r.session.Left()}
+}
+
+// crash takes a session away as the loss of its server does: of it there is what Batch
+// has written.
+func (f *fleet) crash(id string) {
+	f.mu.Lock()
+	r, n := f.homes[id], f.noted[id]
+	if n == nil {
+		n = &resident{subs: r.subs, from: len(f.log)}
+	}
+	delete(f.homes, id)
+	f.records[id] = n
+	f.mu.Unlock()
+	r.session.Close(ReasonKicked)
 }
 
 // talk is a conversation with a fleet.

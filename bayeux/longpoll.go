@@ -1,13 +1,7 @@
 package bayeux
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"mime"
-	"net/http"
-	"net/url"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -41,6 +35,7 @@ type poll struct {
 	held    bool
 	took    []*Delivery // for the answer
 	severed bool        // no answer goes there any more; guarded by the session's mu
+	advice  *Advice     // of the answer
 }
 
 func (p *poll) wake(*Session) {
@@ -159,17 +154,21 @@ func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Me
 		if gone {
 			return nil, true
 		}
-		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: a}.encode())
+		p.advice = a
 	}
 	var ds []*Delivery
 	for _, p := range x.polls {
-		carries, severed := p.session.answers(p)
-		if severed {
+		r := p.session.answers(p)
+		if r.severed {
 			return nil, true
 		}
-		if carries {
+		if r.unsure && !p.session.note(ctx) {
+			r.carries, r.number = false, 0
+		}
+		if r.carries {
 			ds = append(ds, p.took...)
 		}
+		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: p.advice, ack: r.number}.encode())
 	}
 	v.stats.delivered.Add(int64(len(ds)))
 	return x.encode(ds), false
@@ -178,17 +177,28 @@ func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Me
 // answers: the answer of p is about to be written. carries tells whether with what p
 // took: that may have gone to another connection meanwhile, or elsewhere with the
 // session. From now on a connect may say that it has arrived.
-func (s *Session) answers(p *poll) (carries, severed bool) {
+func (s *Session) answers(p *poll) (r polled) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case p.severed:
-		return false, true
+		return polled{severed: true}
 	case s.out.sentBy == p:
-		s.out.answered = true
-		return true, false
+		s.out.answered, r.carries = true, true
+		r.unsure = s.unsure(p.took)
+	default:
+		r.carries = s.ended && s.reason != ReasonMoved && s.reason != ReasonShutdown
 	}
-	return s.ended && s.reason != ReasonMoved && s.reason != ReasonShutdown, false
+	r.number = s.number(p)
+	return r
+}
+
+// polled is what the answer to a poll brings.
+type polled struct {
+	carries bool   // what the poll took
+	severed bool   // nobody is there to be answered
+	number  uint64 // of the ack extension; 0: none
+	unsure  bool   // the handler has to be told first
 }
 
 // unsettled reports whether a publish has no outcome yet.
@@ -284,9 +294,9 @@ func (v *Server) await(ctx, there context.Context, p *poll) (a *Advice, gone boo
 // is nothing more.
 func (v *Server) fill(ctx context.Context, p *poll) {
 	size := 0
-	for size < v.options.Limits.Queue {
+	for size < v.options.Limits.Response {
 		had := len(p.took)
-		p.took, _, _ = p.session.take(p.took, p, 0, v.options.Limits.Queue-size)
+		p.took, _, _ = p.session.take(p.took, p, 0, v.options.Limits.Response-size)
 		for _, d := range p.took[had:] {
 			size += d.Size()
 		}
@@ -316,227 +326,3 @@ func (s *Session) finish(l link) {
 		s.link, s.awake = nil, false
 	}
 }
-
-// servePost answers JSON and form posts (bayeux-faye.md §1, §14).
-func (v *Server) servePost(w http.ResponseWriter, r *http.Request) {
-	if !v.originAllowed(r) {
-		v.foreign(w)
-		return
-	}
-	transport := "long-polling"
-	form, ok := formPost(r)
-	if !ok {
-		v.stats.refuse(refuseType)
-		plain(w, http.StatusUnsupportedMediaType)
-		return
-	}
-	if form {
-		transport = "cross-origin-long-polling"
-	}
-	body, status := v.readBody(w, r)
-	if status != 0 {
-		plain(w, status)
-		return
-	}
-	v.stats.receivedBytes.Add(int64(len(body)))
-	if form {
-		fields, err := url.ParseQuery(string(body))
-		if err != nil || !fields.Has("message") {
-			v.malformed(w)
-			return
-		}
-		body = []byte(fields.Get("message"))
-	}
-	v.cors(w, r)
-	v.answer(w, r, body, transport, "")
-}
-
-// formPost tells how a body is to be read; ok is false for a type that is not
-// taken (security.md §4, 9).
-func formPost(r *http.Request) (form, ok bool) {
-	if r.Header.Get("Content-Encoding") != "" {
-		return false, false
-	}
-	text := r.Header.Get("Content-Type")
-	if text == "" {
-		return true, true
-	}
-	kind, _, err := mime.ParseMediaType(text)
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
-		return false, false
-	}
-	switch kind {
-	case "application/json":
-		return false, true
-	case "text/plain", "application/x-www-form-urlencoded":
-		return true, true
-	}
-	return false, false
-}
-
-// readBody reads a bounded body in bounded time; status is 0, or what to answer.
-func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
-	limit := int64(v.options.Limits.Body)
-	if r.ContentLength > limit {
-		v.stats.refuse(refuseLarge)
-		w.Header().Set("Connection", "close")
-		return nil, http.StatusRequestEntityTooLarge
-	}
-	control := http.NewResponseController(w)
-	patience := bodyRead + time.Duration(max(r.ContentLength, 0))*time.Second/slowest
-	// Not supported means a test or another server, which has its own bounds.
-	_ = control.SetReadDeadline(time.Now().Add(patience))
-	cutting := context.AfterFunc(v.patience, func() { _ = control.SetReadDeadline(time.Now()) })
-	var buf bytes.Buffer
-	if r.ContentLength > 0 {
-		// What is announced costs nothing until it comes.
-		buf.Grow(int(min(r.ContentLength, frameSlack)) + bytes.MinRead)
-	}
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	if cutting() && err == nil {
-		// A held poll waits longer. After an error it stays: net/http would wait for
-		// the rest of the body before it answers.
-		_ = control.SetReadDeadline(time.Time{})
-	}
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		v.stats.refuse(refuseLarge)
-		return nil, http.StatusRequestEntityTooLarge
-	case err != nil:
-		v.stats.refuse(refuseMalformed)
-		w.Header().Set("Connection", "close")
-		return nil, http.StatusBadRequest
-	}
-	return buf.Bytes(), 0
-}
-
-func (v *Server) malformed(w http.ResponseWriter) {
-	v.stats.refuse(refuseMalformed)
-	plain(w, http.StatusBadRequest)
-}
-
-// serveCallback answers script elements (JSONP; security.md §4, 10).
-func (v *Server) serveCallback(w http.ResponseWriter, r *http.Request) {
-	if !v.refererAllowed(r) {
-		v.foreign(w)
-		return
-	}
-	if !v.offered("callback-polling") {
-		v.stats.refuse(refuseMethod)
-		plain(w, http.StatusMethodNotAllowed)
-		return
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil || !query.Has("message") {
-		v.malformed(w)
-		return
-	}
-	callback := query.Get("jsonp")
-	if callback == "" {
-		callback = "jsonpcallback"
-	}
-	if !callbackName(callback) {
-		v.stats.refuse(refuseCallback)
-		plain(w, http.StatusBadRequest)
-		return
-	}
-	message := query.Get("message")
-	v.stats.receivedBytes.Add(int64(len(message)))
-	v.answer(w, r, []byte(message), "callback-polling", callback)
-}
-
-// callbackName checks [A-Za-z_$][\w$]*(\.…)*, at most 128 bytes.
-func callbackName(s string) bool {
-	if len(s) > 128 {
-		return false
-	}
-	start := true
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_', c == '$':
-			start = false
-		case '0' <= c && c <= '9' && !start:
-		case c == '.' && !start:
-			start = true
-		default:
-			return false
-		}
-	}
-	return !start
-}
-
-// answer decodes a body, carries it out and writes the answer, as JSON or, with a
-// callback, as a script.
-func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, transport, callback string) {
-	messages, err := decode(body, &v.options.Limits)
-	switch {
-	case errors.Is(err, errBatch):
-		v.stats.refuse(refuseBatch)
-		plain(w, http.StatusRequestEntityTooLarge)
-		return
-	case errors.Is(err, errUTF8):
-		v.stats.refuse(refuseUTF8)
-		plain(w, http.StatusBadRequest)
-		return
-	case err != nil:
-		v.malformed(w)
-		return
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(v.ctx, cancel)()
-	x := &request{server: v, peer: v.peer(r, transport), alone: len(messages) == 1}
-	answered := false
-	defer func() { // also when the application panics
-		if !answered {
-			x.abandon()
-		}
-	}()
-	out, gone := v.carryOut(ctx, r.Context(), x, messages)
-	if gone {
-		panic(http.ErrAbortHandler) // nobody is there
-	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-cache, no-store")
-	if callback == "" {
-		h.Set("Content-Type", "application/json; charset=utf-8")
-	} else {
-		h.Set("Content-Type", "text/javascript; charset=utf-8")
-		h.Set("Content-Disposition", "attachment; filename=f.txt")
-		out = script5(callback, out)
-	}
-	h.Set("Content-Length", strconv.Itoa(len(out)))
-	status := http.StatusOK
-	if x.unable && x.alone && callback == "" {
-		// A client takes this for a broken connection and sends the same connect again,
-		// perhaps to another server: a new one would say that it has had the last answer.
-		status = http.StatusServiceUnavailable
-		h.Set("Retry-After", "1")
-	}
-	w.WriteHeader(status)
-	if v.hand(w, out) != nil {
-		panic(http.ErrAbortHandler)
-	}
-	answered = true
-	for _, p := range x.polls {
-		p.session.finish(p)
-	}
-}
-
-// script5 wraps JSON as a call, with the two line ends escaped that JSON allows and
-// scripts do not.
-func script5(callback string, out []byte) []byte {
-	out = bytes.ReplaceAll(out, []byte("\u2028"), []byte(`\u2028`))
-	out = bytes.ReplaceAll(out, []byte("\u2029"), []byte(`\u2029`))
-	b := make([]byte, 0, len(out)+len(callback)+8)
-	b = append(b, "/**/"...)
-	b = append(b, callback...)
-	b = append(b, '(')
-	b = append(b, out...)
-	return append(b, ");"...)
-}
-
-// writeTime is how long n bytes may take (decided.md 14).
-func (v *Server) writeTime(n int) time.Duration { return v.options.Limits.transfer(n) }

@@ -21,6 +21,9 @@ type wire struct {
 	Last    uint64 `json:"last,omitempty"`    // mark of the last connect by HTTP
 	Polled  bool   `json:"polled,omitempty"`  // Sent is the answer of a poll
 	Resends int    `json:"resends,omitempty"` // how often such an answer was repeated in a row
+	// Ack is the newest number of the ack extension, Batch that of the answer that was Sent.
+	Ack   *uint64 `json:"ack,omitempty"`
+	Batch uint64  `json:"batch,omitempty"`
 }
 
 // Left returns what the outbox holds of a session that has ended with ReasonMoved or
@@ -38,7 +41,7 @@ func (s *Session) Left() Left {
 
 // left is Left for those who hold mu.
 func (s *Session) left() (l Left) {
-	if !s.still {
+	if !s.still && !s.acks.on {
 		return Left{}
 	}
 	for _, d := range s.out.sent {
@@ -47,6 +50,9 @@ func (s *Session) left() (l Left) {
 	l.Queued = append(l.Queued, s.out.queue.live()...)
 	w := wire{Last: s.last, Resends: s.resends}
 	_, w.Polled = s.out.sentBy.(*poll)
+	if k := &s.acks; k.on {
+		w.Ack, w.Batch = &k.last, k.batch
+	}
 	l.Wire, _ = json.Marshal(w) // numbers and booleans: it does not fail
 	return l
 }
@@ -73,11 +79,7 @@ func (s *Session) Release(ctx context.Context) (left Left, ok bool) {
 		return Left{}, false
 	}
 	s.mu.Lock()
-	var idle chan struct{}
-	if s.replays.pulling {
-		idle = make(chan struct{})
-		s.replays.idle = idle
-	}
+	idle := s.replays.untilIdle()
 	s.mu.Unlock()
 	if idle != nil {
 		<-idle // it was cancelled
@@ -130,6 +132,11 @@ func (s *Session) TakeUp(left []byte, m *Message) (arrived bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last, s.resends = w.Last, w.Resends
+	if w.Ack != nil {
+		n, said := m.acked()
+		s.acks = acks{on: true, last: max(*w.Ack, w.Batch)}
+		return m.kind == kindConnect && said && n >= w.Batch
+	}
 	if m.kind != kindConnect {
 		return false
 	}

@@ -456,13 +456,10 @@ func TestAConnectDuringAnAnswer(t *testing.T) {
 	require.Len(t, first.took, 1)
 	_, ok = s.attach(arrival{m: &Message{ID: []byte(`"2"`), AdviceTimeout: -1}, link: second, hold: time.Hour, alone: true})
 	require.True(t, ok)
-	carries, severed := s.answers(first)
-	require.False(t, carries)
-	require.False(t, severed)
+	require.Equal(t, polled{}, s.answers(first))
 	second.took, _, _ = s.take(nil, second, 0, 1000)
 	require.Len(t, second.took, 1)
-	carries, _ = s.answers(second)
-	require.True(t, carries)
+	require.Equal(t, polled{carries: true}, s.answers(second))
 	require.NoError(t, v.Shutdown(context.Background()))
 }
 

@@ -78,6 +78,9 @@ type Limits struct {
 	// small ones make clients lag at every burst.
 	Queue         int
 	QueueMessages int
+	// Response bounds the deliveries of one answer to a poll, in bytes; one goes in any
+	// case, and the rest with the next. Default 1 MiB: some clients read no more at once.
+	Response int
 	// Stall is how long a connection may accept nothing. Default 30 s; a write
 	// has its bytes at 32 KiB/s on top.
 	Stall time.Duration
@@ -168,6 +171,7 @@ func (o Options) withDefaults() Options {
 	set(&l.SubscriptionList, 100)
 	set(&l.Queue, 4<<20)
 	set(&l.QueueMessages, 1024)
+	set(&l.Response, 1<<20)
 	set(&l.Stall, 30*time.Second)
 	set(&l.HandshakeBurst, 2000)
 	set(&l.RequestBurst, 1000)

@@ -17,6 +17,7 @@ type replays struct {
 	pulling bool               // a goroutine reads one
 	stop    context.CancelFunc // of that
 	idle    chan struct{}      // not nil: closed when that is over
+	paused  bool               // nothing is read for now
 	claimed link               // is about to read one
 }
 
@@ -26,6 +27,14 @@ type replay struct {
 }
 
 func (r *replays) empty() bool { return len(r.list) == 0 }
+
+// untilIdle returns what is closed when the read under way is over; nil if none is.
+func (r *replays) untilIdle() <-chan struct{} {
+	if r.pulling && r.idle == nil {
+		r.idle = make(chan struct{})
+	}
+	return r.idle
+}
 
 // next returns the replay whose turn it is; nil if all rest.
 func (r *replays) next(now time.Time) *replay {
@@ -82,7 +91,7 @@ func (s *Session) wanting(l link) bool {
 
 // wants is wanting for those who hold mu.
 func (s *Session) wants(l link) bool {
-	if s.ended || s.link != l || s.replays.pulling || s.replays.empty() {
+	if s.ended || s.link != l || s.replays.pulling || s.replays.paused || s.replays.empty() {
 		return false
 	}
 	_, room := s.out.room(&s.server.options.Limits)
@@ -112,7 +121,7 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 		s.replays.claimed = nil
 	}
 	limit, room := s.out.room(&s.server.options.Limits)
-	if s.ended || s.link != l || s.replays.pulling || !room {
+	if s.ended || s.link != l || s.replays.pulling || s.replays.paused || !room {
 		s.mu.Unlock()
 		return false
 	}

@@ -1,6 +1,7 @@
 package bayeux
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -13,6 +14,8 @@ type reply struct {
 	err      string // "": successful
 	advice   *Advice
 	ext      []byte // raw JSON, nil: none
+	ack      uint64 // the number of an answer to a connect; 0: none
+	grants   bool   // the ack extension, to a handshake
 	types    []string
 }
 
@@ -64,11 +67,41 @@ func (r reply) encode() []byte {
 	if r.advice != nil {
 		b = r.advice.append(b)
 	}
-	if len(r.ext) > 0 {
-		b = append(b, `,"ext":`...)
-		b = append(b, r.ext...)
+	return append(r.appendExt(b), '}')
+}
+
+// appendExt writes the extensions' members behind the application's own.
+func (r reply) appendExt(b []byte) []byte {
+	own := r.ownExt(nil)
+	if len(own)+len(r.ext) == 0 {
+		return b
 	}
-	return append(b, '}')
+	b = append(b, `,"ext":`...)
+	if len(own) == 0 {
+		return append(b, r.ext...)
+	}
+	b = append(b, '{')
+	if members := bytes.TrimSpace(r.ext); len(members) > 2 {
+		b = append(append(b, members[1:len(members)-1]...), ',')
+	}
+	return append(append(b, own...), '}')
+}
+
+// ownExt appends the members of ext that are the protocol's.
+func (r reply) ownExt(b []byte) []byte {
+	sep := func() {
+		if len(b) > 0 {
+			b = append(b, ',')
+		}
+	}
+	if r.grants {
+		b = append(b, `"ack":true`...)
+	}
+	if r.ack > 0 {
+		sep()
+		b = strconv.AppendUint(append(b, `"ack":`...), r.ack, 10)
+	}
+	return b
 }
 
 // append writes the advice whole: clients stop for good, or crash, when a member

@@ -97,7 +97,7 @@ func (v *Server) takeUp(ctx context.Context, peer Peer, m *Message, lone bool) (
 	s := v.newSession(peer, a)
 	s.id, s.lone = m.ClientID, lone
 	// It had connected before: its next connect is on another connection.
-	s.connected = true
+	s.connected, s.resumed = true, true
 	admitted := false
 	defer func() {
 		if admitted {

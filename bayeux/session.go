@@ -48,6 +48,8 @@ type Session struct {
 	resends   int
 	lone      bool // the message that resumed it came without company, or by socket
 	tookUp    bool // TakeUp has decided what the next connect would
+	resumed   bool // it was known elsewhere, or before a restart
+	acks      acks
 }
 
 // link is a connection that serves a session. Its methods are called from any
@@ -67,9 +69,11 @@ type link interface {
 
 // held is a connect that waits for its answer.
 type held struct {
-	m     *Message
-	link  link
-	until time.Time
+	m      *Message
+	link   link
+	until  time.Time
+	prompt bool // its link answers it as soon as it is woken; no time is waited for
+	advice *Advice
 }
 
 const idAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -142,7 +146,7 @@ func (s *Session) Deliver(d *Delivery) bool {
 
 // rouse returns the link if it has to be woken. The caller holds mu.
 func (s *Session) rouse() link {
-	if s.link == nil || s.awake {
+	if s.link == nil || s.awake || s.held == nil && s.acksOn(s.link) {
 		return nil
 	}
 	s.awake = true
@@ -177,7 +181,7 @@ func (s *Session) end(reason string, a *Advice) bool {
 	s.held, s.link, s.replays.list = nil, nil, nil
 	if reason == ReasonMoved || reason == ReasonShutdown {
 		s.still = true
-		s.out.takeBack()
+		s.takeBack()
 	} else {
 		s.letGo()
 	}
@@ -314,7 +318,7 @@ func (s *Session) tick() {
 		return
 	}
 	var h *held
-	if s.held != nil && !now.Before(s.held.until) {
+	if s.held != nil && !s.held.prompt && !now.Before(s.held.until) {
 		h, s.held = s.held, nil
 	}
 	s.arm(now)
@@ -327,7 +331,7 @@ func (s *Session) tick() {
 // arm sets the timer to what comes first. The caller holds mu.
 func (s *Session) arm(now time.Time) {
 	next := s.expires
-	if s.held != nil && s.held.until.Before(next) {
+	if s.held != nil && !s.held.prompt && s.held.until.Before(next) {
 		next = s.held.until
 	}
 	s.timer.Reset(next.Sub(now))
@@ -341,6 +345,14 @@ func (s *Session) take(ds []*Delivery, l link, batch uint32, most int) (_ []*Del
 	if s.link != l {
 		return ds, false, false
 	}
+	if _, polls := l.(*poll); polls && len(ds) > 0 && s.out.queue.len() > 0 && s.out.queue.at(0).Size() > most {
+		s.awake = false
+		return ds, false, false // with the next answer
+	}
+	if s.acksOn(l) {
+		s.awake = false
+		return s.takeBatch(ds, l, most), false, false
+	}
 	limits := &s.server.options.Limits
 	ds = s.out.take(ds, l, batch, most, limits)
 	// With the window shut there is no use in waking l: arrived does.
@@ -352,11 +364,11 @@ func (s *Session) take(ds []*Delivery, l link, batch uint32, most int) (_ []*Del
 // arrived: the peer of l has what was sent up to the ping batch.
 func (s *Session) arrived(l link, batch uint32) {
 	s.mu.Lock()
-	if s.out.sentBy == l {
+	if s.out.sentBy == l && !s.acks.on {
 		s.out.arrived(batch)
 	}
 	var wake link
-	if s.link == l && s.out.queue.len() > 0 {
+	if s.link == l && s.out.queue.len() > 0 && !s.acks.on {
 		s.awake, wake = true, l
 	}
 	s.mu.Unlock()
