@@ -47,7 +47,7 @@ type target struct {
 	token   Role             // level of the asker's token on the object
 	speaker *Identity        // the token that acts on the object; nil: there is none
 	catchup catchup.Interval // of a catch-up; zero for live
-	replay  replayID // from where a live one is asked for
+	replay  replayID         // from where a live one is asked for
 	open    *OpenPrefix
 	user    string   // the user_ref whose document it is, in scope user
 	shared  []target // of a wildcard: the same in spaces that objects share (data.go)

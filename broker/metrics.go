@@ -12,7 +12,7 @@ type metrics struct {
 	sessionRecords, repeats, forgottenSeams                                      prometheus.Counter
 	feedBreaks, lostWildcards, forks, deepForks, recordForks                     prometheus.Counter
 	changes, snapshots, lostEvents                                               prometheus.Counter
-	refusals, drops                                                              *prometheus.CounterVec
+	refusals, drops, calls                                                       *prometheus.CounterVec
 	accumulated                                                                  prometheus.Counter
 }
 
@@ -57,6 +57,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		changes:        counter("data_changes_total", "Changes of shared documents (data channels and /v1/data)."),
 		snapshots:      counter("data_snapshots_total", "Snapshots of shared documents that subscriptions began with."),
 		refusals:       vec("refused_total", "Requests refused, by what was asked.", "what"),
+		calls:          vec("remote_calls_total", "Remote calls answered, by service.", "service"),
 		drops:          vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
 	}
 	if reg == nil {
@@ -71,5 +72,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 }
 
 func (m *metrics) refused(what string) prometheus.Counter { return m.refusals.WithLabelValues(what) }
+
+func (m *metrics) called(service string) prometheus.Counter {
+	return m.calls.WithLabelValues(service)
+}
 
 func (m *metrics) dropped(reason string) prometheus.Counter { return m.drops.WithLabelValues(reason) }

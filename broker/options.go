@@ -43,6 +43,9 @@ type Options struct {
 	// PresencePublic lets viewers see who listens to an object, not only its control
 	// root and broadcasters.
 	PresencePublic bool
+	// Services are the targets of remote calls that are answered, of those that Services
+	// names (bayeux-cometd.md §2.10); none by default.
+	Services []string
 	// NoReplay: ext.replay in a subscribe says nothing (bayeux-cometd.md §3).
 	NoReplay bool
 	// EndOnExpiry ends a session once a token that it has rights from has ended; its

@@ -466,6 +466,10 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 		done(bayeux.Ack{}, err)
 		return
 	}
+	if _, calls := service(m.ChannelText); calls {
+		done(s.b.call(ctx, m, a))
+		return
+	}
 	if len(m.ID) == 0 {
 		s.b.publishMessage(ctx, m, a, true, known{}, done)
 		return

@@ -25,7 +25,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 	}
 	o := broker.Options{
 		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
-		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic,
+		EndOnExpiry: c.EndOnExpiry, NoReplay: !c.Bayeux.Replay, Services: c.Bayeux.Services, PresencePublic: c.PresencePublic,
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		Accumulate: broker.AccumulateOptions{TTL: c.Accumulate.TTL, Page: c.Accumulate.Page, Max: c.Accumulate.Max},
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience, Exact: c.Sandbox},
@@ -101,6 +101,9 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 			RequestsPerSession: float64(l.RequestsPerSession), RequestBurst: l.Burst,
 			PublishPerSession: float64(l.PublishPerSession), PublishBurst: l.Burst,
 		},
+	}
+	if c.Bayeux.Replay {
+		o.HandshakeExt = []byte(broker.HandshakeExt)
 	}
 	o.TrustedProxies = c.proxies()
 	return o
