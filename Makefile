@@ -23,7 +23,7 @@ GOFILES = $$(find . -name node_modules -prune -o -name '*.go' -print)
 WITHIN  = $$(command -v timeout >/dev/null && echo timeout -k 10 $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build deps go test units format lint conformance e2e bench fuzz torture clean
+.PHONY: help run build deps go test units allocs format lint conformance e2e bench fuzz torture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,7 @@ go:
 deps: go ## what the tests need: C compiler, Node, Chromium, Redis, proxies, npm packages
 	@bash .ci/deps
 
-test: deps format units ## everything: format, vet, units, conformance, browsers
+test: deps format units allocs ## everything: format, vet, units, allocations, conformance, browsers
 	@$(MAKE) --no-print-directory conformance
 	@$(MAKE) --no-print-directory e2e
 
@@ -73,6 +73,9 @@ units: go ## the Go tests (PKG=./channels for one package, TEST=-short, TIMEOUT=
 		flags=$$(echo "$$flags" | sed 's/-race//'); \
 	fi; \
 	set -x; $(GO) test $$flags -timeout $(TIMEOUT) $(PKG)
+
+allocs: go ## what the hot ways allocate, against .ci/allocs.txt (UPDATE=1 writes that)
+	@GO="$(GO)" UPDATE="$(UPDATE)" bash .ci/allocs
 
 # suite runs $(3) in examples/$(1) with the binary built to $$bin; 10 minutes are
 # twice what a machine with two processors takes.

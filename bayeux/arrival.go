@@ -1,9 +1,6 @@
 package bayeux
 
-import (
-	"hash/fnv"
-	"time"
-)
+import "time"
 
 // arrival is a connect on its way to its session.
 type arrival struct {
@@ -17,14 +14,19 @@ type arrival struct {
 	advice    *Advice       // of a socket's answer
 }
 
-// attach lets the link of a connect serve the session from now on. What another
-// link held is answered, what another link had on its way is sent again. now is
-// true if the connect is to be answered at once; ok is false if the session is gone.
+// attach lets the link of a connect serve the session from now on, unless a newer
+// connect has come. What another link held is answered, what another link had on its way
+// is sent again. now is true if the connect is to be answered at once; ok is false if the
+// session is gone.
 func (s *Session) attach(a arrival) (now, ok bool) {
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
 		return false, false
+	}
+	if s.overtaken(a.m.Ordinal()) {
+		s.mu.Unlock()
+		return true, true
 	}
 	start := time.Now()
 	s.expires = start.Add(s.server.lifetime())
@@ -84,6 +86,9 @@ func (s *Session) recover(a arrival) (repeated bool) {
 	if a.socket == 0 {
 		s.last = a.m.mark()
 	}
+	if o := a.m.Ordinal(); o != (Ordinal{}) {
+		s.sequence.add(o)
+	}
 	if s.acknowledges(a.m) {
 		s.tookUp = false
 		return repeated
@@ -109,21 +114,15 @@ func (s *Session) recover(a arrival) (repeated bool) {
 	return repeated
 }
 
-// mark tells a connect from others: of its id and its advice; 0: it has no id. Two
-// that share a mark by chance cost a client of bad luck a repeat.
-func (m *Message) mark() uint64 {
-	if len(m.ID) == 0 {
-		return 0
+// overtaken reports whether a connect is older than the newest, and counts it. The
+// caller holds mu.
+func (s *Session) overtaken(o Ordinal) bool {
+	if !s.sequence.overtaken(o) {
+		return false
 	}
-	h := fnv.New64a()
-	_, _ = h.Write(m.ID)
-	_, _ = h.Write([]byte{0})
-	_, _ = h.Write(m.rawAdvice)
-	return h.Sum64()
+	s.server.stats.late.Add(1)
+	return true
 }
-
-// repeats reports whether a connect is the one with that mark again.
-func (m *Message) repeats(last uint64) bool { return last != 0 && m.mark() == last }
 
 // failed reports whether a connect says that the last answer was not received. Who
 // goes to a socket after a poll broke says so too; Faye never puts the timeout there,

@@ -80,9 +80,9 @@ func (v *Server) streamed(r *http.Request) (s *Session, status int) {
 	if !v.throttle(r.Context(), nil, peer, m) {
 		return nil, http.StatusServiceUnavailable
 	}
-	s, e := v.resume(r.Context(), peer, m, false)
+	s, err := v.resume(r.Context(), peer, m, false)
 	switch {
-	case e != nil:
+	case err != nil:
 		return nil, http.StatusServiceUnavailable
 	case s == nil:
 		return nil, http.StatusNotFound

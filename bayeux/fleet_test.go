@@ -2,6 +2,7 @@ package bayeux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -118,8 +119,11 @@ func (n *node) Publish(_ context.Context, _ Peer, m *Message, done func(Ack, err
 func (n *node) Resume(ctx context.Context, s *Session, m *Message) (SessionHandler, error) {
 	f := n.fleet
 	if old := f.home(s.ID()); old != nil {
-		left, ok := old.session.Release(ctx)
-		if ok && (len(left.Sent) != len(old.left.Sent) || len(left.Queued) != len(old.left.Queued)) {
+		left, err := old.session.Release(ctx, m.Ordinal())
+		if errors.Is(err, ErrLate) {
+			return nil, err
+		}
+		if err == nil && (len(left.Sent) != len(old.left.Sent) || len(left.Queued) != len(old.left.Queued)) {
 			return nil, fmt.Errorf("Release returned %v, Close saw %v", left, old.left)
 		}
 	}

@@ -104,8 +104,13 @@ func (v *Server) elsewhere(ctx context.Context, x exchange, peer Peer, m *Messag
 			return nil, true
 		}
 	}
-	s, e := v.resume(ctx, peer, m, x.lone())
-	if e != nil {
+	s, err := v.resume(ctx, peer, m, x.lone())
+	var e *Error
+	switch {
+	case errors.Is(err, ErrLate):
+		x.refuseConnect(reply{m: m, clientID: m.ClientID, advice: v.usual()}.encode())
+		return nil, true
+	case errors.As(err, &e):
 		if q, polls := x.(*request); polls && e.Code == http.StatusServiceUnavailable {
 			q.unable = true
 		}

@@ -19,6 +19,9 @@ type Left struct {
 // wire is the form of Left.Wire.
 type wire struct {
 	Last    uint64 `json:"last,omitempty"`    // mark of the last connect by HTTP
+	Newest  uint64 `json:"newest,omitempty"`  // the sequence of connects
+	Rising  bool   `json:"rising,omitempty"`  // likewise
+	Late    int    `json:"late,omitempty"`    // likewise
 	Polled  bool   `json:"polled,omitempty"`  // Sent is the answer of a poll
 	Resends int    `json:"resends,omitempty"` // how often such an answer was repeated in a row
 	// Ack is the newest number of the ack extension, Batch that of the answer that was Sent.
@@ -48,7 +51,8 @@ func (s *Session) left() (l Left) {
 		l.Sent = append(l.Sent, d.d)
 	}
 	l.Queued = append(l.Queued, s.out.queue.live()...)
-	w := wire{Last: s.last, Resends: s.resends}
+	q := s.sequence
+	w := wire{Last: s.last, Newest: q.newest, Rising: q.rising, Late: q.late, Resends: s.resends}
 	_, w.Polled = s.out.sentBy.(*poll)
 	if k := &s.acks; k.on {
 		w.Ack, w.Batch = &k.last, k.batch
@@ -57,9 +61,10 @@ func (s *Session) left() (l Left) {
 	return l
 }
 
-// Release ends the session here because another server takes it: a connect that is
-// held is answered as at its timeout, a WebSocket loses the session and nothing else,
-// an EventSource ends. It waits, within ctx, for a call on the SessionHandler that is
+// Release ends the session here because another server takes it for a connect, or for
+// something that is none (the zero Ordinal): a connect that is held is answered as at its
+// timeout, or cut off if it is the same one, a WebSocket loses the session and nothing
+// else, an EventSource ends. It waits, within ctx, for a call on the SessionHandler that is
 // under way, so it must not be called from one. Then it lets nothing more be handed to
 // a connection (what was handed before counts as sent, even if a peer that does not
 // read has not got it yet), cancels a Pull that is under way and waits for it, and
@@ -67,16 +72,17 @@ func (s *Session) left() (l Left) {
 //
 // It returns what Left did at the end of that Close. What a cancelled Pull returned is
 // at the end of Queued, so a Puller has read beyond what the client has by Sent and
-// Queued and by nothing else. ok is false if the session had ended, or ctx ended
-// first: then it goes on living here.
-func (s *Session) Release(ctx context.Context) (left Left, ok bool) {
+// Queued and by nothing else. The error is ErrLate if a newer connect than o has come
+// here, or ctx's if that ended first: then it goes on living here; ErrNoSession if the
+// session had ended.
+func (s *Session) Release(ctx context.Context, o Ordinal) (Left, error) {
 	if !s.takeTurn(ctx) {
-		return Left{}, false
+		return Left{}, ctx.Err()
 	}
 	defer s.settle() // if another ended it while its settle could not have the turn
 	defer s.yield()
-	if !s.end(ReasonMoved, s.server.usual()) {
-		return Left{}, false
+	if err := s.endFor(o, ReasonMoved, s.server.usual()); err != nil {
+		return Left{}, err
 	}
 	s.mu.Lock()
 	idle := s.replays.untilIdle()
@@ -84,7 +90,7 @@ func (s *Session) Release(ctx context.Context) (left Left, ok bool) {
 	if idle != nil {
 		<-idle // it was cancelled
 	}
-	return s.conclude(), true
+	return s.conclude(), nil
 }
 
 // takeTurn locks turn; false if ctx ended first.
@@ -122,7 +128,7 @@ func (s *Session) yield() {
 // TakeUp gives a session that is being resumed the state of the protocol that it left
 // elsewhere, Left.Wire, and reports whether what was Sent there is known to have
 // arrived, now that m is here (decided.md 4): an answer to a poll has, unless m is no
-// connect, or one that says otherwise; over a socket nothing has. It is called at most
+// connect, or a late one, or one that says otherwise; over a socket nothing has. It is called at most
 // once, inside Resume, with its m. A nil wire, or one that cannot be read: false.
 func (s *Session) TakeUp(left []byte, m *Message) (arrived bool) {
 	var w wire
@@ -132,13 +138,14 @@ func (s *Session) TakeUp(left []byte, m *Message) (arrived bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last, s.resends = w.Last, w.Resends
+	s.sequence = w.sequence()
 	if w.Ack != nil {
 		n, said := m.acked()
 		s.acks = acks{on: true, last: max(*w.Ack, w.Batch)}
 		return m.kind == kindConnect && said && n >= w.Batch
 	}
-	if m.kind != kindConnect {
-		return false
+	if old := s.sequence; m.kind != kindConnect || old.overtaken(m.Ordinal()) {
+		return false // it says nothing
 	}
 	s.tookUp = true
 	switch {
@@ -151,6 +158,28 @@ func (s *Session) TakeUp(left []byte, m *Message) (arrived bool) {
 	}
 	s.resends = 0
 	return true
+}
+
+// Overtaken reports whether a connect is older than the newest that a session had seen
+// which left wire behind (Left.Wire), and returns that with the connect counted, to be
+// kept instead.
+func Overtaken(left []byte, o Ordinal) (counted []byte, late bool) {
+	var w wire
+	if left == nil || json.Unmarshal(left, &w) != nil {
+		return left, false
+	}
+	q := w.sequence()
+	if !q.overtaken(o) {
+		return left, false
+	}
+	w.Late = q.late
+	counted, _ = json.Marshal(w) // numbers and booleans: it does not fail
+	return counted, true
+}
+
+// sequence is what w says of the order of connects.
+func (w *wire) sequence() sequence {
+	return sequence{newest: w.Newest, rising: w.Rising, late: min(max(w.Late, 0), mostLate)}
 }
 
 // ending returns why the session ended; "" if it lives.

@@ -175,8 +175,8 @@ func TestReleaseGivesUpWithItsContext(t *testing.T) {
 		s, _ := w.one.Session(w.Value("a"))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, ok := s.Release(ctx)
-		require.False(t, ok)
+		_, err := s.Release(ctx, Ordinal{})
+		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, Left{}, s.Left())
 		close(w.gate)
 		// It lives on as before.
@@ -185,10 +185,10 @@ func TestReleaseGivesUpWithItsContext(t *testing.T) {
 			deliver /slow 1
 			a< [{"data":1},{"id":"1"}]
 		`)
-		_, ok = s.Release(t.Context())
-		require.True(t, ok)
-		_, ok = s.Release(t.Context())
-		require.False(t, ok, "twice")
+		_, err = s.Release(t.Context(), Ordinal{})
+		require.NoError(t, err)
+		_, err = s.Release(t.Context(), Ordinal{})
+		require.ErrorIs(t, err, ErrNoSession, "twice")
 		require.ErrorIs(t, func() error { _, err := s.Carry(t.Context(), &Message{kind: kindDisconnect}); return err }(), ErrNoSession)
 	})
 }

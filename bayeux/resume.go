@@ -15,8 +15,9 @@ type Resumer interface {
 	// forwarded; or a connect by eventsource that the server made for a stream. s has
 	// the id and may be kept; calls on its SessionHandler follow after Resume has
 	// returned. Of an id that was here and moved, it is asked only when the Close of
-	// the SessionHandler before has returned. ErrNoSession: nobody knows it. An *Error
-	// refuses the message in its words; any other error is logged and shown as 500.
+	// the SessionHandler before has returned. ErrNoSession: nobody knows it. ErrLate: where
+	// it lives, a newer connect than m has come. An *Error refuses the message in its
+	// words; any other error is logged and shown as 500.
 	Resume(ctx context.Context, s *Session, m *Message) (SessionHandler, error)
 	// Forward carries out a subscribe, an unsubscribe, a disconnect or a connect by
 	// eventsource of a session that is not here, wherever it lives (Message.Forwarded,
@@ -37,42 +38,54 @@ var ErrHere = errors.New("bayeux: session lives nowhere")
 type resuming struct {
 	done    chan struct{}
 	session *Session
-	err     *Error
+	err     error // ErrLate, or an *Error
 }
 
 // resume takes up the session of m, which is not here; nil without an error if nobody
 // knows it. What cannot be an id of ours is not asked for. lone: m came without
-// company, or by socket.
-func (v *Server) resume(ctx context.Context, peer Peer, m *Message, lone bool) (*Session, *Error) {
-	id := m.ClientID
+// company, or by socket. The error is ErrLate, or an *Error for the peer.
+func (v *Server) resume(ctx context.Context, peer Peer, m *Message, lone bool) (*Session, error) {
 	switch {
-	case v.resumer == nil || !plausible(id):
+	case v.resumer == nil || !plausible(m.ClientID):
 		return nil, nil
 	case v.draining.Load():
 		return nil, &Error{Code: 503, Text: "Service unavailable"}
 	}
+	for {
+		s, err, ours := v.resumeOnce(ctx, peer, m, lone)
+		if ours || !errors.Is(err, ErrLate) {
+			return s, err
+		}
+		// That was another connect, which m may have overtaken.
+	}
+}
+
+// resumeOnce does it, or waits for who does; ours: it was m that the Resumer was asked
+// for.
+func (v *Server) resumeOnce(ctx context.Context, peer Peer, m *Message, lone bool) (_ *Session, err error, ours bool) {
+	id := m.ClientID
 	v.mu.Lock()
 	for old := v.closing[id]; old != nil; old = v.closing[id] {
 		v.mu.Unlock()
 		select {
 		case <-old.gone:
 		case <-ctx.Done():
-			return nil, &Error{Code: 503, Text: "Service unavailable"}
+			return nil, &Error{Code: 503, Text: "Service unavailable"}, false
 		}
 		v.mu.Lock()
 	}
 	if s := v.sessions[id]; s != nil {
 		v.mu.Unlock()
-		return s, nil
+		return s, nil, false
 	}
 	r := v.resumes[id]
 	if r != nil {
 		v.mu.Unlock()
 		select {
 		case <-r.done:
-			return r.session, r.err
+			return r.session, r.err, false
 		case <-ctx.Done():
-			return nil, &Error{Code: 503, Text: "Service unavailable"}
+			return nil, &Error{Code: 503, Text: "Service unavailable"}, false
 		}
 	}
 	r = &resuming{done: make(chan struct{}), err: &Error{Code: 500, Text: "Internal server error"}}
@@ -85,10 +98,10 @@ func (v *Server) resume(ctx context.Context, peer Peer, m *Message, lone bool) (
 		close(r.done)
 	}()
 	r.session, r.err = v.takeUp(ctx, peer, m, lone)
-	return r.session, r.err
+	return r.session, r.err, true
 }
 
-func (v *Server) takeUp(ctx context.Context, peer Peer, m *Message, lone bool) (*Session, *Error) {
+func (v *Server) takeUp(ctx context.Context, peer Peer, m *Message, lone bool) (*Session, error) {
 	a := v.addresses.get(peer.Addr)
 	if a != nil && !a.enter(v.options.Limits.SessionsPerAddr) {
 		v.stats.refuse(refuseSessions)
@@ -113,6 +126,9 @@ func (v *Server) takeUp(ctx context.Context, peer Peer, m *Message, lone bool) (
 	switch {
 	case errors.Is(err, ErrNoSession):
 		return nil, nil
+	case errors.Is(err, ErrLate):
+		v.stats.late.Add(1)
+		return nil, ErrLate
 	case errors.As(err, &refusal):
 		return nil, refusal
 	case err != nil:

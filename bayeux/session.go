@@ -45,6 +45,7 @@ type Session struct {
 	connected bool   // a connect was seen
 	socket    uint64 // serial of the last socket that carried a connect
 	last      uint64 // mark of the last connect, if it came by HTTP; else 0
+	sequence  sequence
 	resends   int
 	lone      bool // the message that resumed it came without company, or by socket
 	tookUp    bool // TakeUp has decided what the next connect would
@@ -171,10 +172,23 @@ func (s *Session) Close(reason string) {
 // end marks the session as gone and lets go of its connections; the caller sees
 // to it that settle follows. It reports whether this call did it.
 func (s *Session) end(reason string, a *Advice) bool {
+	return s.endFor(Ordinal{}, reason, a) == nil
+}
+
+// endFor is end because of a connect elsewhere. ErrLate: a newer one has come here, and
+// the session lives on; ErrNoSession: it has ended.
+func (s *Session) endFor(o Ordinal, reason string, a *Advice) error {
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
-		return false
+		return ErrNoSession
+	}
+	if s.overtaken(o) {
+		s.mu.Unlock()
+		return ErrLate
+	}
+	if p, polls := s.link.(*poll); polls && o.Mark != 0 && o.Mark == s.last {
+		p.severed, a = true, nil // as attach does
 	}
 	s.ended, s.reason = true, reason
 	h, l, stop := s.held, s.link, s.replays.stop
@@ -203,7 +217,7 @@ func (s *Session) end(reason string, a *Advice) bool {
 	if h != nil {
 		h.link.release(s, h.m, a)
 	}
-	return true
+	return nil
 }
 
 // letGo frees the outbox of a session that has ended. The caller holds mu.

@@ -51,6 +51,7 @@ type Stats struct {
 	Delivered           int64            // deliveries written
 	DeliveredBytes      int64            // of deliveries
 	Resent              int64            // deliveries put back because a link broke
+	Late                int64            // polls that came after newer ones and were answered with nothing
 	Lagged              int64            // Deliver returned false
 	Throttled           int64            // messages that waited for a rate
 	Panics              int64            // recovered
@@ -65,15 +66,15 @@ type Stats struct {
 }
 
 type counters struct {
-	sessions                                 [transportCount + 1]atomic.Int64
-	sockets, polls                           atomic.Int64
-	received, receivedBytes                  atomic.Int64
-	published, delivered, deliveredBytes     atomic.Int64
-	resent, lagged, throttled, panics, stall atomic.Int64
-	handshakes, resumed, forwarded, carried  atomic.Int64
-	dropped                                  [dropReasons]atomic.Int64
-	refused                                  [refuseReasons]atomic.Int64
-	ended                                    [len(endNames)]atomic.Int64
+	sessions                                       [transportCount + 1]atomic.Int64
+	sockets, polls                                 atomic.Int64
+	received, receivedBytes                        atomic.Int64
+	published, delivered, deliveredBytes           atomic.Int64
+	resent, late, lagged, throttled, panics, stall atomic.Int64
+	handshakes, resumed, forwarded, carried        atomic.Int64
+	dropped                                        [dropReasons]atomic.Int64
+	refused                                        [refuseReasons]atomic.Int64
+	ended                                          [len(endNames)]atomic.Int64
 }
 
 // transportCount is the number of transports; one more gauge is for none.
@@ -114,6 +115,7 @@ func (v *Server) Stats() Stats {
 		Delivered:           c.delivered.Load(),
 		DeliveredBytes:      c.deliveredBytes.Load(),
 		Resent:              c.resent.Load(),
+		Late:                c.late.Load(),
 		Lagged:              c.lagged.Load(),
 		Throttled:           c.throttled.Load(),
 		Panics:              c.panics.Load(),

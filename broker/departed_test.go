@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
 	"github.com/stretchr/testify/require"
@@ -53,8 +54,8 @@ func TestStoreGoesBack(t *testing.T) {
 			p.inbox = nil
 			if onItsWay {
 				s, _ := nodes[1].b.subscriberOf(sessionKey(p.id))
-				_, ok := s.session.Release(t.Context())
-				require.True(t, ok)
+				_, err := s.session.Release(t.Context(), bayeux.Ordinal{})
+				require.NoError(t, err)
 			}
 			goBack(t, nodes, rows)
 			time.Sleep(4 * time.Second)

@@ -232,6 +232,22 @@ func (f *flow) early(ctx context.Context) error {
 	return errLost // more in one ms than a page
 }
 
+// land moves the cursor of a flow that lags, and that has not begun since its session
+// came here, to where nothing before is due: what is kept of it then is the cursor
+// alone. The caller holds f.mu.
+func (f *flow) land(ctx context.Context) {
+	if !f.lags {
+		return
+	}
+	if since := f.since.UnixMilli(); !f.since.IsZero() && f.cursor.MS() < since {
+		f.cursor = endOf(since - 1)
+	}
+	if f.cursor.Before(f.from) {
+		f.cursor = f.listener.sub.b.before(ctx, f.topic, f.from)
+	}
+	f.since, f.from = time.Time{}, store.Position{}
+}
+
 func (f *flow) encode(channel string, entries []store.Entry, as form) []*bayeux.Delivery {
 	b := f.listener.sub.b
 	page := make([]*bayeux.Delivery, 0, len(entries))

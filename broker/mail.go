@@ -44,6 +44,7 @@ const (
 	letterDone    = "done"
 	letterUnknown = "unknown" // the session is not here
 	letterBusy    = "busy"    // it is being taken up here just now
+	letterLate    = "late"    // a newer connect than the one it is asked for has come here
 )
 
 // letter is what one node writes to another. A session is named by the key of its
@@ -54,6 +55,7 @@ type letter struct {
 	Call    uint64          `json:"call"`
 	Sent    int64           `json:"sent"` // ms of the store's clock
 	Key     string          `json:"key,omitempty"`
+	Connect bayeux.Ordinal  `json:"connect,omitzero"` // for which the session is to be let go
 	Message json.RawMessage `json:"message,omitempty"`
 	Ext     json.RawMessage `json:"ext,omitempty"`
 	Refusal *refusal        `json:"refusal,omitempty"`
@@ -184,7 +186,7 @@ func (m *mail) open(ctx context.Context, data []byte) {
 		m.b.nodes.heard(l.From)
 	}
 	switch l.Kind {
-	case letterDone, letterUnknown, letterBusy:
+	case letterDone, letterUnknown, letterBusy, letterLate:
 		m.mu.Lock()
 		answer := m.calls[l.Call]
 		m.mu.Unlock()
@@ -261,10 +263,14 @@ func (m *mail) answer(ctx context.Context, l letter) {
 	case l.Kind == letterRelease:
 		// The record is written by Close, before Release returns. A session that is
 		// ending by itself is gone in a moment.
-		reply.Kind = letterBusy
-		if _, ok := sub.session.Release(ctx); ok {
+		switch _, err := sub.session.Release(ctx, l.Connect); {
+		case err == nil:
 			m.b.metrics.released.Inc()
 			reply.Kind = letterDone
+		case errors.Is(err, bayeux.ErrLate):
+			reply.Kind = letterLate
+		default:
+			reply.Kind = letterBusy
 		}
 	case l.Kind == letterCarry:
 		reply = m.carry(ctx, sub, l)

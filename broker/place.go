@@ -195,8 +195,8 @@ func (s *subscriber) place(l *listener, t *topic) placeRecord {
 	if p.Lags && f != nil && f.lags && !f.since.IsZero() {
 		p.Since = f.since.UnixMilli()
 	}
-	if p.Lags && f.cursor.IsZero() && !f.from.IsZero() {
-		p.Queued = &f.from // not begun yet
+	if f != nil && f.lags && f.cursor.Before(f.from) {
+		p.Lags, p.Queued = true, &f.from // it has not come so far yet
 	}
 	return p
 }

@@ -152,9 +152,6 @@ func (s *subscriber) takeReplay(ctx context.Context, l *listener, tp *topic, cha
 	if err != nil {
 		return err
 	}
-	if err := tp.level(ctx, s.b.opt.Store); err != nil {
-		return err
-	}
 	f := l.flowOf(tp, sm.Live())
 	defer f.mu.Unlock()
 	tp.mu.Lock()

@@ -181,8 +181,8 @@ func TestReplayEncodedOnce(t *testing.T) {
 		for _, p := range peers {
 			s, ok := x.server.Session(p.id)
 			require.True(t, ok)
-			left, ok := s.Release(t.Context())
-			require.True(t, ok)
+			left, err := s.Release(t.Context(), bayeux.Ordinal{})
+			require.NoError(t, err)
 			require.Len(t, left.Queued, 1)
 			encodings = append(encodings, left.Queued[0])
 		}

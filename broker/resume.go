@@ -21,13 +21,15 @@ var errNotAsBefore = errors.New("broker: session cannot be resumed")
 // was, and what its client may not have had comes again.
 func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
 	key := sessionKey(session.ID())
-	done, err := b.take(ctx, key)
+	done, err := b.take(ctx, key, m.Ordinal())
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	c, err := b.claim(ctx, key)
+	c, err := b.claim(ctx, key, m.Ordinal())
 	switch {
+	case errors.Is(err, bayeux.ErrLate):
+		return nil, err
 	case errors.Is(err, store.ErrNotFound):
 		return nil, bayeux.ErrNoSession
 	case err != nil:

@@ -85,13 +85,13 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 				continue
 			}
 			if err := s.take(ctx, patterns[i].String(), &targets[i], &ext); err != nil {
-				s.giveBack(patterns, targets)
+				s.giveBack(ctx, patterns, targets)
 				return nil, storeRefusal(err, s.b, "subscribe")
 			}
 		}
 	}
 	if err := s.keep(ctx); err != nil {
-		s.giveBack(patterns, targets)
+		s.giveBack(ctx, patterns, targets)
 		return nil, storeRefusal(err, s.b, "subscribe")
 	}
 	return ext.json(), nil
@@ -105,10 +105,10 @@ func (s *subscriber) keep(ctx context.Context) error {
 
 // giveBack undoes what a message that failed has brought, and nothing that stood
 // before.
-func (s *subscriber) giveBack(patterns []channels.Pattern, targets []target) {
+func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, targets []target) {
 	for i := range targets {
 		if targets[i].fresh {
-			s.quit(patterns[i])
+			s.quit(ctx, patterns[i])
 		}
 	}
 	s.tidy()
@@ -162,11 +162,15 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 	if err != nil {
 		return err
 	}
-	if !t.catchup.IsZero() {
+	if tp.limits.Keeps() {
+		// Also for what is live: what was acknowledged before is not (security.md §5.3,
+		// rule 6), though this node may not have handed it out yet.
 		if err := tp.level(ctx, s.b.opt.Store); err != nil {
 			s.b.hub.shardOf(tp.log).release(tp)
 			return err
 		}
+	}
+	if !t.catchup.IsZero() {
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
 	if err := s.takeLive(ctx, l, tp, channel, t); err != nil {
@@ -282,7 +286,7 @@ func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
 // Unsubscribe is part of bayeux.SessionHandler.
 func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, patterns []channels.Pattern) error {
 	for _, p := range patterns {
-		s.quit(p)
+		s.quit(ctx, p)
 	}
 	s.tidy()
 	if err := s.keep(ctx); err != nil {
@@ -294,7 +298,7 @@ func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, pattern
 
 // quit ends a subscription by the name it was made under, whether or not the root
 // is still good.
-func (s *subscriber) quit(p channels.Pattern) {
+func (s *subscriber) quit(ctx context.Context, p channels.Pattern) {
 	if p.String() == tapPattern {
 		s.quitTap()
 	}
@@ -307,13 +311,13 @@ func (s *subscriber) quit(p channels.Pattern) {
 			continue
 		}
 		if sub.Wild() {
-			l.leave(sub)
+			l.leave(ctx, sub)
 			continue
 		}
 		name, _ := sub.Name()
 		for t, sm := range l.seams {
 			if sm.exact && t.name == name {
-				s.quitLive(l, t, sm)
+				s.quitLive(ctx, l, t, sm)
 			}
 			if n := sm.channels[p.String()]; n > 0 {
 				s.dropCatchup(sm, p.String(), n)
@@ -328,23 +332,24 @@ func (s *subscriber) quit(p channels.Pattern) {
 	}
 }
 
-func (s *subscriber) quitLive(l *listener, t *topic, sm *seam) {
+func (s *subscriber) quitLive(ctx context.Context, l *listener, t *topic, sm *seam) {
 	sm.exact = false
 	sm.plainFor(l, t)
 	s.dropPrelude(l, t)
-	s.stopLive(l, t, sm, func() { l.space.tree.Remove(t.name.Pattern(), l) })
+	s.stopLive(ctx, l, t, sm, func() { l.space.tree.Remove(t.name.Pattern(), l) })
 }
 
 // stopLive takes a topic's live entries from a listener, unless a wildcard goes on
 // hearing them, and notes in the seam how far it got. remove runs while the topic
 // stands still.
-func (s *subscriber) stopLive(l *listener, t *topic, sm *seam, remove func()) {
+func (s *subscriber) stopLive(ctx context.Context, l *listener, t *topic, sm *seam, remove func()) {
 	s.mu.Lock()
 	f := l.flows[t]
 	s.mu.Unlock()
 	if f != nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		f.land(ctx)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -59,9 +59,10 @@ type claimed struct {
 	from int64
 }
 
-// claim makes this node the owner of a session. Errors: store.ErrNotFound when nobody
-// knows the session, refusals, and the store's.
-func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
+// claim makes this node the owner of a session, for a connect. Errors: store.ErrNotFound
+// when nobody knows the session, bayeux.ErrLate when a newer connect has come elsewhere,
+// refusals, and the store's.
+func (b *Broker) claim(ctx context.Context, key string, o bayeux.Ordinal) (*claimed, error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTime)
 	defer cancel()
 	if err := b.overdue.settle(ctx, key); err != nil {
@@ -82,7 +83,7 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 			return nil, err
 		}
 		if version != asked {
-			free, answer, err := b.free(ctx, r.Owner, key, &wait)
+			free, answer, err := b.free(ctx, r.Owner, letter{Kind: letterRelease, Key: key, Connect: o}, &wait)
 			if err != nil {
 				return nil, err
 			}
@@ -99,6 +100,9 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 				continue
 			}
 		}
+		if err := b.inTurn(ctx, key, r, version, o); err != nil {
+			return nil, err
+		}
 		if err := b.pace(ctx, r); err != nil {
 			return nil, err
 		}
@@ -114,22 +118,47 @@ func (b *Broker) claim(ctx context.Context, key string) (*claimed, error) {
 
 // free sees to it that the owner of a session lets go of it. It is true when there is
 // none to ask; after an answer, which is given, the record has to be looked at again.
-func (b *Broker) free(ctx context.Context, owner, key string, wait *backoff) (free bool, answer string, err error) {
+func (b *Broker) free(ctx context.Context, owner string, l letter, wait *backoff) (free bool, answer string, err error) {
 	alive, err := b.nodes.alive(ctx, owner)
 	if err != nil || !alive {
 		return !alive, "", err
 	}
-	a, err := b.mail.ask(ctx, owner, letter{Kind: letterRelease, Key: key})
+	a, err := b.mail.ask(ctx, owner, l)
 	switch {
 	case errors.Is(err, errNoAnswer):
 		b.nodes.mute(owner)
 		return true, "", nil
 	case err != nil:
 		return false, a.Kind, err
+	case a.Kind == letterLate:
+		err = bayeux.ErrLate
 	case a.Kind == letterBusy:
 		err = wait.pause(ctx)
 	}
 	return false, a.Kind, err
+}
+
+// inTurn returns bayeux.ErrLate for a connect that is older than the newest of a session
+// that lives nowhere, and counts it in the record, so that a client whose numbers begin
+// anew is served in the end.
+func (b *Broker) inTurn(ctx context.Context, key string, r *sessionRecord, version uint64, o bayeux.Ordinal) error {
+	if r.Left == nil {
+		return nil
+	}
+	wire, late := bayeux.Overtaken(r.Left.Wire, o)
+	if !late {
+		return nil
+	}
+	counted, left := *r, *r.Left
+	left.Wire, counted.Left, counted.Seq = wire, &left, r.Seq+1
+	data, err := json.Marshal(&counted)
+	if err == nil {
+		_, err = b.opt.Store.Put(ctx, tableSession, key, store.Put{Data: data, TTL: b.recordLife(), IfVersion: &version})
+	}
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("broker: count a late connect: %w", err)
+	}
+	return bayeux.ErrLate
 }
 
 // backoff is the pauses of who tries again and again.
@@ -202,8 +231,9 @@ func (b *Broker) subscriberOf(key string) (s *subscriber, taking bool) {
 
 // take makes the caller the only one of this node who takes a session up, and has it
 // let go where it lives here already, behind another mount; the caller calls what it
-// returns when that is over. Errors: 503 when it does not end in time.
-func (b *Broker) take(ctx context.Context, key string) (done func(), err error) {
+// returns when that is over. Errors: 503 when it does not end in time, bayeux.ErrLate as
+// of claim.
+func (b *Broker) take(ctx context.Context, key string, o bayeux.Ordinal) (done func(), err error) {
 	var wait backoff
 	for range claimTries {
 		b.mu.Lock()
@@ -221,9 +251,12 @@ func (b *Broker) take(ctx context.Context, key string) (done func(), err error) 
 		b.mu.Unlock()
 		if s != nil && !taking {
 			within, cancel := context.WithTimeout(ctx, obeyIn)
-			_, ok := s.session.Release(within)
+			_, err := s.session.Release(within, o)
 			cancel()
-			if ok {
+			switch {
+			case errors.Is(err, bayeux.ErrLate):
+				return nil, err
+			case err == nil:
 				continue
 			}
 		}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -143,7 +144,7 @@ func (l *listener) heardFrom(t *topic) (store.Position, bool) {
 // leave ends a wildcard. Topics with a seam that nothing else hears go on by name
 // until they are stopped one by one, each while it stands still, so that their seams
 // know what came.
-func (l *listener) leave(p channels.Pattern) {
+func (l *listener) leave(ctx context.Context, p channels.Pattern) {
 	number, there := l.patterns[p]
 	if !there {
 		return
@@ -160,7 +161,7 @@ func (l *listener) leave(p channels.Pattern) {
 	}
 	until := l.space.leave(p, l, number)
 	for _, t := range stopped {
-		l.sub.stopLive(l, t, l.seams[t], func() { l.space.tree.Remove(t.name.Pattern(), l) })
+		l.sub.stopLive(ctx, l, t, l.seams[t], func() { l.space.tree.Remove(t.name.Pattern(), l) })
 	}
 	l.stopLagging()
 	l.sub.b.hub.letGo(l.roads[p], l)

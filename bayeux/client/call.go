@@ -233,9 +233,10 @@ func (c *Client) resume() {
 
 // renew begins a session: all subscriptions first, catch-up before live, then
 // what else waits. Unsubscribing from a session that is gone has succeeded.
-func (c *Client) renew(session string) {
+func (c *Client) renew(reply envelope) {
 	c.mu.Lock()
-	c.session, c.ready = session, true
+	c.session, c.ready = reply.clientID, true
+	c.acks.grantLocked(reply.ext)
 	c.generation++
 	done := c.unansweredLocked(func(k *call) bool { return k.channel == metaUnsubscribe || k.auto })
 	for _, k := range done {
@@ -303,8 +304,11 @@ func (c *Client) receive(ctx context.Context, frame []byte) error {
 	}
 	var items []item
 	var gone error
+	var held []outcomeOf // answers to connects: what came with them is taken first
 	for _, e := range all {
 		switch k := c.answeredBy(e); {
+		case k != nil && k.channel == metaConnect:
+			held = append(held, outcomeOf{k, e})
 		case k != nil:
 			if err := c.answer(k, e); err != nil {
 				gone = err
@@ -320,10 +324,29 @@ func (c *Client) receive(ctx context.Context, frame []byte) error {
 		c.counts.received.Add(int64(len(items)))
 		c.noteArrived(items)
 		if err := c.inbox.push(ctx, items, c.waiting, func() { c.counts.inboxFull.Add(1) }); err != nil {
+			c.restore(held)
 			return err
 		}
 	}
+	for _, h := range held {
+		_ = c.answer(h.call, h.reply) // of a connect it returns nil
+	}
 	return gone
+}
+
+// outcomeOf is a call with its answer.
+type outcomeOf struct {
+	call  *call
+	reply envelope
+}
+
+// restore makes connects unanswered again whose answers did not count.
+func (c *Client) restore(held []outcomeOf) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range held {
+		c.pending[h.call.id] = h.call
+	}
 }
 
 func newMessage(e envelope) Message {
@@ -356,6 +379,7 @@ func (c *Client) answer(k *call, e envelope) error {
 	if e.successful && k.channel == metaConnect {
 		c.mu.Lock()
 		c.contact = time.Now()
+		c.acks.takenLocked(e.ext)
 		c.mu.Unlock()
 	}
 	if e.successful || isOwn {

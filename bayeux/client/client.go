@@ -51,6 +51,7 @@ type Client struct {
 	cancel     context.CancelCauseFunc // nil until started
 	session    string                  // clientId; "" without one
 	ready      bool                    // session and link are there
+	acks       acks
 	generation int                     // rises with each handshake
 	seq        uint64
 	pending    map[string]*call // by message id

@@ -52,6 +52,8 @@
 //
 // # Caveats
 //
+//   - With Options.Ack a message is acknowledged once it is in the inbox. So a slow
+//     handler holds the server up, and what the inbox holds when the process ends is gone.
 //   - A handler that is slow fills the inbox; then the client stops reading, and
 //     the server holds back or drops by its own policy. A handler may publish and
 //     wait: while calls are waiting the inbox grows to four times its bound before

@@ -27,6 +27,9 @@ type Options struct {
 	Transport string
 	// Token is sent as ext.token with every handshake; empty: none.
 	Token string
+	// Ack asks for CometD's ack extension: the server keeps each message until this
+	// client says that it has it. Where it is not granted, nothing changes.
+	Ack bool
 	// Header is sent with every request and upgrade.
 	Header http.Header
 	// Logger hears of links made and lost; nil: nothing is logged.

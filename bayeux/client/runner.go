@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -131,10 +130,7 @@ func (r *runner) converse(ctx context.Context, l link) error {
 func (r *runner) handshake(ctx context.Context, l link) error {
 	k := newCall(metaHandshake)
 	k.extra = `,"version":"1.0","minimumVersion":"1.0","supportedConnectionTypes":["` + r.c.o.Transport + `"]`
-	if r.c.o.Token != "" {
-		token, _ := json.Marshal(r.c.o.Token) // a string always marshals
-		k.extra += `,"ext":{"token":` + string(token) + `}`
-	}
+	k.extra += r.c.o.handshakeExt()
 	r.register(k)
 	reply, err := r.exchange(ctx, l.send, k, r.c.o.Timeout)
 	if err != nil {
@@ -147,7 +143,7 @@ func (r *runner) handshake(ctx context.Context, l link) error {
 		return errors.New("client: handshake: no usable clientId in the answer")
 	}
 	r.c.counts.handshakes.Add(1)
-	r.c.renew(reply.clientID)
+	r.c.renew(reply)
 	r.c.setState(Connected, nil)
 	return nil
 }
@@ -168,6 +164,7 @@ func (r *runner) connect(ctx context.Context, l link, again bool) error {
 			k.extra += `,"advice":{"timeout":0}`
 			hold = 0
 		}
+		k.extra += r.c.acknowledgement()
 		r.register(k)
 	}
 	send := func(ctx context.Context, frame []byte) error { return l.poll(ctx, frame, hold) }

@@ -45,13 +45,18 @@ type Report struct {
 	Breaks               int // links that broke
 	Lost                 int // publications acknowledged and not kept, by a fork: allowed, and counted
 	LostReceipts         int // deliveries of such
-	// Faults holds the first mostFaults of each rule, Breaches counts them all.
+	// Faults holds at most mostFaults of each rule, a few of one session; Breaches counts
+	// them all.
 	Faults   []Fault
 	Breaches [9]int
+	told     map[string]int // by rule and whom it is about
 }
 
-// mostFaults is how many faults of a rule are told in words.
-const mostFaults = 10
+// mostFaults is how many faults of a rule are told in words, of one session mostAlike.
+const (
+	mostFaults = 10
+	mostAlike  = 2
+)
 
 // Clean reports whether no rule was broken.
 func (r *Report) Clean() bool { return r.Breaches == [9]int{} }
@@ -76,8 +81,17 @@ func (r *Report) String() string {
 }
 
 func (r *Report) fault(rule int, format string, args ...any) {
-	if r.Breaches[rule]++; r.Breaches[rule] <= mostFaults {
-		r.Faults = append(r.Faults, Fault{rule, fmt.Sprintf(format, args...)})
+	r.Breaches[rule]++
+	text := fmt.Sprintf(format, args...)
+	who, _, _ := strings.Cut(text, ":")
+	all, one := fmt.Sprint(rule), fmt.Sprint(rule, who)
+	if r.told == nil {
+		r.told = map[string]int{}
+	}
+	if r.told[all] < mostFaults && r.told[one] < mostAlike {
+		r.told[all]++
+		r.told[one]++
+		r.Faults = append(r.Faults, Fault{rule, text})
 	}
 }
 
