@@ -28,8 +28,9 @@ const mostBatch = 1 << 52
 // BatchHandler is a SessionHandler that remembers what is on its way to a client with
 // the ack extension, so that it is exact over the loss of the server, too.
 type BatchHandler interface {
-	// Batch is called before an answer goes out that brings deliveries which are kept:
-	// Session.Left says what it brings. Nothing else is handed out and no Puller is
+	// Batch is called before an answer goes out that brings deliveries which are kept, and
+	// before the client hears that its subscriptions changed: Session.Left says what is on
+	// its way. Nothing else is handed out and no Puller is
 	// pulled until it returns. If the session has ended then, the answer brings nothing.
 	Batch(ctx context.Context)
 }
@@ -203,7 +204,7 @@ func (s *Session) note(ctx context.Context) bool {
 	})
 	s.mu.Lock()
 	s.replays.paused = false
-	s.acks.noted = true
+	s.acks.noted = s.acks.noted || s.acks.went
 	ended := s.ended
 	var l link
 	if !ended && !s.replays.empty() {

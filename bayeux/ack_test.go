@@ -376,8 +376,9 @@ func TestAckExtensionAfterACrash(t *testing.T) {
 func TestAckExtensionIsFenced(t *testing.T) {
 	for _, transport := range []string{"websocket", "long-polling"} {
 		in(t, Options{}, func(t *testing.T, w *world) {
+			w.Run("open a " + transport + "\n" + acksHello("a") + listen("a", "/kept") + listen("a", "/x") + acksOf("a", "a", "1", 0, ""))
 			w.app.fenced = true
-			w.Run("open a " + transport + "\n" + acksHello("a") + listen("a", "/kept") + listen("a", "/x") + acksOf("a", "a", "1", 0, "") + `
+			w.Run(`
 				deliver /kept 1
 				a< [{"id":"1","successful":true,"ext":"$absent"}]
 			`)

@@ -30,6 +30,7 @@ const (
 	fieldSubscription
 	fieldAdvice
 	fieldError
+	fieldTimestamp
 )
 
 // field returns the bit of a field name, 0 for what is no protocol field.
@@ -59,6 +60,8 @@ func field(name []byte) uint {
 		return fieldAdvice
 	case "error":
 		return fieldError
+	case "timestamp":
+		return fieldTimestamp
 	}
 	return 0
 }
@@ -215,6 +218,8 @@ func (d *decoder) take(m *Message, f uint, c byte, raw []byte) {
 			return
 		}
 		m.Error = d.string(raw)
+	case fieldTimestamp:
+		m.dated = true
 	}
 }
 

@@ -36,6 +36,7 @@ type exchange interface {
 // where it came from, its transport the one in use.
 func (v *Server) dispatch(ctx context.Context, x exchange, peer Peer, m *Message) {
 	v.stats.received.Add(1)
+	m.readTimesync()
 	var s *Session
 	if m.ClientID != "" && m.kind != kindHandshake {
 		s, _ = v.Session(m.ClientID)

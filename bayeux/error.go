@@ -61,6 +61,9 @@ type Advice struct {
 	Reconnect string // "retry", "handshake" or "none"
 	Interval  int64
 	Timeout   int64
+
+	// heeds is up to what interval the client's own wish counts, in ms; 0: it does not.
+	heeds int64
 }
 
 // Refusals the protocol itself makes (bayeux-faye.md §4); the application makes

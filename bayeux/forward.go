@@ -194,5 +194,8 @@ func (s *Session) subscribe(ctx context.Context, m *Message, patterns []channels
 			err = h.Unsubscribe(ctx, m, patterns)
 		}
 	})
+	if ok && err == nil && s.acking(nil) {
+		ok = s.note(ctx)
+	}
 	return ext, ok, err
 }

@@ -46,6 +46,8 @@ type Message struct {
 	rawSubscription []byte // echoed as sent
 	rawAdvice       []byte // compared from connect to connect (decided.md 4)
 	size            int    // bytes on the wire
+	dated           bool   // it has a timestamp
+	timesync        *timesync
 }
 
 // kind is what a message asks for, by the exact channel (security.md §4, 29).

@@ -10,6 +10,9 @@ type Left struct {
 	// Wire is the state of the protocol, for TakeUp on another server: JSON, at most
 	// 1 KiB.
 	Wire []byte
+	// Numbered: the client says by number what of Sent has arrived (the ack extension),
+	// whichever of its connects comes next.
+	Numbered bool
 	// Sent was handed to a connection and is not known to have arrived, in order.
 	Sent []*Delivery
 	// Queued was waiting, in order; all of it comes after Sent.
@@ -55,7 +58,7 @@ func (s *Session) left() (l Left) {
 	w := wire{Last: s.last, Newest: q.newest, Rising: q.rising, Late: q.late, Resends: s.resends}
 	_, w.Polled = s.out.sentBy.(*poll)
 	if k := &s.acks; k.on {
-		w.Ack, w.Batch = &k.last, k.batch
+		w.Ack, w.Batch, l.Numbered = &k.last, k.batch, true
 	}
 	l.Wire, _ = json.Marshal(w) // numbers and booleans: it does not fail
 	return l

@@ -65,7 +65,10 @@ func (r reply) encode() []byte {
 		}
 	}
 	if r.advice != nil {
-		b = r.advice.append(b)
+		b = r.advice.append(b, m)
+	}
+	if m.dated && m.kind != kindPublish {
+		b = appendText(append(b, `,"timestamp":`...), timestamp(time.Now()))
 	}
 	return append(r.appendExt(b), '}')
 }
@@ -115,16 +118,20 @@ func (r reply) ownExt(b []byte) []byte {
 		sep()
 		b = strconv.AppendUint(append(b, `"ack":`...), r.ack, 10)
 	}
-	return b
+	return r.m.timesync.append(b)
 }
 
 // append writes the advice whole: clients stop for good, or crash, when a member
 // is missing (bayeux-cometd.md §0.7).
-func (a *Advice) append(b []byte) []byte {
+func (a *Advice) append(b []byte, m *Message) []byte {
 	b = append(b, `,"advice":{"reconnect":`...)
 	b = appendText(b, a.Reconnect)
 	b = append(b, `,"interval":`...)
-	b = strconv.AppendInt(b, a.Interval, 10)
+	interval := a.Interval
+	if a.heeds > 0 && m.AdviceInterval >= 0 {
+		interval = min(m.AdviceInterval, a.heeds)
+	}
+	b = strconv.AppendInt(b, interval, 10)
 	b = append(b, `,"timeout":`...)
 	b = strconv.AppendInt(b, a.Timeout, 10)
 	return append(b, '}')
@@ -135,9 +142,13 @@ func (a *Advice) append(b []byte) []byte {
 // all at once.
 func pause() int64 { return pauseLeast + rand.Int64N(pauseMost-pauseLeast) }
 
-// usual is the advice of a successful handshake or connect.
+// usual is the advice of a successful handshake or connect. The interval is the client's,
+// if it asks for one (bayeux-cometd.md §1.4), but so that its session lives.
 func (v *Server) usual() *Advice {
-	return &Advice{Reconnect: "retry", Interval: v.options.Interval.Milliseconds(), Timeout: v.options.Timeout.Milliseconds()}
+	return &Advice{
+		Reconnect: "retry", Interval: v.options.Interval.Milliseconds(), Timeout: v.options.Timeout.Milliseconds(),
+		heeds: v.options.MaxInterval.Milliseconds() / 2,
+	}
 }
 
 // again is the advice of a refusal: how is "handshake" or "retry".

@@ -13,7 +13,7 @@ type metrics struct {
 	feedBreaks, lostWildcards, forks, deepForks, recordForks                     prometheus.Counter
 	changes, snapshots, lostEvents                                               prometheus.Counter
 	refusals, drops, calls                                                       *prometheus.CounterVec
-	accumulated                                                                  prometheus.Counter
+	accumulated, unsureBatches                                                   prometheus.Counter
 }
 
 // newMetrics makes the counters and, where reg is not nil, registers them.
@@ -40,6 +40,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		badRecords:     counter("bad_records_total", "Stored records that could not be read as a message."),
 		refusedRoots:   counter("refused_roots_total", "Roots that did not verify."),
 		sessionRecords: counter("session_records_total", "Session records written, for resuming after a restart."),
+		unsureBatches:  counter("unsure_batches_total", "Batches of the ack extension whose session's record could not be written first."),
 		resumed:        counter("resumed_sessions_total", "Sessions taken up here that lived elsewhere, or before a restart."),
 		released:       counter("released_sessions_total", "Sessions let go because another node asked for them."),
 		unanswered:     counter("unanswered_letters_total", "Times another node did not answer and was taken for dead."),

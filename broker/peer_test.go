@@ -153,6 +153,7 @@ type reply struct {
 			ConfNum string `json:"conf_num"`
 		}
 		Trace, Binary json.RawMessage
+		Ack           json.RawMessage
 	} `json:"ext"`
 	Advice map[string]any `json:"advice"`
 }

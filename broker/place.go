@@ -42,8 +42,9 @@ type placeRecord struct {
 // standing returns where the session stands, once it has ended here, and a time of
 // the store's clock, in ms, up to which everything of channels that are not named was
 // handed over. What is handed on while it looks is in its queue, so the channels are
-// looked at first and the queue after them. The caller is the handler's Close.
-func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []placeRecord, at int64) {
+// looked at first and the queue after them. The caller is the handler's Close; goesOn: it
+// is its Batch, and channels that only a wildcard hears are named by that (ack.go).
+func (s *subscriber) standing(ctx context.Context, goesOn bool) (left bayeux.Left, places []placeRecord, at int64) {
 	at = max(s.b.fanned.Load(), s.landedAt)
 	wild := 0 // of them because of wildcards
 	index := map[string]int{}
@@ -63,6 +64,9 @@ func (s *subscriber) standing(ctx context.Context) (left bayeux.Left, places []p
 			if t.limits.Keeps() && l.wild(t) {
 				add(s.place(l, t))
 			}
+		}
+		if goesOn {
+			continue
 		}
 		heard := s.b.hub.heardBy(l, at, standingMost-wild)
 		wild += len(heard)
@@ -196,15 +200,16 @@ func (s *subscriber) place(l *listener, t *topic) placeRecord {
 		p.Since = f.since.UnixMilli()
 	}
 	if f != nil && f.lags && f.cursor.Before(f.from) {
-		p.Lags, p.Queued = true, &f.from // it has not come so far yet
+		from := f.from // it has not come so far yet
+		p.Lags, p.Queued = true, &from
 	}
 	return p
 }
 
-// catchups says how far each catch-up of the record has been read, in its order, and
-// what of it is under way. One channel may have been asked for more than once: its
+// catchups notes how far each catch-up of the record has been read, and what of it is
+// under way. One channel may have been asked for more than once: its
 // catch-ups come one after the other, and positions begin anew with each.
-func (s *subscriber) catchups(left bayeux.Left) []placeRecord {
+func (s *subscriber) catchups(left bayeux.Left) {
 	s.mu.Lock()
 	unread := slices.Clone(s.memory.unread)
 	s.mu.Unlock()
@@ -230,7 +235,11 @@ func (s *subscriber) catchups(left bayeux.Left) []placeRecord {
 			under, which = under[:len(under)-1], which[:len(which)-1]
 		}
 	}
-	return places
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, u := range unread {
+		u.place = &places[i]
+	}
 }
 
 // runsOf cuts what is under way, channel by channel, where positions begin anew.

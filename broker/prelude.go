@@ -39,7 +39,7 @@ func (s *subscriber) preludeOf(ctx context.Context, tp *topic, channel string, t
 	if err := tp.level(ctx, s.b.opt.Store); err != nil {
 		return nil, err
 	}
-	u := s.unreadOf(unreadRecord{Channel: channel})
+	u := s.unreadOf(unreadRecord{Channel: channel}, nil)
 	return &prelude{channel: channel, name: name, doc: doc, unread: u}, nil
 }
 

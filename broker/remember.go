@@ -70,6 +70,7 @@ type unread struct {
 	// ended: all of it was queued, as one of the first queued deliveries.
 	ended  bool
 	queued uint64
+	place  *placeRecord // as of when the record's Left was made; nil: it began since
 }
 
 // noteSubscriptions writes down what the session listens to. The caller is one of
@@ -148,8 +149,17 @@ func (s *subscriber) marshal() ([]byte, error) {
 	defer s.mu.Unlock()
 	m := &s.memory
 	m.record.Unread = m.record.Unread[:0]
+	var places []placeRecord
 	for _, u := range m.unread {
 		m.record.Unread = append(m.record.Unread, u.unreadRecord)
+		p := placeRecord{Channel: u.Channel, Lags: true}
+		if u.place != nil {
+			p = *u.place
+		}
+		places = append(places, p)
+	}
+	if m.record.Left != nil {
+		m.record.Left.Catchups = places
 	}
 	m.dirty, m.saved = false, time.Now()
 	m.record.Seq = m.written + 1
@@ -339,8 +349,8 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 // where it stands, exactly, and that it lives nowhere now. Its handler is called no
 // more.
 func (s *subscriber) leave(ctx context.Context) {
-	left, places, at := s.standing(ctx)
-	catchups := s.catchups(left)
+	left, places, at := s.standing(ctx, false)
+	s.catchups(left)
 	s.noteSubscriptions()
 	queued, arrived := s.session.Progress()
 	m := &s.memory
@@ -349,7 +359,7 @@ func (s *subscriber) leave(ctx context.Context) {
 	if s.flows == 0 && arrived >= queued {
 		m.record.Behind = at
 	}
-	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places, Catchups: catchups}
+	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places, Lasts: left.Numbered}
 	s.mu.Unlock()
 	err := errBarred
 	if !s.b.overdue.barred() {

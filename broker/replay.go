@@ -170,7 +170,7 @@ func (s *subscriber) takeReplay(ctx context.Context, l *listener, tp *topic, cha
 	t.fresh, sm.exact = !sm.exact, true
 	f.pastRead(false)
 	if from.Before(upTo) {
-		f.past = s.unreadOf(unreadRecord{Channel: channel, UpTo: upTo, After: from})
+		f.past = s.unreadOf(unreadRecord{Channel: channel, UpTo: upTo, After: from}, nil)
 	}
 	s.b.metrics.replays.Inc()
 	f.give()
@@ -245,7 +245,7 @@ func (s *subscriber) restoreReplay(r unreadRecord, name channels.Name, land *lan
 				f.cursor, f.since, f.from = r.After, time.Time{}, store.Position{}
 			}
 			if f.past == nil {
-				f.past = s.unreadOf(r)
+				f.past = s.unreadOf(r, nil)
 			}
 			f.give()
 			f.mu.Unlock()

@@ -88,6 +88,9 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 		l.arrived = s.session.TakeUp(c.left.Wire, m)
 		l.places = placesByName(c.left.Places)
 		l.catchups = c.left.Catchups
+		if c.left.Lasts {
+			s.broughtBefore(c.left)
+		}
 	}
 	for _, p := range c.Patterns {
 		if err := s.restorePattern(ctx, p, l); err != nil {
@@ -236,8 +239,8 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 				replay.Advance(p.After)
 			}
 			began := replay.Position()
-			f := l.flowOf(tp, sm.exact)
-			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r)})
+			f := l.flowOf(tp, sm.exact || l.wild(tp))
+			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r, p)})
 			f.give()
 			f.mu.Unlock()
 			return nil
@@ -247,8 +250,8 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 }
 
 // unreadOf notes a catch-up under way.
-func (s *subscriber) unreadOf(r unreadRecord) *unread {
-	u := &unread{unreadRecord: r}
+func (s *subscriber) unreadOf(r unreadRecord, p *placeRecord) *unread {
+	u := &unread{unreadRecord: r, place: p}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.memory.unread = append(s.memory.unread, u)

@@ -35,6 +35,7 @@ type subscriber struct {
 	listeners []*listener // one for each space and root
 	// patternSince is when each wildcard was taken, by the store's clock, in ms.
 	patternSince map[string]int64
+	brought      brought
 	attending    []string // feeds of objects that it is subscribed to
 
 	// mu guards oids, and the flows of all its listeners.
@@ -250,7 +251,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 
 	replay, extent, err := s.b.newReplay(ctx, tp, t.catchup, since, upTo)
 	if err == nil {
-		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo})
+		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo}, nil)
 		if t.catchup.Count > 0 {
 			u.After = replay.Position()
 		}

@@ -46,6 +46,9 @@ type leftRecord struct {
 	Places []placeRecord   `json:"places,omitempty"`
 	// Catchups are the places of the record's Unread, in that order.
 	Catchups []placeRecord `json:"catchups,omitempty"`
+	// Lasts: the client says what of it has arrived, so it holds until the next is written,
+	// whoever has the session.
+	Lasts bool `json:"lasts,omitempty"`
 }
 
 // claimed is a session whose record is ours now.
@@ -184,7 +187,7 @@ func (b *Broker) pace(ctx context.Context, r *sessionRecord) error {
 // claimRecord writes this node into a record that has a version.
 func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, version uint64) (*claimed, error) {
 	c := &claimed{sessionRecord: *r, left: r.Left, from: r.Behind}
-	if c.from == 0 && r.Left != nil {
+	if c.from == 0 && r.Left != nil && r.Owner == "" {
 		c.from = r.Left.At
 	}
 	if c.from == 0 {
@@ -197,7 +200,10 @@ func (b *Broker) claimRecord(ctx context.Context, key string, r *sessionRecord, 
 		}
 		c.from = at - keepsUp.Milliseconds()
 	}
-	c.Owner, c.Left, c.Behind, c.Seq = b.nodes.id, nil, c.from, r.Seq+1
+	if lasting := r.Left.lasting(c.from); lasting != nil {
+		c.left = lasting
+	}
+	c.Owner, c.Left, c.Behind, c.Seq = b.nodes.id, r.Left.lasting(0), c.from, r.Seq+1
 	if b.opt.Store.Now().UnixMilli()-c.from < recentLeft.Milliseconds() {
 		c.Behind = 0 // what our watermark will say is far enough back
 	}

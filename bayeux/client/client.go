@@ -52,7 +52,7 @@ type Client struct {
 	session    string                  // clientId; "" without one
 	ready      bool                    // session and link are there
 	acks       acks
-	generation int                     // rises with each handshake
+	generation int // rises with each handshake
 	seq        uint64
 	pending    map[string]*call // by message id
 	outbox     []*call          // pending calls to write, in order
