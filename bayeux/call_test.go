@@ -15,7 +15,7 @@ func TestRemoteCalls(t *testing.T) {
 		b> {"channel":"/meta/subscribe","clientId":"${b}","subscription":"/**"}
 		b< {"successful":true}
 		a> {"channel":"/service/echo","clientId":"${a}","id":7,"data":{"n":12345678901234567890},"ext":{"ack":{"x":1}}}
-		a< [{"channel":"/service/echo","id":7,"data":{"n":12345678901234567890},"successful":"$absent","clientId":"$absent"},{"channel":"/service/echo","id":7,"successful":true,"data":"$absent","ext":{"x":1}}]
+		a< [{"channel":"/service/echo","id":7,"data":{"n":12345678901234567890},"successful":true,"clientId":"$absent"},{"channel":"/service/echo","id":7,"successful":true,"data":"$absent","ext":{"x":1}}]
 		a> {"channel":"/service/echo","clientId":"${a}","data":null}
 		a< [{"channel":"/service/echo","id":"$absent","data":null},{"channel":"/service/echo","successful":true}]
 		a> {"channel":"/service/refuse","clientId":"${a}","id":"9","data":1}
