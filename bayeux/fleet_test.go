@@ -135,7 +135,10 @@ func (n *node) Resume(ctx context.Context, s *Session, m *Message) (SessionHandl
 	}
 	delete(f.records, s.ID())
 	r := &resident{node: n, session: s, subs: old.subs, from: old.from, pullers: old.pullers}
-	if !s.TakeUp(old.left.Wire, m) {
+	switch arrived, known := s.TakeUp(old.left.Wire, m); {
+	case !known:
+		s.Underway(old.left.Sent)
+	case !arrived:
 		for _, d := range old.left.Sent {
 			s.Deliver(d)
 		}

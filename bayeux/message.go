@@ -40,6 +40,10 @@ type Message struct {
 	AdviceInterval int64
 	// Error is the text of an error field: such a message is not carried out.
 	Error string
+	// Errand is for a Resumer that may have a message carried out twice, elsewhere by
+	// Carry and then here after ErrHere: its Forward may set it, and finds it again in
+	// what a SessionHandler gets. It never comes from a peer.
+	Errand string
 
 	kind            kind
 	fault           *Error // why it cannot be carried out

@@ -25,6 +25,7 @@ type wire struct {
 	Newest  uint64 `json:"newest,omitempty"`  // the sequence of connects
 	Rising  bool   `json:"rising,omitempty"`  // likewise
 	Late    int    `json:"late,omitempty"`    // likewise
+	Back    uint64 `json:"back,omitempty"`    // likewise
 	Polled  bool   `json:"polled,omitempty"`  // Sent is the answer of a poll
 	Resends int    `json:"resends,omitempty"` // how often such an answer was repeated in a row
 	// Ack is the newest number of the ack extension, Batch that of the answer that was Sent.
@@ -55,7 +56,7 @@ func (s *Session) left() (l Left) {
 	}
 	l.Queued = append(l.Queued, s.out.queue.live()...)
 	q := s.sequence
-	w := wire{Last: s.last, Newest: q.newest, Rising: q.rising, Late: q.late, Resends: s.resends}
+	w := wire{Last: s.last, Newest: q.newest, Rising: q.rising, Late: q.late, Back: q.back, Resends: s.resends}
 	_, w.Polled = s.out.sentBy.(*poll)
 	if k := &s.acks; k.on {
 		w.Ack, w.Batch, l.Numbered = &k.last, k.batch, true
@@ -130,37 +131,55 @@ func (s *Session) yield() {
 
 // TakeUp gives a session that is being resumed the state of the protocol that it left
 // elsewhere, Left.Wire, and reports whether what was Sent there is known to have
-// arrived, now that m is here (decided.md 4): an answer to a poll has, unless m is no
-// connect, or a late one, or one that says otherwise; over a socket nothing has. It is called at most
-// once, inside Resume, with its m. A nil wire, or one that cannot be read: false.
-func (s *Session) TakeUp(left []byte, m *Message) (arrived bool) {
+// arrived, now that m is here (decided.md 4): an answer to a poll has, unless m says
+// otherwise; over a socket nothing has. known is false while that cannot be told, as m is
+// no connect, or a late one: what was Sent is given to Underway then. It is called at most
+// once, inside Resume, with its m. A nil wire, or one that cannot be read: it has not
+// arrived.
+func (s *Session) TakeUp(left []byte, m *Message) (arrived, known bool) {
 	var w wire
 	if left == nil || json.Unmarshal(left, &w) != nil {
-		return false
+		return false, true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last, s.resends = w.Last, w.Resends
-	s.sequence = w.sequence()
+	s.last, s.resends, s.sequence = w.Last, w.Resends, w.sequence()
 	if w.Ack != nil {
 		n, said := m.acked()
-		s.acks = acks{on: true, last: max(*w.Ack, w.Batch)}
-		return m.kind == kindConnect && said && n >= w.Batch
+		// What is given to Underway is the answer of that number.
+		s.acks = acks{on: true, last: max(*w.Ack, w.Batch), batch: w.Batch, went: true, noted: true}
+		return m.kind == kindConnect && said && n >= w.Batch, m.kind == kindConnect
 	}
 	if old := s.sequence; m.kind != kindConnect || old.overtaken(m.Ordinal()) {
-		return false // it says nothing
+		return false, !w.Polled
 	}
 	s.tookUp = true
 	switch {
 	case !w.Polled:
 		s.resends = 0
-		return false
+		return false, true
 	case (m.repeats(w.Last) || m.failed(s.lone)) && w.Resends < mostResends:
 		s.resends++
-		return false
+		return false, true
 	}
 	s.resends = 0
-	return true
+	return true, true
+}
+
+// Underway gives a session that is being resumed what was Sent elsewhere, in order, where
+// TakeUp could not tell whether it has arrived: the next connect tells, as if it had been
+// sent from here. It is called at most once, inside Resume.
+func (s *Session) Underway(ds []*Delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range ds {
+		s.out.sent = append(s.out.sent, sent{d: d})
+		s.out.sentBytes += d.Size()
+	}
+	s.out.queued += uint64(len(ds))
+	if len(ds) > 0 {
+		s.out.sentBy, s.out.answered = &poll{session: s}, true
+	}
 }
 
 // Overtaken reports whether a connect is older than the newest that a session had seen
@@ -175,14 +194,14 @@ func Overtaken(left []byte, o Ordinal) (counted []byte, late bool) {
 	if !q.overtaken(o) {
 		return left, false
 	}
-	w.Late = q.late
+	w.Late, w.Back = q.late, q.back
 	counted, _ = json.Marshal(w) // numbers and booleans: it does not fail
 	return counted, true
 }
 
 // sequence is what w says of the order of connects.
 func (w *wire) sequence() sequence {
-	return sequence{newest: w.Newest, rising: w.Rising, late: min(max(w.Late, 0), mostLate)}
+	return sequence{newest: w.Newest, rising: w.Rising, late: min(max(w.Late, 0), mostLate), back: w.Back}
 }
 
 // ending returns why the session ended; "" if it lives.

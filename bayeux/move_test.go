@@ -311,6 +311,45 @@ func TestAForwardThatResumes(t *testing.T) {
 	})
 }
 
+// A subscribe that resumes a session does not tell whether the answer before has arrived:
+// the connect that follows does, here or after one more move.
+func TestAForwardThatResumesDuringAnAnswer(t *testing.T) {
+	for name, c := range map[string]string{
+		"the next connect":            whose("b", "a", "2") + `b< [{"data":2},{"id":"2"}]`,
+		"the next connect, elsewhere": "at one\n" + connects("a", "2") + `a< [{"data":2},{"id":"2"}]`,
+		"the same connect":            whose("b", "a", "1") + `b< [{"data":1},{"data":2},{"id":"1"}]`,
+		"the same connect, elsewhere": "at one\n" + connects("a", "1") + `a< [{"data":1},{"data":2},{"id":"1"}]`,
+		"timeout 0 and alone": `
+			b> {"channel":"/meta/connect","clientId":"${a}","connectionType":"long-polling","id":"2","advice":{"timeout":0}}
+			b< [{"data":1},{"data":2},{"id":"2"}]`,
+		"a socket": `
+			open c websocket
+			` + whose("c", "a", "2") + `c< [{"data":2},{"id":"2"}]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			across(t, Options{}, func(t *testing.T, w *talk) {
+				w.Run("open a\n" + hello("a") + listen("a", "/x") + connects("a", "1") + `
+					deliver /x 1
+					a< [{"data":1},{"id":"1"}]
+					deliver /x 2
+				`)
+				w.home(w.Value("a")).session.Close(ReasonMoved)
+				synctest.Wait()
+				w.Begin(`
+					at two
+					open b
+					b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":"/y","id":"s"}
+					b< {"id":"s","successful":true}
+				`)
+				s, _ := w.two.Session(w.Value("a"))
+				queued, arrived := s.Progress()
+				require.Equal(t, [2]uint64{2, 0}, [2]uint64{queued, arrived})
+				w.Begin(c)
+			})
+		})
+	}
+}
+
 // Messages that name no session here are throttled by address.
 func TestForwardedMessagesAreThrottled(t *testing.T) {
 	across(t, Options{Limits: Limits{RequestsPerSession: 1, RequestBurst: 5}}, func(t *testing.T, w *talk) {
@@ -467,12 +506,21 @@ func TestWireIsSmallAndStrange(t *testing.T) {
 	v := NewServer(newApp(), Options{})
 	s := v.newSession(Peer{}, nil)
 	connect := &Message{kind: kindConnect, AdviceTimeout: -1}
-	for _, bad := range []string{"", "x", "[]", `{"last":-1}`, `{"polled":1}`} {
-		require.False(t, s.TakeUp([]byte(bad), connect), bad)
+	f := func(left string, m *Message, arrived, known bool) {
+		t.Helper()
+		a, k := s.TakeUp([]byte(left), m)
+		require.Equal(t, arrived, a, left)
+		require.Equal(t, known, k, left)
 	}
-	require.False(t, s.TakeUp(nil, connect))
-	require.True(t, s.TakeUp([]byte(`{"polled":true}`), connect))
-	require.False(t, s.TakeUp([]byte(`{"polled":true}`), &Message{kind: kindSubscribe}))
+	for _, bad := range []string{"", "x", "[]", `{"last":-1}`, `{"polled":1}`} {
+		f(bad, connect, false, true)
+	}
+	f(`{}`, connect, false, true)
+	f(`{"polled":true}`, connect, true, true)
+	f(`{"polled":true}`, &Message{kind: kindSubscribe}, false, false)
+	f(`{}`, &Message{kind: kindSubscribe}, false, true)
+	f(`{"polled":true,"newest":7,"rising":true}`, &Message{kind: kindConnect, ID: []byte("6"), AdviceTimeout: -1}, false, false)
+	f(`{"polled":true,"newest":7,"rising":true}`, &Message{kind: kindConnect, ID: []byte("8"), AdviceTimeout: -1}, true, true)
 	big, err := json.Marshal(wire{Last: 1<<64 - 1, Polled: true, Resends: 1 << 62})
 	require.NoError(t, err)
 	require.Less(t, len(big), 1024)

@@ -75,20 +75,30 @@ func (m *Message) repeats(last uint64) bool { return last != 0 && m.mark() == la
 type sequence struct {
 	newest uint64 // number of the newest one; 0: it had none
 	rising bool   // and it was above the one before
-	late   int    // how many in a row were below it
+	late   int    // what those count that were below it since
+	back   uint64 // the highest of these
 }
 
-// mostLate is how many connects in a row are taken for late: a client whose numbers
-// begin anew, after a reload of its page, or whose ids are no numbers at all, is served
-// all the same.
-const mostLate = 3
+// A client whose numbers begin anew, after a reload of its page, or whose ids are no
+// numbers at all, is served all the same: after some connects that rise, though they are
+// below the newest, or after many of any kind, since of one connect that was given up
+// many copies may be on their way.
+const (
+	mostLate  = 32
+	risesLate = 10
+)
 
 // overtaken reports whether a connect is older than the newest, and counts it.
 func (q *sequence) overtaken(o Ordinal) bool {
 	if !q.rising || o.Number == 0 || o.Number >= q.newest || q.late >= mostLate {
 		return false
 	}
-	q.late++
+	if o.Number > q.back {
+		q.back = o.Number
+		q.late += risesLate
+	} else {
+		q.late++
+	}
 	return true
 }
 
@@ -98,5 +108,5 @@ func (q *sequence) add(o Ordinal) {
 		return
 	}
 	q.rising = q.newest != 0 && o.Number > q.newest
-	q.newest, q.late = o.Number, 0
+	q.newest, q.late, q.back = o.Number, 0, 0
 }

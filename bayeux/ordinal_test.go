@@ -116,10 +116,11 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 		for n := range 30 {
 			w.Run(connects("a", itoa(n+1)) + "deliver /x " + itoa(n) + "\na< [{\"data\":" + itoa(n) + "},{\"id\":\"" + itoa(n+1) + "\"}]\n")
 		}
-		for n := range mostLate {
+		const late = mostLate/risesLate + 1
+		for n := range late {
 			w.Run(whose("b", "a", itoa(n+2)) + "b< {\"id\":\"" + itoa(n+2) + "\",\"successful\":true}\n")
 		}
-		for n := mostLate; n < 30; n++ {
+		for n := late; n < 30; n++ {
 			w.Run(whose("b", "a", itoa(n+2)) + "deliver /x " + itoa(n) + "\nb< [{\"data\":" + itoa(n) + "},{\"id\":\"" + itoa(n+2) + "\"}]\n")
 		}
 	})
@@ -127,7 +128,7 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 		in(t, Options{}, func(t *testing.T, w *world) {
 			w.Begin("open a\n" + hello("a") + listen("a", "/x"))
 			heard := 0
-			for n := range 60 {
+			for n := range 200 {
 				all := strings.Fields(ids)
 				w.Begin(connects("a", all[n%len(all)]) + "deliver /x " + itoa(n) + "\nwait 1ms\n")
 				for _, m := range w.Take("a") {
@@ -136,7 +137,7 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 					}
 				}
 			}
-			require.GreaterOrEqual(t, heard, 30, ids)
+			require.GreaterOrEqual(t, heard, 100, ids)
 		})
 	}
 }
@@ -145,10 +146,18 @@ func TestNumbersThatBeginAnew(t *testing.T) {
 func TestOvertaken(t *testing.T) {
 	connect := func(id string) Ordinal { return (&Message{kind: kindConnect, ID: []byte(id)}).Ordinal() }
 	left := []byte(`{"newest":7,"rising":true}`)
-	for range mostLate {
+	for range mostLate - risesLate + 1 { // copies of one
 		var late bool
 		left, late = Overtaken(left, connect("6"))
 		require.True(t, late)
+	}
+	rising := []byte(`{"newest":100,"rising":true}`)
+	for n := 1; ; n++ {
+		var late bool
+		if rising, late = Overtaken(rising, connect(itoa(n))); !late {
+			require.Equal(t, mostLate/risesLate+2, n)
+			break
+		}
 	}
 	for _, f := range []struct{ left, id string }{
 		{string(left), "6"},

@@ -11,7 +11,7 @@ type outbox struct {
 	// queue (decided.md 4).
 	sent      []sent
 	sentBytes int
-	sentBy    link // the connection that sent was handed to
+	sentBy    link // the connection that sent was handed to, maybe on another server
 	// answered: the poll that took sent has begun to write it. Before that no connect
 	// can tell that it arrived.
 	answered bool

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -35,6 +36,8 @@ type follower struct {
 	sees func(bool)
 	// after is where it begins; nil: behind what is there when it starts.
 	after *store.Position
+	// every is followEvery where somebody waits for what the log has; 0: nobody does.
+	every time.Duration
 
 	// owned by run
 	last  store.Position
@@ -68,7 +71,7 @@ func (f *follower) run(ctx context.Context) error {
 		return fmt.Errorf("broker: follow %s: %w", f.log.Feed, err)
 	}
 	defer stop()
-	every := followEvery
+	every := cmp.Or(f.every, followEvery)
 	if !f.store.Shared() {
 		every = time.Minute // its feed loses nothing
 	}

@@ -18,12 +18,15 @@ type listener struct {
 	space  *space
 	prefix string       // "/<root>", or "" for open channels
 	oid    channels.OID // of the root; zero for open channels
-	room   string       // the feed of the root's object; "" for open channels
+	object *Object      // of the root, as it was then; nil for open channels
+	room   string       // its feed; "" for open channels
 	acts   bool         // the session\'s token counts on that object
 	user   string       // the user_ref whose document it hears; "" for all others
 
 	// flowing is len(flows), read without a lock on the way of every delivery.
 	flowing atomic.Int32
+	// landed is how its wildcards came here, while that matters.
+	landed atomic.Pointer[landed]
 	// grade is that of wildcards: only what it may hear is delivered by them.
 	grade atomic.Int32
 
@@ -62,6 +65,9 @@ func (l *listener) offer(t *topic, d *bayeux.Delivery) {
 		if f != nil && t.limits.Keeps() {
 			return
 		}
+	}
+	if l.landed.Load() != nil && l.lands(t) {
+		return
 	}
 	if l.sub.session.Deliver(d) {
 		return
@@ -116,6 +122,9 @@ func (l *listener) flowOf(t *topic, live bool) *flow {
 			l.sub.mu.Unlock()
 			if other == nil {
 				f.lags, f.cursor, f.forked = live, t.last, t.forked
+				if ld, first := l.meets(t); first && live {
+					ld.begin(f, l.prefix+t.name.String(), store.Position{})
+				}
 				l.addFlow(f)
 			}
 			t.mu.Unlock()
@@ -139,6 +148,9 @@ func (l *listener) flowOf(t *topic, live bool) *flow {
 func (l *listener) heard(t *topic, f *flow) store.Position {
 	if f != nil && f.lags {
 		return f.cursor
+	}
+	if stood := l.stood(t); t.last.Before(stood) {
+		return stood // where it was before; this node has not come so far yet
 	}
 	return t.last
 }

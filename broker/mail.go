@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -19,6 +20,10 @@ const (
 	// obeyIn is within what time one carries out what it is asked for, so that it can
 	// still answer that the session is busy.
 	obeyIn = 750 * time.Millisecond
+	// mailEvery is how often a node looks into its mailbox though nothing was announced:
+	// of a letter and its answer both announcements may be lost, and a node that does not
+	// answer within answerIn is taken for dead.
+	mailEvery = 100 * time.Millisecond
 	// carriedAtOnce bounds the letters a node works on at the same time.
 	carriedAtOnce = 256
 	// forwardedAtOnce bounds those that it waits for because of clients' messages, and
@@ -57,6 +62,7 @@ type letter struct {
 	Key     string          `json:"key,omitempty"`
 	Connect bayeux.Ordinal  `json:"connect,omitzero"` // for which the session is to be let go
 	Message json.RawMessage `json:"message,omitempty"`
+	Errand  string          `json:"errand,omitempty"` // which message that is
 	Ext     json.RawMessage `json:"ext,omitempty"`
 	Refusal *refusal        `json:"refusal,omitempty"`
 }
@@ -78,6 +84,7 @@ type mail struct {
 	slots    chan struct{}
 	forwards chan struct{}  // messages of clients that wait for another node
 	wg       sync.WaitGroup // letters being carried out
+	errands  atomic.Uint64  // that this node has had
 
 	// mu guards what follows.
 	mu    sync.Mutex
@@ -107,7 +114,7 @@ func newMail(b *Broker) *mail {
 func (m *mail) inbox() *follower {
 	began := false
 	return &follower{
-		store: m.b.opt.Store, log: mailbox(m.b.nodes.id), limits: mailLimits, logger: m.b.log, after: &store.Position{},
+		store: m.b.opt.Store, log: mailbox(m.b.nodes.id), limits: mailLimits, logger: m.b.log, after: &store.Position{}, every: mailEvery,
 		entry: func(ctx context.Context, e store.Entry) { m.open(ctx, e.Data) },
 		sees: func(yes bool) {
 			if yes && began {
@@ -284,6 +291,7 @@ func (m *mail) carry(ctx context.Context, sub *subscriber, l letter) letter {
 	reply := letter{Kind: letterDone, Call: l.Call}
 	msg, err := bayeux.ParseForwarded(l.Message)
 	if err == nil {
+		msg.Errand = l.Errand
 		reply.Ext, err = sub.session.Carry(ctx, msg)
 	}
 	var e *bayeux.Error

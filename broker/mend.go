@@ -48,6 +48,7 @@ func (s *subscriber) restoreWild(ctx context.Context, r patternRecord, t *target
 	if err != nil {
 		return err
 	}
+	l.landAt(t.pattern, land)
 	s.notePattern(r.Pattern, r.Since)
 	// Twice: what speaks first between the first look and the tree is found by the
 	// second. What the first has found is held until the wildcard hears it.
@@ -107,7 +108,7 @@ func (s *subscriber) mendLog(ctx context.Context, l *listener, t *target, log st
 		return storeRefusal(err, s.b, "resume")
 	}
 	mended[log] = tp
-	s.mend(l, tp, store.Position{}, land, nil)
+	s.mendWild(l, tp, land)
 	return nil
 }
 

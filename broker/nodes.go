@@ -32,6 +32,11 @@ const (
 	// silentFor is how long a node that did not answer a letter is taken for dead, unless
 	// anything is heard of it meanwhile: the store may have been away, not the node.
 	silentFor = 2 * time.Second
+	// beatLate is how old the last beat of a node may be that has not answered a letter
+	// and is asked again all the same: it is slow, not dead. mostUnanswered is how many
+	// letters in a row it may leave unanswered.
+	beatLate       = 3 * beatEvery / 2
+	mostUnanswered = 3
 	// rowFor is how long the row of another node is used without reading it again.
 	rowFor = 500 * time.Millisecond
 	// turnedFor is how long nothing is believed of sessions after the store has gone back
@@ -85,6 +90,7 @@ type otherNode struct {
 	read   time.Time
 	silent time.Time // when it last did not answer; zero: it has been heard since
 	mute   int64     // its beat then
+	missed int       // how many letters in a row it has not answered
 }
 
 func newNodes(o Options, life time.Duration, started int64) (*nodes, error) {
@@ -245,21 +251,37 @@ func (n *nodes) alive(ctx context.Context, id string) (bool, error) {
 	return n.fresh(&row) || doubt && !row.Gone, nil
 }
 
-// mute notes that a node did not answer a letter.
-func (n *nodes) mute(id string) {
+// mute notes that a node did not answer a letter, and reports whether it is taken for
+// dead: it does not say any more that it lives, or has left too many unanswered.
+func (n *nodes) mute(ctx context.Context, id string) (dead bool) {
+	n.mu.Lock()
+	if o, known := n.others[id]; known {
+		o.read = time.Time{}
+		n.others[id] = o
+	}
+	n.mu.Unlock()
+	row, err := n.look(ctx, id)
+	if err != nil {
+		row = nodeRow{}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	o := n.others[id]
-	o.silent, o.mute = time.Now(), o.row.Beat
+	o.missed++
+	beats := !row.Gone && n.store.Now().UnixMilli()-row.Beat < beatLate.Milliseconds()
+	if dead = !beats || o.missed >= mostUnanswered; dead {
+		o.silent, o.mute = time.Now(), o.row.Beat
+	}
 	n.others[id] = o
+	return dead
 }
 
 // heard notes that a letter of a node has come.
 func (n *nodes) heard(id string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if o, known := n.others[id]; known && !o.silent.IsZero() {
-		o.silent = time.Time{}
+	if o, known := n.others[id]; known && (!o.silent.IsZero() || o.missed > 0) {
+		o.silent, o.missed = time.Time{}, 0
 		n.others[id] = o
 	}
 }

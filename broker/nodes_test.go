@@ -26,7 +26,12 @@ func TestSilentNodeHeardAgain(t *testing.T) {
 			require.Len(t, p.pollAround(nodes[:1]), 5)
 			_, err := nodes[1].b.nodes.look(t.Context(), nodes[0].b.nodes.id)
 			require.NoError(t, err)
-			nodes[1].b.nodes.mute(nodes[0].b.nodes.id)
+			for range mostUnanswered {
+				nodes[1].b.nodes.mute(t.Context(), nodes[0].b.nodes.id)
+			}
+			alive, err := nodes[1].b.nodes.alive(t.Context(), nodes[0].b.nodes.id)
+			require.NoError(t, err)
+			require.False(t, alive)
 			hear(nodes)
 			synctest.Wait()
 			require.Empty(t, p.pollAround(nodes[1:]), "it was let go in order, so nothing comes again")
@@ -36,6 +41,47 @@ func TestSilentNodeHeardAgain(t *testing.T) {
 	f(func(nodes []*bench) {
 		nodes[0].b.mail.tell(nodes[1].b.nodes.id, letter{Kind: letterMoved, Key: "nobody's"})
 	})
+}
+
+// A node that says each second that it lives, but is slow to answer letters, is asked
+// again before it is taken for dead: sessions that are taken from it get again what they
+// had. One that says nothing is not waited for.
+func TestASlowNodeIsAskedAgain(t *testing.T) {
+	f := func(unanswered int, beats bool, want []any) {
+		t.Helper()
+		inBubble(t, func(t *testing.T) {
+			nodes := newFleet(t, 2)
+			live := nodes[0].root("gala", channels.ClassView) + "/chat"
+			p := nodes[0].join("")
+			require.True(t, p.subscribe(live).ok())
+			nodes[1].say("gala", "chat", numbers(1, 3)...)
+			require.Len(t, p.pollAround(nodes[:1]), 3)
+			link, lost := nodes[0].link(), 0
+			link.hook.Store(&fault{mute: func(log store.LogName) bool {
+				if log != mailbox(nodes[1].b.nodes.id) {
+					return false
+				}
+				lost++
+				return lost <= unanswered
+			}})
+			if !beats {
+				link.away.Store(true)
+				time.Sleep(beatEvery)
+			}
+			r := p.connectAt(nodes[1], 1)
+			for !r.ok() {
+				require.Equal(t, "503::Service unavailable", r.Error)
+				r = p.connectAt(nodes[1], 1)
+			}
+			require.Equal(t, 1, nodes[1].server.Sessions())
+			require.Equal(t, on(live, want...), append(textsOf(p), p.pollAround(nodes[1:])...))
+			link.hook.Store(nil)
+			link.away.Store(false)
+		})
+	}
+	f(1, true, nil)
+	f(mostUnanswered-1, true, nil)
+	f(0, false, numbers(1, 3)) // as after a crash
 }
 
 // A mailbox that the store has set back is read again from its beginning; what it asks

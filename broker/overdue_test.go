@@ -200,7 +200,9 @@ func TestTakenFromASilentNode(t *testing.T) {
 		require.True(t, p.subscribe(live).ok())
 		_, err := nodes[1].b.nodes.look(t.Context(), nodes[0].b.nodes.id)
 		require.NoError(t, err)
-		nodes[1].b.nodes.mute(nodes[0].b.nodes.id)
+		for range mostUnanswered {
+			nodes[1].b.nodes.mute(t.Context(), nodes[0].b.nodes.id)
+		}
 		require.True(t, p.connectAt(nodes[1], 1).ok())
 		synctest.Wait()
 		require.Zero(t, nodes[0].server.Sessions())

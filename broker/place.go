@@ -73,6 +73,10 @@ func (s *subscriber) standing(ctx context.Context, goesOn bool) (left bayeux.Lef
 		for _, t := range heard {
 			add(s.place(l, t))
 		}
+		for _, p := range l.unheard(at, standingMost-wild) {
+			wild++
+			add(p)
+		}
 	}
 	left = s.session.Left()
 	stray := map[string]*placeRecord{} // by channels that have no place
@@ -218,6 +222,9 @@ func (s *subscriber) catchups(left bayeux.Left) {
 	begun := map[string][]int{} // by channel, those of which something was queued
 	for i, u := range unread {
 		places[i] = placeRecord{Channel: u.Channel, After: u.UpTo}
+		if u.byID() {
+			continue // how far that is says the place of its channel
+		}
 		r, reading := read[u]
 		if reading {
 			places[i].After, places[i].Lags = r.replay.Position(), true
@@ -310,29 +317,6 @@ func (h *hub) heardBy(l *listener, at int64, most int) (heard []*topic) {
 	return heard
 }
 
-// landing is how a session comes to this node.
-type landing struct {
-	// since is a time of the store's clock: what is younger, of channels without a
-	// place, is due.
-	since    time.Time
-	places   map[string]placeRecord
-	catchups []placeRecord // of the record's, in its order; nil: nothing is known
-	arrived  bool          // what was sent has arrived
-}
-
-func (l *landing) place(channel string) (placeRecord, bool) {
-	p, named := l.places[channel]
-	return p, named
-}
-
-func placesByName(places []placeRecord) map[string]placeRecord {
-	by := make(map[string]placeRecord, len(places))
-	for _, p := range places {
-		by[p.Channel] = p
-	}
-	return by
-}
-
 // first returns the first position that is due; false when nothing was under way, so
 // that what follows After is.
 func (p *placeRecord) first(arrived bool) (store.Position, bool) {
@@ -343,65 +327,4 @@ func (p *placeRecord) first(arrived bool) (store.Position, bool) {
 		return *p.Queued, true
 	}
 	return store.Position{}, false
-}
-
-// mendAt lets a listener hear a topic from a place on, and then what is live. add, if
-// there is one, puts it into the tree while the topic stands still.
-func (s *subscriber) mendAt(l *listener, tp *topic, p placeRecord, land *landing, add func()) {
-	from, under := p.first(land.arrived)
-	f := l.flowOf(tp, true)
-	defer f.mu.Unlock()
-	tp.mu.Lock()
-	f.lags, f.cursor, f.since, f.from, f.forked = true, p.After, time.Time{}, store.Position{}, 0
-	switch {
-	case under:
-		f.cursor, f.since, f.from = store.Position{}, from.Time(), from
-	case p.Since != 0:
-		f.since = time.UnixMilli(p.Since)
-	case p.After.IsZero():
-		f.since = land.since // there was nothing yet
-	}
-	if add != nil {
-		add()
-	}
-	tp.mu.Unlock()
-	f.give()
-}
-
-// placedUnder mends the channels of a wildcard that were named because something of
-// them was under way, but for those in mended, and adds them to it, held.
-func (s *subscriber) placedUnder(ctx context.Context, l *listener, t *target, land *landing, mended map[store.LogName]*topic) error {
-	for channel, p := range land.places {
-		if _, under := p.first(land.arrived); !under && !p.Lags {
-			continue
-		}
-		name, err := channels.Parse(channel)
-		if err != nil {
-			return errNotAsBefore
-		}
-		if _, _, is, err := catchup.Split(name); is || err != nil {
-			continue
-		}
-		prefix, sub := "", name
-		if channels.IsRoot(name.First()) {
-			prefix, sub = "/"+name.First(), name.Tail()
-		}
-		if prefix != l.prefix || !t.pattern.Matches(sub) || prefix != "" && !s.b.holds(t.feed, sub) {
-			continue
-		}
-		log := store.LogName{Feed: t.feed, Path: sub.String()}
-		if t.feed == openFeed {
-			open, err := s.b.openTarget(sub)
-			if err != nil {
-				continue
-			}
-			log = open.log
-		}
-		if mended[log] == nil {
-			if err := s.mendLog(ctx, l, t, log, land, mended); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

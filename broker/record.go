@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -35,6 +36,9 @@ type sessionRecord struct {
 	Left *leftRecord `json:"left,omitempty"`
 	// Rooms are the feeds of the objects it listens to.
 	Rooms []string `json:"rooms,omitempty"`
+	// Viewed are the feeds of objects that it is or was a viewer of, and since when, by the
+	// store's clock, in ms: a session is counted as new once for each (viewers.go).
+	Viewed map[string]int64 `json:"viewed,omitempty"`
 	// Tap is the application whose every message it hears (tap.go); 0: none.
 	Tap uint32 `json:"tap,omitempty"`
 	// Ends is when the first token ends that the session's rights come from, in ms
@@ -43,6 +47,8 @@ type sessionRecord struct {
 	// Seq rises with each record of the session that was written, also over what the store
 	// loses: a record with a lower one than was written is one that it went back to.
 	Seq uint64 `json:"seq,omitempty"`
+	// Errands are what other nodes had carried out of late (errand.go).
+	Errands []errand `json:"errands,omitempty"`
 	// Paced is when all its moves would be over had each taken paceEach, in ms.
 	Paced int64 `json:"paced,omitempty"`
 }
@@ -89,6 +95,11 @@ type unreadRecord struct {
 	// Since it has only the newest, and where a subscription by replay id did. Otherwise
 	// zero.
 	After store.Position `json:"after,omitzero"`
+}
+
+// byID reports whether it is of a subscription by replay id.
+func (r *unreadRecord) byID() bool {
+	return !r.After.IsZero() && !strings.Contains(r.Channel, "/"+catchup.Word+"/")
 }
 
 func recordOf(id *Identity) *identityRecord {

@@ -77,6 +77,7 @@ type unread struct {
 // its handler calls.
 func (s *subscriber) noteSubscriptions() {
 	s.attend()
+	s.view()
 	var patterns []patternRecord
 	var topics []topicRecord
 	var rooms []string
@@ -250,6 +251,7 @@ func (s *subscriber) look(fanned int64) bool {
 	queued, arrived := s.session.Progress()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.settleLandings()
 	m := &s.memory
 	switch {
 	case s.flows > 0:
@@ -315,7 +317,8 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 	b.mu.Unlock()
 	room := make(chan struct{}, rememberAtOnce)
 	var wg sync.WaitGroup
-	var failed atomic.Bool
+	var failed atomic.Int64
+	var last atomic.Pointer[error]
 	for _, s := range all {
 		if b.opt.EndOnExpiry && s.ended(b.opt.Now()) {
 			s.session.Close(bayeux.ReasonKicked)
@@ -328,17 +331,18 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 		wg.Go(func() {
 			defer func() { <-room }()
 			if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
-				failed.Store(true)
-				if ctx.Err() == nil {
-					b.log.Warn("a session's record could not be written; it is tried again", zap.Error(err))
-				}
+				failed.Add(1)
+				last.Store(&err)
 			}
 		})
 	}
 	wg.Wait()
+	if n := failed.Load(); n > 0 && ctx.Err() == nil {
+		b.log.Warn("records of sessions could not be written; they are tried again", zap.Int64("sessions", n), zap.Error(*last.Load()))
+	}
 	b.overdue.settleAll(ctx)
 	b.advanced = b.advanced || moved
-	if at = b.mayWrite(at); b.advanced && !failed.Load() && len(all) > 0 && at > b.nodes.at.Load() {
+	if at = b.mayWrite(at); b.advanced && failed.Load() == 0 && len(all) > 0 && at > b.nodes.at.Load() {
 		b.advanced = false
 		b.nodes.at.Store(at)
 		b.nodes.moved.Store(true)

@@ -218,6 +218,19 @@ func (t *topic) isNumbered(l *listener) bool {
 	return numbered
 }
 
+// numbers reports whether a channel, by the name that the client uses, is subscribed by
+// replay id.
+func (s *subscriber) numbers(channel channels.Name) bool {
+	for _, l := range s.listeners {
+		for t, sm := range l.seams {
+			if sm.numbered && l.prefix+t.name.String() == channel.String() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // pastRead lets the record forget a replay that was read whole, or is not wanted any
 // more. The caller holds f.mu.
 func (f *flow) pastRead(wanted bool) {

@@ -81,11 +81,12 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 // restore brings back the subscriptions of a record. Its faults are errNotAsBefore,
 // refusals of the rights, and the store's errors as refusals.
 func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed) error {
-	l := landing{since: time.UnixMilli(c.from)}
+	l := landing{since: time.UnixMilli(c.from), lost: c.left == nil}
 	if c.left != nil {
 		l.since = time.UnixMilli(c.left.At + 1)
 		s.landedAt = c.left.At
-		l.arrived = s.session.TakeUp(c.left.Wire, m)
+		arrived, known := s.session.TakeUp(c.left.Wire, m)
+		l.arrived, l.undecided = arrived || !known, !known
 		l.places = placesByName(c.left.Places)
 		l.catchups = c.left.Catchups
 		if c.left.Lasts {
@@ -111,7 +112,10 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 			return err
 		}
 	}
-	return nil
+	if !l.undecided {
+		return nil
+	}
+	return s.giveUnderway(ctx, c)
 }
 
 // regain resolves a name that was granted before: the root must still be good, the
@@ -152,6 +156,9 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 				sm.Undeliver(before)
 			}
 		}
+		if land.lost {
+			sm.Undeliver(endOf(land.since.UnixMilli() - 1)) // what was queued then is
+		}
 		return nil
 	}
 	sm.exact = true
@@ -172,25 +179,6 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 	return nil
 }
 
-// mend lets a listener hear a topic from where its session stood, or from since on, but
-// not before after, and then what is live. add puts it into the tree, while the topic
-// stands still.
-func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *landing, add func()) {
-	if p, named := land.place(l.prefix + tp.name.String()); named {
-		s.mendAt(l, tp, p, land, add)
-		return
-	}
-	f := l.flowOf(tp, true)
-	defer f.mu.Unlock()
-	tp.mu.Lock()
-	f.lags, f.cursor, f.since, f.from, f.forked = true, after, land.since, store.Position{}, 0
-	if add != nil {
-		add()
-	}
-	tp.mu.Unlock()
-	f.give()
-}
-
 // restoreUnread begins a catch-up again that the client may not have had whole. Its
 // end stays where it was.
 func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *placeRecord, land *landing) error {
@@ -203,7 +191,7 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 		return errNotAsBefore
 	}
 	switch {
-	case !is && !r.UpTo.IsZero():
+	case r.byID():
 		s.restoreReplay(r, name, land)
 		return nil
 	case !is:
@@ -213,6 +201,9 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 	var under bool
 	if p != nil {
 		if first, under = p.first(land.arrived); !under && !p.Lags {
+			if land.undecided && p.Sent != nil {
+				s.unreadOf(r, p).ended = true // of which giveUnderway has the rest
+			}
 			return nil // all of it has arrived
 		}
 	}

@@ -37,16 +37,19 @@ type subscriber struct {
 	patternSince map[string]int64
 	brought      brought
 	attending    []string // feeds of objects that it is subscribed to
+	viewing      []string // feeds of those it is a viewer of
 
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex
 	oids    []channels.OID // roots in use, one for each listener that has one
 	rooms   []string       // feeds of their objects, each once; replaced, never changed
+	homes   []*Object      // those objects, likewise
 	acting  []string       // feeds of objects that it is subscribed to and on which its token counts
 	tap     uint32         // the application whose every message it hears; 0: none
 	ends    time.Time      // when the first token ends that its rights come from; zero: never
 	kids    uint16         // a bit for each key that signed one of them
 	flows   int            // how many there are, over all listeners
+	landed  []*listener    // whose wildcards may not have met all topics since the session came here
 	closed  bool
 	memory  remembered
 	repeats repeats
@@ -56,6 +59,9 @@ var _ bayeux.SessionHandler = (*subscriber)(nil)
 
 // Subscribe is part of bayeux.SessionHandler: all of patterns or none.
 func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) ([]byte, error) {
+	if ext, again := s.carriedOut(m); again {
+		return ext, nil
+	}
 	a, err := s.asker(m)
 	if err != nil {
 		return nil, err
@@ -91,7 +97,9 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 			}
 		}
 	}
+	s.noteErrand(m, ext.json())
 	if err := s.keep(ctx); err != nil {
+		s.dropErrand(m)
 		s.giveBack(ctx, patterns, targets)
 		return nil, storeRefusal(err, s.b, "subscribe")
 	}
@@ -113,6 +121,7 @@ func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, 
 		}
 	}
 	s.tidy()
+	s.noteSubscriptions()
 }
 
 // extent adds up what the catch-ups of one subscribe will replay.
@@ -285,11 +294,15 @@ func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
 }
 
 // Unsubscribe is part of bayeux.SessionHandler.
-func (s *subscriber) Unsubscribe(ctx context.Context, _ *bayeux.Message, patterns []channels.Pattern) error {
+func (s *subscriber) Unsubscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) error {
+	if _, again := s.carriedOut(m); again {
+		return nil
+	}
 	for _, p := range patterns {
 		s.quit(ctx, p)
 	}
 	s.tidy()
+	s.noteErrand(m, nil)
 	if err := s.keep(ctx); err != nil {
 		// It is written with the next round; a crash before would bring it back.
 		s.b.log.Warn("an unsubscribe could not be kept", zap.Error(err))
@@ -376,7 +389,7 @@ func (s *subscriber) listener(t *target) *listener {
 	if l == nil {
 		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
 		if t.object != nil {
-			l.room = feedOf(t.object)
+			l.object, l.room = t.object, feedOf(t.object)
 			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
 		}
 		s.listeners = append(s.listeners, l)
@@ -436,12 +449,12 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.rooms, s.kids = s.oids[:0], nil, 0
+	s.oids, s.rooms, s.homes, s.kids = s.oids[:0], nil, nil, 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
 			if !slices.Contains(s.rooms, l.room) {
-				s.rooms = append(s.rooms, l.room)
+				s.rooms, s.homes = append(s.rooms, l.room), append(s.homes, l.object)
 			}
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
@@ -529,6 +542,7 @@ func (s *subscriber) drop() {
 		s.b.attendance.leave(room)
 	}
 	s.attending = nil
+	s.lookAway()
 	s.quitTap()
 	for _, l := range s.listeners {
 		l.quit()

@@ -129,8 +129,7 @@ func (b *Broker) free(ctx context.Context, owner string, l letter, wait *backoff
 	a, err := b.mail.ask(ctx, owner, l)
 	switch {
 	case errors.Is(err, errNoAnswer):
-		b.nodes.mute(owner)
-		return true, "", nil
+		return b.nodes.mute(ctx, owner), "", nil
 	case err != nil:
 		return false, a.Kind, err
 	case a.Kind == letterLate:
@@ -293,9 +292,10 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 	if err := b.overdue.settle(ctx, key); err != nil {
 		return nil, storeRefusal(err, b, "forward")
 	}
+	m.Errand = b.newErrand()
 	began, asked := time.Now(), uint64(0)
 	var wait backoff
-	for time.Since(began) < answerIn {
+	for time.Since(began) < claimTime {
 		r, version, err := b.loadSession(ctx, key)
 		switch {
 		case b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)):
@@ -306,7 +306,7 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 		case version == asked && version != 0:
 			return nil, bayeux.ErrHere
 		case r.Owner != "" || !b.opt.Store.Shared():
-			ext, kind, err := b.carryOut(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: message})
+			ext, kind, err := b.carryOut(ctx, r.Owner, letter{Kind: letterCarry, Key: key, Message: message, Errand: m.Errand})
 			if err != nil || kind == letterDone {
 				return ext, err
 			}
@@ -335,8 +335,10 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 	}
 	answer, err := b.mail.ask(ctx, owner, l)
 	switch {
-	case errors.Is(err, errNoAnswer):
+	case errors.Is(err, errNoAnswer) && b.nodes.mute(ctx, owner):
 		return nil, "", bayeux.ErrHere
+	case errors.Is(err, errNoAnswer):
+		return nil, letterBusy, nil
 	case err != nil:
 		return nil, "", storeRefusal(err, b, "forward")
 	case answer.Kind == letterDone && answer.Refusal != nil:

@@ -32,6 +32,8 @@ type fault struct {
 	head func(log store.LogName) error
 	// lost: the row is written and the answer is lost.
 	lost func(table, key string) bool
+	// mute: what is appended to a log is lost.
+	mute func(log store.LogName) bool
 }
 
 func (s *sharedStore) faults() *fault {
@@ -87,6 +89,10 @@ func (s *sharedStore) Read(ctx context.Context, log store.LogName, r store.Range
 func (s *sharedStore) Submit(log store.LogName, limits store.Limits, records []store.Record, done func(store.Appended, error)) {
 	if err := s.fault(); err != nil {
 		done(store.Appended{}, err)
+		return
+	}
+	if f := s.faults(); f.mute != nil && f.mute(log) {
+		done(store.Appended{}, store.ErrUncertain)
 		return
 	}
 	s.Store.Submit(log, limits, records, done)

@@ -152,6 +152,7 @@ func (l *listener) leave(ctx context.Context, p channels.Pattern) {
 	delete(l.patterns, p)
 	delete(l.resumed, p)
 	delete(l.sub.patternSince, l.prefix+p.String())
+	defer l.depart(p)
 	var stopped []*topic
 	for t, s := range l.seams {
 		if !s.exact && s.Live() && !l.wild(t) {

@@ -29,6 +29,13 @@
 // which is taken for reading and publishing: its nonce is an Idempotency-Key. What
 // administrators do leaves one line in the audit log (audit.go).
 //
+// Viewer statistics are asked for with a command that its account signs inside
+// (stable.go, viewer_log.go): headers are no credentials there, a refusal has status 200,
+// as the source's clients look into the body only, and rows are written while they are
+// encoded. A chart of them (chart.go, drawn by package chart) is a page or an image whose
+// root in the path is all the credential there is, and the only thing here that other
+// pages may frame.
+//
 // Goroutines: none of its own; each request runs in the server's. Locks: the rate
 // limiter's, held for a map look-up and never while something is called.
 //

@@ -348,6 +348,17 @@ func (r *run) result(ctx context.Context, h *History, publishers []*publisher, j
 			return nil, err
 		}
 		res.Troubles = append(res.Troubles, said...)
+		if r.fleet.many() {
+			for name, metric := range counted {
+				n, err := one.node.Metric(ctx, metric)
+				if err != nil {
+					return nil, err
+				}
+				if n > 0 {
+					res.Faults[name] += int64(n)
+				}
+			}
+		}
 		if r.Failovers > 0 {
 			forks, err := one.node.Metric(ctx, "gobelin_history_forks_total")
 			if err != nil {
@@ -357,6 +368,11 @@ func (r *run) result(ctx context.Context, h *History, publishers []*publisher, j
 		}
 	}
 	return res, nil
+}
+
+// counted are figures of the nodes that a report tells, since they last started.
+var counted = map[string]string{
+	"late polls": "gobelin_late_polls_total", "unanswered letters": "gobelin_unanswered_letters_total", "errands again": "gobelin_repeated_errands_total",
 }
 
 // String is the report for people, in one line.

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { noRedis, start, startRedis } from './redis.mjs'
 
-const FILES = ['accumulate', 'data', 'medkit', 'poll', 'dashboard'].map((name) => name + '.test.mjs')
+const FILES = ['accumulate', 'data', 'medkit', 'poll', 'dashboard', 'viewers', 'viewer-log'].map((name) => name + '.test.mjs')
 
 test('the acceptance examples on Redis', { skip: noRedis || (process.env.STORE && 'STORE names another store'), timeout: 240000 }, async (t) => {
   const env = { ...process.env, STORE: await startRedis(t) }

@@ -15,6 +15,9 @@
 // readable in one epoch only; a new one begins when it was idle or deleted, or when
 // nothing of it is left.
 //
+// The rows of a series lie in hashes, one for an hour, a day or a month; what expires is
+// a hash. PutRows is plain commands in a pipeline: writing again changes nothing.
+//
 // A call of append.lua writes all of its records or none: its first write is the one
 // that a full memory refuses. It carries a tag, which its entries keep. When it was
 // not answered, it is sent again with the time of its first attempt, and looks for

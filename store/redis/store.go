@@ -30,6 +30,9 @@ type Options struct {
 	AllowEviction bool
 	// Insecure opens a Redis on another machine that has neither password nor TLS.
 	Insecure bool
+	// Still leaves the copies of records where they wait: no pump runs here. For a store
+	// that is only copied.
+	Still bool
 	// Log is told what an operator should know. Default: nothing is logged.
 	Log *zap.Logger
 }
@@ -151,6 +154,9 @@ func (s *Store) start() {
 	s.gather.start()
 	s.running.Go(func() { s.clock.run(ctx, s.log) })
 	s.running.Go(func() { s.breaker.run(ctx, s.ping, s.tryWrite) })
+	if !s.options.Still {
+		s.running.Go(func() { newPump(s).run(ctx) })
+	}
 	s.ears.start(ctx, &s.running)
 }
 

@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+)
+
+// A subscribe that came to another node is an errand of that node: where the session
+// lives it is carried out, and noted in the session's record together with what it
+// changed. If the answer comes too late, the session is taken over and the message carried
+// out again, but what is noted is not: a catch-up would come twice, and a late
+// unsubscribe undo what followed.
+const (
+	// errandLife is for how long an errand is remembered, in ms: longer than anybody asks
+	// again, or a letter is carried out.
+	errandLife = 2 * int64(letterLife/1e6)
+	// mostErrands bounds those of one session; a client that has more than that under way
+	// at once, by other nodes, may get a catch-up twice.
+	mostErrands = 32
+)
+
+// errand is one that was carried out.
+type errand struct {
+	ID  string          `json:"id"`
+	At  int64           `json:"at"` // by the store's clock, in ms
+	Ext json.RawMessage `json:"ext,omitempty"`
+}
+
+// newErrand returns an id that no other node or message has.
+func (b *Broker) newErrand() string { return fmt.Sprintf("%s/%d", b.nodes.id, b.mail.errands.Add(1)) }
+
+// carriedOut reports whether a message was carried out before, and how it was answered.
+func (s *subscriber) carriedOut(m *bayeux.Message) (ext []byte, again bool) {
+	if m.Errand == "" {
+		return nil, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.memory.record.Errands {
+		if e.ID == m.Errand {
+			s.b.metrics.errandsAgain.Inc()
+			return e.Ext, true
+		}
+	}
+	return nil, false
+}
+
+// noteErrand notes that a message is carried out with the next record that is written.
+func (s *subscriber) noteErrand(m *bayeux.Message, ext []byte) {
+	if m.Errand == "" {
+		return
+	}
+	now := s.b.opt.Store.Now().UnixMilli()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rest := slices.DeleteFunc(slices.Clone(s.memory.record.Errands), func(e errand) bool { return now-e.At > errandLife })
+	rest = append(rest, errand{ID: m.Errand, At: now, Ext: ext})
+	s.memory.record.Errands = rest[max(0, len(rest)-mostErrands):]
+}
+
+// dropErrand: it was undone.
+func (s *subscriber) dropErrand(m *bayeux.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.memory.record.Errands = slices.DeleteFunc(slices.Clone(s.memory.record.Errands), func(e errand) bool { return e.ID == m.Errand })
+}

@@ -1,0 +1,80 @@
+package broker
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/stretchr/testify/require"
+)
+
+// A subscribe that another node has carried out, but of which the answer was lost, is not
+// carried out again when it is asked for again, nor where the session is taken over then:
+// it is answered as at first, and its catch-up comes once.
+func TestAnErrandIsCarriedOutOnce(t *testing.T) {
+	for _, unanswered := range []int32{1, mostUnanswered} {
+		errandIsCarriedOutOnce(t, unanswered)
+	}
+}
+
+func errandIsCarriedOutOnce(t *testing.T, unanswered int32) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 3)
+		root := nodes[0].root("gala", channels.ClassView)
+		nodes[0].say("gala", "chat", 1, 2)
+		p := nodes[0].join("")
+		require.True(t, p.connectAt(nodes[0], 1).ok())
+		var lost atomic.Int32
+		nodes[0].options.Store.(*sharedStore).hook.Store(&fault{mute: func(log store.LogName) bool {
+			return log == mailbox(nodes[1].b.nodes.id) && lost.Add(1) <= unanswered
+		}})
+		r := p.at(nodes[1], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":[%q,%q]`, root+"/chat", root+"/chat/catchup/1h")))
+		require.True(t, r.ok(), r.Error)
+		require.NotNil(t, r.Ext.Catchup)
+		require.Equal(t, 2, r.Ext.Catchup.Messages)
+		synctest.Wait() // node 0 hears that it was taken for dead
+		require.Equal(t, unanswered == mostUnanswered, nodes[1].server.Sessions() == 1, "it was taken over")
+		require.Equal(t, on(root+"/chat/catchup/1h", 1, 2), p.pollAround(nodes))
+		nodes[2].say("gala", "chat", 3)
+		require.Equal(t, on(root+"/chat", 3), p.pollAround(nodes))
+
+		// An unsubscribe, likewise: it does not undo what followed.
+		here := func() *subscriber {
+			t.Helper()
+			require.True(t, p.connectAt(nodes[1], 1).ok())
+			s, _ := nodes[1].b.subscriberOf(sessionKey(p.id))
+			require.NotNil(t, s)
+			return s
+		}
+		s := here()
+		var letters []letter
+		nodes[1].options.Store.(*sharedStore).hook.Store(nil)
+		drop := letter{Kind: letterCarry, From: "x", Call: 1, Key: s.key, Errand: "x/1", Message: []byte(fmt.Sprintf(`{"channel":"/meta/unsubscribe","subscription":%q}`, root+"/chat"))}
+		for range 2 {
+			drop.Sent = nodes[1].store.Now().UnixMilli()
+			drop.Call++
+			letters = append(letters, nodes[1].b.mail.carry(t.Context(), s, drop))
+			require.True(t, p.at(nodes[1], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, root+"/chat"))).ok())
+		}
+		require.Equal(t, letterDone, letters[1].Kind)
+		nodes[2].say("gala", "chat", 4)
+		require.Equal(t, on(root+"/chat", 4), p.pollAround(nodes))
+
+		s = here()
+		// What was carried out is forgotten in time, and bounded before.
+		for n := range 2 * mostErrands {
+			drop.Errand = fmt.Sprint("y/", n)
+			nodes[1].b.mail.carry(t.Context(), s, drop)
+		}
+		require.Len(t, s.memory.record.Errands, mostErrands)
+		time.Sleep(time.Duration(errandLife+1) * time.Millisecond)
+		drop.Errand = "z"
+		nodes[1].b.mail.carry(t.Context(), s, drop)
+		require.Len(t, s.memory.record.Errands, 1)
+		synctest.Wait()
+	})
+}
