@@ -44,6 +44,7 @@ var services = map[string]struct {
 	"history":  {[]string{"channel", "since", "after", "before", "limit"}, (*Broker).callHistory},
 	"data":     {[]string{"channel", "set"}, (*Broker).callData},
 	"presence": {[]string{"channel"}, (*Broker).callPresence},
+	"viewers":  {[]string{"channel"}, (*Broker).callViewers},
 }
 
 // Services returns the names of the targets of remote calls, sorted.
@@ -266,4 +267,29 @@ func (b *Broker) callPresence(ctx context.Context, c *caller) ([]byte, error) {
 		answer.Members = &p.Members
 	}
 	return json.Marshal(answer)
+}
+
+// callViewers answers with how many view an object, as of the last sample, to whom may
+// subscribe to that: {"channel":"/R/stats/live"} → {"time","viewers"}, as on the channel
+// (product.md §8); time is null where nobody was seen as far back as that is kept.
+func (b *Broker) callViewers(ctx context.Context, c *caller) ([]byte, error) {
+	name, err := c.channel()
+	if err != nil {
+		return nil, err
+	}
+	t, err := b.catchupTarget(ctx, name, catchup.Interval{}, name.String(), c.asker)
+	if err != nil {
+		return nil, err
+	}
+	if t.object == nil || t.name.String() != "/"+statsKind+"/"+statsLive {
+		return nil, &Error{Result: 4004, Text: "channel must be /R/stats/live"}
+	}
+	page, err := b.historyPage(ctx, t, HistoryQuery{Channel: name.String(), Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	if len(page.Messages) == 0 {
+		return []byte(`{"time":null,"viewers":0}`), nil
+	}
+	return page.Messages[0].Data, nil
 }

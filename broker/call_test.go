@@ -233,3 +233,30 @@ func TestCallOnAnotherNode(t *testing.T) {
 		require.EqualValues(t, 0, nodes[1].server.Sessions(), "the session stayed where it was")
 	})
 }
+
+func TestCallViewers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newCallBench(t)
+		view, control := x.root("gala", channels.ClassView), x.root("gala", channels.ClassControl)
+		live := control + "/stats/live"
+		p := x.join("")
+		answer, refusal := p.call(x, "viewers", `{"channel":"`+live+`"}`, "")
+		require.Empty(t, refusal)
+		require.Equal(t, `{"time":null,"viewers":0}`, answer, "nobody was ever seen")
+		for range 3 {
+			require.True(t, x.join("").subscribe(view+"/chat").ok())
+		}
+		time.Sleep(40 * time.Second)
+		before := x.store.Now()
+		answer, refusal = p.call(x, "viewers", `{"channel":"`+live+`"}`, "")
+		require.Empty(t, refusal)
+		var now struct{ Time, Viewers int64 }
+		require.NoError(t, json.Unmarshal([]byte(answer), &now))
+		require.EqualValues(t, 3, now.Viewers)
+		require.WithinDuration(t, before, time.UnixMilli(now.Time), 30*time.Second)
+		_, refusal = p.call(x, "viewers", `{"channel":"`+view+`/stats/live"}`, "")
+		require.Equal(t, "403:"+view+"/stats/live:Forbidden channel", refusal)
+		_, refusal = p.call(x, "viewers", `{"channel":"`+control+`/stats/minute"}`, "")
+		require.Equal(t, "404:/service/viewers:channel must be /R/stats/live", refusal)
+	})
+}
