@@ -2,12 +2,14 @@ package broker
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/channels"
@@ -459,4 +461,30 @@ func parseStamped(t testing.TB, data string) (e stamped) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal([]byte(data), &e), data)
 	return e
+}
+
+// FuzzReplayAsked: whatever ext.replay holds, an id is one, or there is a refusal.
+func FuzzReplayAsked(f *testing.F) {
+	for _, s := range []string{`-2`, `"17"`, `{"/a":5}`, `{"/a":"5","/b":null}`, `true`, `null`, `1e3`, `{}`, `[]`, `"\u0035"`, `{"\/a":-1}`} {
+		f.Add(s)
+	}
+	b := &Broker{}
+	f.Fuzz(func(t *testing.T, s string) {
+		if !json.Valid([]byte(s)) || !utf8.ValidString(s) {
+			return
+		}
+		value := strings.Trim(s, " \t\r\n") // as the decoder cuts it
+		got, err := b.replayAsked(&bayeux.Message{Ext: []byte(`{"replay":` + value + `}`)}, "/a")
+		var refusal *bayeux.Error
+		switch {
+		case err != nil && (!errors.As(err, &refusal) || refusal.Code != 400):
+			t.Fatalf("%s: %v", s, err)
+		case err == nil && (got.id < replayAll || !got.asked && got.id != 0):
+			t.Fatalf("%s: %+v", s, got)
+		}
+		var n int64
+		if json.Unmarshal([]byte(value), &n) == nil && n >= replayAll && value != "null" && (err != nil || got.id != n) {
+			t.Fatalf("%s: %+v, %v", s, got, err)
+		}
+	})
 }
