@@ -67,13 +67,9 @@ type Broker struct {
 	// and connections.
 	accounts *accounts
 	streams  catchup.Streams
-	groups   store.Groups
-	copies   interface {
-		Lag(ctx context.Context) (store.Lag, error)
-	}
-	readers readers
-	tending chan struct{} // asks Run to look after them
-	lag     lag
+	readers  readers
+	tending  chan struct{} // asks Run to look after them
+	lag      lag
 
 	// mu guards what follows.
 	mu          sync.Mutex
@@ -104,13 +100,6 @@ func New(o Options) (*Broker, error) {
 	b.opt.Streams = o.Streams.withDefaults()
 	if b.accounts, err = newAccounts(o.Accounts, b.opt.Streams); err != nil {
 		return nil, err
-	}
-	b.groups, _ = o.Store.(store.Groups)
-	b.copies, _ = o.Store.(interface {
-		Lag(ctx context.Context) (store.Lag, error)
-	})
-	if len(b.accounts.all) > 0 && (b.groups == nil || b.copies == nil) {
-		return nil, errors.New("broker: new: accounts with a stream_token need a store that has groups")
 	}
 	b.streams, b.tending = catchup.NewStreams(o.Store), make(chan struct{}, 1)
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History, b.opt.Accumulate.TTL); err != nil {

@@ -103,10 +103,19 @@ func (d *desk) Entries([]store.Tail) { d.wake() }
 // Broken is part of store.Watcher.
 func (d *desk) Broken(error) {}
 
+// noteLate is for how long an older row than the one seen is taken for one that was read
+// before; later the store has gone back.
+const noteLate = 5 * time.Second
+
 // note takes what the account's row says now. Readers that are not in it any more are
 // taken for dead elsewhere, and have to go.
 func (d *desk) note(set catchup.StreamSet) {
 	d.mu.Lock()
+	if set.Version < d.set.Version && time.Since(d.read) < noteLate {
+		d.stale = true
+		d.mu.Unlock()
+		return
+	}
 	d.set, d.read, d.stale = set, time.Now(), false
 	all := slices.Collect(maps.Values(d.readers))
 	d.mu.Unlock()
@@ -275,7 +284,7 @@ func (b *Broker) prune(ctx context.Context, a *account, set *catchup.StreamSet) 
 // giveBack has dead connections give back what they held.
 func (b *Broker) giveBack(ctx context.Context, dead []holder) error {
 	for _, h := range dead {
-		if err := b.groups.Leave(ctx, h.group, h.id); err != nil {
+		if err := b.opt.Store.Leave(ctx, h.group, h.id); err != nil {
 			return err
 		}
 	}

@@ -54,7 +54,7 @@ type lag struct {
 
 // measureLag asks the store.
 func (b *Broker) measureLag(ctx context.Context) {
-	l, err := b.copies.Lag(ctx)
+	l, err := b.opt.Store.Lag(ctx)
 	if err != nil {
 		b.log.Debug("how many records have not reached their account is not known", zap.Error(err))
 		return
@@ -67,8 +67,8 @@ func (b *Broker) measureLag(ctx context.Context) {
 	b.lag.since.Store(since)
 }
 
-// StreamFigures say how streams are, on this node.
-type StreamFigures struct {
+// streamFigures say how streams are, on this node.
+type streamFigures struct {
 	Connections int
 	// Behind is the age of the oldest event that was written and does not count as
 	// delivered, of all connections.
@@ -79,10 +79,10 @@ type StreamFigures struct {
 	WaitingFor time.Duration
 }
 
-// StreamFigures returns those of now.
-func (b *Broker) StreamFigures() StreamFigures {
+// streamFigures returns those of now.
+func (b *Broker) streamFigures() streamFigures {
 	now := b.opt.Store.Now()
-	f := StreamFigures{Waiting: b.lag.waiting.Load()}
+	f := streamFigures{Waiting: b.lag.waiting.Load()}
 	if ms := b.lag.since.Load(); ms != 0 {
 		f.WaitingFor = max(0, now.Sub(time.UnixMilli(ms)))
 	}
@@ -104,16 +104,16 @@ func (b *Broker) gaugeStreams() error {
 	}
 	for name, g := range map[string]struct {
 		help string
-		of   func(StreamFigures) float64
+		of   func(streamFigures) float64
 	}{
-		"stream_connections":            {"Connections to streams now.", func(f StreamFigures) float64 { return float64(f.Connections) }},
-		"stream_checkpoint_age_seconds": {"Age of the oldest event of a connection here that does not count as delivered yet.", func(f StreamFigures) float64 { return f.Behind.Seconds() }},
-		"stream_records_waiting":        {"Records that have not reached their account's log, on all nodes.", func(f StreamFigures) float64 { return float64(f.Waiting) }},
-		"stream_records_waiting_age_seconds": {"Age of the oldest of them.", func(f StreamFigures) float64 {
+		"stream_connections":            {"Connections to streams now.", func(f streamFigures) float64 { return float64(f.Connections) }},
+		"stream_checkpoint_age_seconds": {"Age of the oldest event of a connection here that does not count as delivered yet.", func(f streamFigures) float64 { return f.Behind.Seconds() }},
+		"stream_records_waiting":        {"Records that have not reached their account's log, on all nodes.", func(f streamFigures) float64 { return float64(f.Waiting) }},
+		"stream_records_waiting_age_seconds": {"Age of the oldest of them.", func(f streamFigures) float64 {
 			return f.WaitingFor.Seconds()
 		}},
 	} {
-		gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "gobelin", Name: name, Help: g.help}, func() float64 { return g.of(b.StreamFigures()) })
+		gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "gobelin", Name: name, Help: g.help}, func() float64 { return g.of(b.streamFigures()) })
 		if err := b.opt.Registerer.Register(gauge); err != nil {
 			return fmt.Errorf("broker: metrics of streams: %w", err)
 		}

@@ -163,7 +163,6 @@ func (b *Broker) join(ctx context.Context, r *reader) error {
 	if err != nil {
 		return err
 	}
-	r.joined.Store(true)
 	if s := set.Find(r.stream); s != nil {
 		r.group, r.filter = s.Group(a.name), s.Filter()
 		for _, m := range s.Members {
@@ -173,6 +172,7 @@ func (b *Broker) join(ctx context.Context, r *reader) error {
 		}
 	}
 	a.desk.note(set)
+	r.joined.Store(true) // a row from before does not end it any more
 	b.tellStreams(a)
 	if lapsed != nil {
 		b.dropGroup(ctx, *lapsed)
@@ -190,7 +190,7 @@ func (b *Broker) releaseOrphans(ctx context.Context, r *reader) error {
 		return nil
 	}
 	// In this order: who holds something was in the row before it took that.
-	state, err := b.groups.State(ctx, r.group)
+	state, err := b.opt.Store.State(ctx, r.group)
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (b *Broker) releaseOrphans(ctx context.Context, r *reader) error {
 	}
 	for id := range state.Held {
 		if s.Member(id) < 0 {
-			if err := b.groups.Leave(ctx, r.group, id); err != nil {
+			if err := b.opt.Store.Leave(ctx, r.group, id); err != nil {
 				return err
 			}
 		}
@@ -275,7 +275,7 @@ func (b *Broker) resume(ctx context.Context, r *reader, after store.Position) er
 	if r.live.Before(after) {
 		return nil // from a log that is gone
 	}
-	return b.groups.Seek(ctx, r.group, after)
+	return b.opt.Store.Seek(ctx, r.group, after)
 }
 
 // depart ends a reader: it settles what is due, gives back the rest, and goes from the
@@ -309,11 +309,11 @@ func (b *Broker) leave(ctx context.Context, r *reader) (err error) {
 	}()
 	if r.stream != "" && r.joined.Load() {
 		if at, _ := r.due(); len(at) > 0 {
-			if err := b.groups.Settle(ctx, r.group, at); err != nil {
+			if err := b.opt.Store.Settle(ctx, r.group, at); err != nil {
 				return err
 			}
 		}
-		if err := b.groups.Leave(ctx, r.group, r.id); err != nil {
+		if err := b.opt.Store.Leave(ctx, r.group, r.id); err != nil {
 			return err
 		}
 	}

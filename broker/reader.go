@@ -78,6 +78,7 @@ type reader struct {
 	// to go takes nothing afterwards. It is held during store calls alone.
 	taking sync.Mutex
 	closed bool
+	unsure bool // it may hold records that it does not know of
 
 	// owned by the connection's goroutine
 	after   store.Position // of one that reads everything: what it has read
@@ -228,13 +229,31 @@ func (r *reader) take(ctx context.Context) (store.Taken, error) {
 		return store.Taken{}, errGone
 	}
 	if r.stream != "" {
-		return r.b.groups.Take(ctx, r.group, r.account.limits, r.id, readerRecords, readerBytes)
+		if r.unsure {
+			// What it may hold without knowing is given back, with all that is out: that
+			// comes again.
+			if err := r.b.opt.Store.Leave(ctx, r.group, r.id); err != nil {
+				return store.Taken{}, err
+			}
+			r.forget()
+		}
+		taken, err := r.b.opt.Store.Take(ctx, r.group, r.account.limits, r.id, readerRecords, readerBytes)
+		r.unsure = errors.Is(err, store.ErrUncertain)
+		return taken, err
 	}
 	page, err := r.b.opt.Store.Read(ctx, r.account.log, store.Range{After: r.after, Limits: r.account.limits}, readerRecords, readerBytes)
 	if n := len(page.Entries); n > 0 {
 		r.after = page.Entries[n-1].Position
 	}
 	return store.Taken{Entries: page.Entries}, err
+}
+
+// forget forgets what is written and not settled.
+func (r *reader) forget() {
+	r.silent, r.count = r.silent[:0], 0
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unsettled = nil
 }
 
 // close sees to it that the reader takes nothing more, and ends it.
@@ -336,7 +355,7 @@ func (r *reader) settle(ctx context.Context, last bool) {
 	if len(at) == 0 {
 		return
 	}
-	if err := r.b.groups.Settle(ctx, r.group, at); err != nil {
+	if err := r.b.opt.Store.Settle(ctx, r.group, at); err != nil {
 		r.b.metrics.streamFaults.Inc()
 		r.b.log.Debug("records of a stream could not be settled; it is tried again", zap.Error(err))
 		return

@@ -281,7 +281,7 @@ func (b *Broker) DeleteStream(ctx context.Context, a *StreamAccount, id string) 
 // dropGroup forgets the place of a stream that is gone. What it does not get done does
 // no harm: nobody names that group again.
 func (b *Broker) dropGroup(ctx context.Context, g store.GroupName) {
-	if err := b.groups.Drop(ctx, g); err != nil {
+	if err := b.opt.Store.Drop(ctx, g); err != nil {
 		b.log.Warn("the place of a stream that is gone was not removed", zap.Error(err))
 	}
 }

@@ -77,7 +77,7 @@ func TestV16NodeDies(t *testing.T) {
 		}
 		require.Equal(t, 90, len(got)+len(lost))
 		nodes[2].kill()
-		time.Sleep(leaseTime + 2*tendEvery)
+		pass(leaseTime + 2*tendEvery)
 		synctest.Wait()
 		var again []string
 		for _, c := range all[:2] {
@@ -109,12 +109,12 @@ func TestNodeCutOff(t *testing.T) {
 		s := x.stream(StreamSpec{Name: "s"})
 		alone, other := nodes[1].connect(s.ID, ""), x.connect(s.ID, "")
 		nodes[1].away(true)
-		time.Sleep(leaseTime + 3*tendEvery)
+		pass(leaseTime + 3*tendEvery)
 		require.Equal(t, 1, x.membersOf(s.ID))
 		x.file("a", "1", "2")
 		require.Equal(t, events("a", "1", "2"), other.take())
 		nodes[1].away(false)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		require.NoError(t, <-alone.ended)
 		require.Equal(t, 1, x.membersOf(s.ID))
 		other.leave()
@@ -130,19 +130,19 @@ func TestStoreAway(t *testing.T) {
 		c := x.connect(s.ID, "")
 		x.file("a", "1")
 		x.away(true)
-		time.Sleep(time.Second)
-		pokes := len(c.pokes)
-		time.Sleep(10 * time.Second)
-		require.Len(t, c.pokes, pokes+2)
+		pass(time.Second)
+		pokes := len(c.seen().pokes)
+		pass(10 * time.Second)
+		require.Len(t, c.seen().pokes, pokes+2)
 		x.away(false)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		x.file("a", "2")
 		require.Equal(t, events("a", "1", "2"), c.take())
 		// One that leaves meanwhile is taken from the row when the store is back.
 		x.away(true)
 		c.leave()
 		x.away(false)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		synctest.Wait()
 		set, err := x.b.streams.Load(context.Background(), "158")
 		require.NoError(t, err)
@@ -160,10 +160,10 @@ func TestV15OtherNode(t *testing.T) {
 		s := x.stream(StreamSpec{Name: "s"})
 		x.file("a", "1", "2", "3")
 		c := x.connect(s.ID, "")
-		require.Equal(t, events("a", "1", "2", "3"), c.events)
-		second := c.ids[1]
+		require.Equal(t, events("a", "1", "2", "3"), c.seen().events)
+		second := c.seen().ids[1]
 		again := nodes[1].connect(s.ID, second)
-		time.Sleep(2 * supersedeWait)
+		pass(2 * supersedeWait)
 		require.NoError(t, <-c.ended)
 		require.Equal(t, events("a", "3"), again.take())
 		require.Equal(t, 1, x.membersOf(s.ID))
@@ -191,21 +191,21 @@ func TestKilledConsumer(t *testing.T) {
 					x.file("a", fmt.Sprint(n))
 					n++
 					if random.IntN(4) == 0 {
-						time.Sleep(time.Duration(random.IntN(8000)) * time.Millisecond)
+						pass(time.Duration(random.IntN(8000)) * time.Millisecond)
 					}
 				}
-				if len(c.ids) > 0 && exact {
+				if len(c.seen().ids) > 0 && exact {
 					// It dies over one of those it was sent.
-					lived := random.IntN(len(c.ids)) + 1
-					got, last = append(got, c.events[:lived]...), c.ids[lived-1]
+					lived := random.IntN(len(c.seen().ids)) + 1
+					got, last = append(got, c.seen().events[:lived]...), c.seen().ids[lived-1]
 				} else {
-					got = append(got, c.events...)
+					got = append(got, c.seen().events...)
 				}
 				c.leave()
 			}
 			if exact {
 				c := x.connect(s.ID, last)
-				got = append(got, c.events...)
+				got = append(got, c.seen().events...)
 				c.leave()
 			}
 			var want []string
@@ -267,7 +267,7 @@ func TestV10Visits(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, items)
 		}
-		record := c.records[len(c.records)-1]
+		record := c.seen().records[len(c.seen().records)-1]
 		require.Equal(t, []any{"vacated", "gala", "12"}, []any{record["type"], record["object_id"], record["user"].(map[string]any)["organization_id"]})
 		c.leave()
 	})
@@ -302,7 +302,7 @@ func TestOwnRecords(t *testing.T) {
 		for _, scope := range []string{scopeRoom, scopeSession, scopeUser, scopeRoom} {
 			_, err = x.b.ChangeData(ctx, zoe, DataQuery{Scope: scope}, catchup.Merging, []byte(fmt.Sprintf(`{"k%d":1}`, x.store.Now().UnixNano())), nil)
 			require.NoError(t, err)
-			time.Sleep(time.Millisecond)
+			pass(time.Millisecond)
 		}
 		_, err = x.b.ChangeData(ctx, server, DataQuery{Scope: scopeApp}, catchup.Merging, []byte(`{"k":1}`), nil)
 		require.NoError(t, err)
@@ -319,7 +319,7 @@ func TestOwnRecords(t *testing.T) {
 			"accumulation mood", "session_data data/room", "session_data data/session", "session_data data/room", "message chat",
 			"viewer_stats hour/1970-01-01T01:00:00Z", "viewer_stats hour/1970-01-01T01:00:00Z",
 		}, c.take())
-		rows := c.records
+		rows := c.seen().records
 		require.Equal(t, rows[3]["id"], rows[5]["id"])
 		require.NotEqual(t, rows[3]["checksum"], rows[4]["checksum"])
 		require.Equal(t, map[string]any{"organization_id": "12", "uid": "zoe", "user_id": "A9"}, rows[6]["user"])

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 )
 
@@ -97,6 +99,13 @@ func (c *consumer) take() []string {
 	all := c.events
 	c.events, c.ids = nil, nil
 	return all
+}
+
+// seen is what has come so far, and was not taken.
+func (c *consumer) seen() *consumer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &consumer{events: slices.Clone(c.events), records: slices.Clone(c.records), ids: slices.Clone(c.ids), pokes: slices.Clone(c.pokes)}
 }
 
 func (c *consumer) lastID() string {
@@ -197,7 +206,7 @@ func TestV1V2V3Streams(t *testing.T) {
 		refused(422, "resource_filter", StreamSpec{Name: "x", Resources: make([]string, 51)})
 		refused(422, "event_type_filter", StreamSpec{Name: "x", Events: []string{"noise"}})
 		for _, name := range []string{"two", "three", "four", "five"} {
-			time.Sleep(time.Millisecond)
+			pass(time.Millisecond)
 			x.stream(StreamSpec{Name: name, Events: []string{"data", "rule"}})
 		}
 		refused(422, "", StreamSpec{Name: "six"})
@@ -235,15 +244,15 @@ func TestV6Pokes(t *testing.T) {
 		x := newStreams(t, nil)
 		s := x.stream(StreamSpec{Name: "s"})
 		c := x.connect(s.ID, "")
-		require.Equal(t, []Poke{{At: x.store.Now(), Stream: s.ID, Members: 1, Max: 3}}, c.pokes)
+		require.Equal(t, []Poke{{At: x.store.Now(), Stream: s.ID, Members: 1, Max: 3}}, c.seen().pokes)
 		for range 30 {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			x.file("a", "1")
 		}
-		require.Len(t, c.pokes, 7)
+		require.Len(t, c.seen().pokes, 7)
 		other := x.connect(s.ID, "")
-		time.Sleep(5 * time.Second)
-		require.Equal(t, 2, c.pokes[7].Members)
+		pass(5 * time.Second)
+		require.Equal(t, 2, c.seen().pokes[7].Members)
 		c.leave()
 		other.leave()
 	})
@@ -297,26 +306,26 @@ func TestV13Checkpoint(t *testing.T) {
 		x.file("a", "1", "2")
 		c := x.connect(s.ID, "")
 		require.Equal(t, events("a", "1", "2"), c.take())
-		time.Sleep(2 * time.Hour) // connected: nothing lapses
+		pass(2 * time.Hour) // connected: nothing lapses
 		c.leave()
 		x.file("a", "3")
-		time.Sleep(59 * time.Minute)
+		pass(59 * time.Minute)
 		c = x.connect(s.ID, "")
 		require.Equal(t, events("a", "3"), c.take())
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		c.leave()
-		time.Sleep(61 * time.Minute)
+		pass(61 * time.Minute)
 		x.file("a", "4")
 		c = x.connect(s.ID, "")
 		require.Equal(t, events("a", "1", "2", "3", "4"), c.take())
 		c.leave()
 		// A restart of the node changes nothing of it.
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		x.stop()
 		x.run()
 		c = x.connect(s.ID, "")
 		require.Equal(t, events("a", "1", "2", "3", "4"), c.take(), "younger than the window when the connection ended")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		c.leave()
 		c = x.connect(s.ID, "")
 		require.Empty(t, c.take())
@@ -331,11 +340,11 @@ func TestV14Redelivery(t *testing.T) {
 		x := newStreams(t, nil)
 		s := x.stream(StreamSpec{Name: "s"})
 		c := x.connect(s.ID, "") // pokes at 0, 5, 10, …
-		time.Sleep(time.Second)
+		pass(time.Second)
 		x.file("a", "1") // at 1: the poke of 15 settles it
-		time.Sleep(6 * time.Second)
+		pass(6 * time.Second)
 		x.file("a", "2") // at 7
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		require.Equal(t, events("a", "1", "2"), c.take())
 		c.leave() // at 17
 		c = x.connect(s.ID, "")
@@ -344,11 +353,11 @@ func TestV14Redelivery(t *testing.T) {
 		c.mu.Lock()
 		c.broken = errors.New("gone")
 		c.mu.Unlock()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.NoError(t, <-c.ended)
 		c = x.connect(s.ID, "")
 		require.Equal(t, events("a", "2"), c.take())
-		time.Sleep(15 * time.Second)
+		pass(15 * time.Second)
 		c.leave()
 		c = x.connect(s.ID, "")
 		require.Empty(t, c.take())
@@ -364,11 +373,11 @@ func TestV15LastEventID(t *testing.T) {
 		s := x.stream(StreamSpec{Name: "s"})
 		x.file("a", "1", "2", "3")
 		c := x.connect(s.ID, "")
-		ids := c.ids
+		ids := c.seen().ids
 		c.leave()
 		c = x.connect(s.ID, ids[1])
 		require.Equal(t, events("a", "3"), c.take())
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		c.leave()
 		c = x.connect(s.ID, ids[0])
 		require.Equal(t, events("a", "2", "3"), c.take())
@@ -426,7 +435,7 @@ func TestV16Sharing(t *testing.T) {
 		require.Equal(t, 1, x.membersOf(s.ID))
 		again := all[2].take()
 		require.True(t, len(again) > 0 || shares == 1)
-		time.Sleep(30 * time.Second)
+		pass(30 * time.Second)
 		require.Empty(t, all[2].take())
 		all[2].leave()
 		c := x.connect(s.ID, "")
@@ -451,8 +460,8 @@ func TestSlowReader(t *testing.T) {
 			x.file("a", fmt.Sprint(i))
 			want = append(want, fmt.Sprint("a ", i))
 		}
-		time.Sleep(3 * time.Hour)
-		state, err := x.b.groups.State(context.Background(), (&catchup.Stream{ID: s.ID}).Group("158"))
+		pass(3 * time.Hour)
+		state, err := x.b.opt.Store.State(context.Background(), (&catchup.Stream{ID: s.ID}).Group("158"))
 		require.NoError(t, err)
 		held := 0
 		for _, n := range state.Held {
@@ -460,14 +469,14 @@ func TestSlowReader(t *testing.T) {
 		}
 		require.LessOrEqual(t, held, readerRecords)
 		require.Equal(t, 1, x.membersOf(s.ID))
-		require.Greater(t, x.b.StreamFigures().Behind, 2*time.Hour)
+		require.Greater(t, x.b.streamFigures().Behind, 2*time.Hour)
 		c.mu.Lock()
 		c.hold = nil
 		c.mu.Unlock()
 		close(hold)
 		synctest.Wait()
 		require.Equal(t, want, c.take())
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		c.leave()
 		c = x.connect(s.ID, "")
 		require.Empty(t, c.take())
@@ -482,7 +491,7 @@ func TestV12Shutdown(t *testing.T) {
 		s := x.stream(StreamSpec{Name: "s"})
 		c := x.connect(s.ID, "")
 		x.file("a", "1")
-		time.Sleep(16 * time.Second)
+		pass(16 * time.Second)
 		x.file("a", "2")
 		x.b.EndStreams()
 		require.NoError(t, <-c.ended)
@@ -543,13 +552,13 @@ func TestV17Replay(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		x := newStreams(t, nil)
 		x.file("a", "1")
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		since := x.store.Now()
 		x.file("a", "2")
 		x.file("b", "3")
 		r := x.replay(ReplayQuery{}, "")
 		require.Equal(t, []string{"a 1", "a 2", "b 3"}, r.take())
-		require.Equal(t, Poke{At: x.store.Now(), Max: 3}, r.pokes[0])
+		require.Equal(t, Poke{At: x.store.Now(), Max: 3}, r.seen().pokes[0])
 		late := x.replay(ReplayQuery{Since: since, Resources: []string{"a"}}, "")
 		require.Equal(t, []string{"a 2"}, late.take())
 		id := ""
@@ -567,5 +576,41 @@ func TestV17Replay(t *testing.T) {
 		r = x.replay(ReplayQuery{}, "")
 		require.Len(t, r.take(), 4)
 		r.leave()
+	})
+}
+
+// pass lets time go by, and everything happen that is due then.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// TestStreamMetrics: an operator sees connections, what they were sent, and how far they
+// and the copies are behind.
+func TestStreamMetrics(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		registry := prometheus.NewRegistry()
+		x := newStreams(t, func(o *Options) { o.Registerer = registry })
+		s := x.stream(StreamSpec{Name: "s"})
+		c := x.connect(s.ID, "")
+		x.file("a", "1", "2")
+		c.leave()
+		c = x.connect(s.ID, "")
+		pass(6 * time.Second)
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		got := map[string]float64{}
+		for _, f := range families {
+			if m := f.GetMetric()[0]; strings.HasPrefix(f.GetName(), "gobelin_stream_") {
+				got[strings.TrimPrefix(f.GetName(), "gobelin_stream_")] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+		require.InDelta(t, 6, got["checkpoint_age_seconds"], 1)
+		delete(got, "checkpoint_age_seconds")
+		require.Equal(t, map[string]float64{
+			"connections": 1, "events_total": 4, "redelivered_events_total": 2, "records_total": 2, "records_waiting": 0,
+			"records_waiting_age_seconds": 0, "faults_total": 0, "superseded_total": 0, "lost_visits_total": 0,
+		}, got)
+		c.leave()
 	})
 }

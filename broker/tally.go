@@ -321,7 +321,7 @@ func (t *tally) record(ctx context.Context, grain string, rows []catchup.ClosedR
 }
 
 func (t *tally) recordRow(ctx context.Context, app *Application, grain string, r *catchup.ClosedRow) error {
-	data, err := (ViewerLogRow{App: app, ViewerRow: r.ViewerRow}).JSON(false)
+	data, err := ViewerLogRow{App: app, ViewerRow: r.ViewerRow}.JSON(false)
 	if err != nil {
 		return err
 	}

@@ -383,7 +383,7 @@ func TestViewerStatsRecords(t *testing.T) {
 			require.NoError(t, err)
 			x.watchers(id, 1)
 		}
-		_, err := x.b.objects.reset(t.Context(), x.app, "one", time.Hour) // its topic is another name now
+		_, err := x.b.objects.reset(t.Context(), x.app, "one", day) // its topic is another name now
 		require.NoError(t, err)
 		st := x.stream(StreamSpec{Name: "warehouse", Resources: []string{viewersRecord}})
 		c := x.connect(st.ID, "")

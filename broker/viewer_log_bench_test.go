@@ -19,7 +19,7 @@ func BenchmarkViewerLog(b *testing.B) {
 			fillMinutes(g, fmt.Sprintf("show-%02d", object), kept)
 		}
 		g.minute(noon.Add(-time.Minute), g.demo, nil, nil) // closes what was before
-		g.now = noon
+		g.turn(noon)
 		for _, q := range []struct {
 			name  string
 			graph int64
@@ -48,7 +48,7 @@ func BenchmarkViewerLog(b *testing.B) {
 func fillMinutes(g *gallery, url string, kept time.Duration) {
 	g.Helper()
 	var some []catchup.ViewerSample
-	for at := g.now.Add(-kept); at.Before(g.now); at = at.Add(time.Minute) {
+	for at := g.now().Add(-kept); at.Before(g.now()); at = at.Add(time.Minute) {
 		if some = append(some, catchup.ViewerSample{URL: url, Time: at, Count: uint32(at.Minute())}); len(some) == catchup.MaxSamples {
 			g.add(g.demo, some...)
 			some = nil

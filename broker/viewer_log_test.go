@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 type gallery struct {
 	testing.TB
 	*Broker
-	now        time.Time
+	clock      atomic.Int64 // ns since 1970; the store reads it, too
 	demo, vod  *Application
 	ring       *channels.Keyring
 	background context.Context
@@ -30,14 +31,15 @@ type gallery struct {
 
 func newGallery(t testing.TB, change func(*Options)) *gallery {
 	t.Helper()
-	g := &gallery{TB: t, now: noon, background: context.Background()}
-	s := memory.New(memory.Options{Now: func() time.Time { return g.now }})
+	g := &gallery{TB: t, background: context.Background()}
+	g.turn(noon)
+	s := memory.New(memory.Options{Now: g.now})
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	var err error
 	g.ring, err = channels.NewKeyring(bytes.Repeat([]byte{0x11}, 32), []channels.RootKey{{Secret: bytes.Repeat([]byte{7}, 32), Sign: true}}, nil)
 	require.NoError(t, err)
 	o := Options{
-		Store: s, Keyring: g.ring, Logger: zap.NewNop(), AutoCreate: true, Now: func() time.Time { return g.now },
+		Store: s, Keyring: g.ring, Logger: zap.NewNop(), AutoCreate: true, Now: g.now,
 		Accounts: []Account{{CDN: 158, APIKey: "k", APISecret: signatureSecret, Apps: []Application{{ID: 12, Name: "demo"}, {ID: 11, Name: "vod"}}}},
 	}
 	if change != nil {
@@ -49,6 +51,11 @@ func newGallery(t testing.TB, change func(*Options)) *gallery {
 	return g
 }
 
+func (g *gallery) now() time.Time { return time.Unix(0, g.clock.Load()).UTC() }
+
+// turn sets the clock.
+func (g *gallery) turn(to time.Time) { g.clock.Store(to.UnixNano()) }
+
 // minute counts a minute, tick by tick: each has the counts of the urls in order.
 func (g *gallery) minute(at time.Time, app *Application, urls []string, ticks ...[]uint32) {
 	g.Helper()
@@ -57,10 +64,10 @@ func (g *gallery) minute(at time.Time, app *Application, urls []string, ticks ..
 		for j, n := range counts {
 			all = append(all, catchup.ViewerCount{App: app.ID, URL: urls[j], Object: "o/" + urls[j], Viewers: n})
 		}
-		g.now = at.Add(time.Duration(i) * 12 * time.Second)
-		require.NoError(g, g.stats.PutTick(g.background, "n1", g.now, all))
+		g.turn(at.Add(time.Duration(i) * 12 * time.Second))
+		require.NoError(g, g.stats.PutTick(g.background, "n1", g.now(), all))
 	}
-	g.now = at.Add(65 * time.Second)
+	g.turn(at.Add(65 * time.Second))
 	_, err := g.stats.CloseMinute(g.background, at)
 	require.NoError(g, err)
 }
@@ -153,7 +160,7 @@ func TestS11TheSourcesRow(t *testing.T) {
 func TestS12Order(t *testing.T) {
 	g := newGallery(t, nil)
 	g.minute(noon, g.vod, []string{"b", "a"}, []uint32{1, 2})
-	g.now = noon.Add(3 * time.Minute)
+	g.turn(noon.Add(3 * time.Minute))
 	g.add(g.demo, catchup.ViewerSample{URL: "b", Time: noon, Count: 3}, catchup.ViewerSample{URL: "c", Time: noon.Add(-time.Minute), Count: 4})
 	q := ViewerQuery{Apps: []*Application{g.vod, g.demo}, Graph: ViewerGraphs[1]}
 	require.Equal(t, []string{
@@ -176,7 +183,7 @@ func TestS10Age(t *testing.T) {
 	q := ViewerQuery{Apps: []*Application{g.demo}, Graph: ViewerGraphs[1], Start: noon.Add(-time.Minute)}
 	f := func(age time.Duration, want string) {
 		t.Helper()
-		g.now = q.Start.Add(age)
+		g.turn(q.Start.Add(age))
 		require.Equal(t, []string{want}, g.log(q))
 	}
 	f(15*day, "01 12:00 demo a 7/8/9/16")
@@ -185,7 +192,7 @@ func TestS10Age(t *testing.T) {
 	f(45*day+time.Second, "01 00:00 demo a 7/8/9/16")
 	f(3000*day, "01 00:00 demo a 7/8/9/16")
 	q.Start = noon.Add(30 * time.Minute)
-	g.now = q.Start.Add(15*day + time.Second)
+	g.turn(q.Start.Add(15*day + time.Second))
 	require.Equal(t, []string{"01 12:00 demo a 7/8/9/16"}, g.log(q), "the hour that 12:30 is in")
 }
 
@@ -208,7 +215,7 @@ func TestS13FillAndPartial(t *testing.T) {
 	// The hour is not over; and it was not measured whole when it is.
 	q.URLs, q.Graph, q.Fill = urlPattern(t, "a"), ViewerGraphs[3], false
 	require.Equal(t, []string{"01 12:00 demo a 4/4/4/20 n=5 partial=true"}, g.log(q))
-	g.now = noon.Add(25 * time.Hour)
+	g.turn(noon.Add(25 * time.Hour))
 	require.Equal(t, []string{"01 12:00 demo a 4/4/4/20 n=5 partial=true"}, g.log(q))
 	// What was only reported from outside is whole once its time is over.
 	g.add(g.vod, catchup.ViewerSample{URL: "a", Time: noon.Add(10 * time.Hour), Count: 3})
@@ -232,17 +239,29 @@ func TestS14Samples(t *testing.T) {
 	}
 	f := func(s catchup.ViewerSample, words string) {
 		t.Helper()
-		err := g.AddSamples(g.background, g.demo, []catchup.ViewerSample{{URL: "new", Time: noon.Add(-time.Hour), Count: 1}, s})
+		err := g.AddSamples(g.background, g.demo, []catchup.ViewerSample{{URL: "new", Time: g.now().Add(-time.Hour), Count: 1}, s})
 		var refusal *Error
 		require.ErrorAs(t, err, &refusal)
 		require.Equal(t, 4000, refusal.Result)
 		require.Contains(t, refusal.Text, words)
-		require.Len(t, g.log(q), 1)
+		for _, row := range g.log(q) {
+			require.NotContains(t, row, "new")
+		}
 	}
-	f(catchup.ViewerSample{URL: "a", Time: noon.Add(-15*day - time.Second)}, "at most 15 days ago")
-	f(catchup.ViewerSample{URL: "a", Time: noon.Add(2 * time.Minute)}, "not in the future")
+	f(catchup.ViewerSample{URL: "a", Time: noon.Add(2 * time.Minute)}, "in the future")
 	f(catchup.ViewerSample{URL: "", Time: noon}, "url must be 1 to")
 	f(catchup.ViewerSample{URL: "a\x1b[2J", Time: noon}, "without control characters")
+
+	// History, of which hours or days are kept.
+	g.add(g.demo, catchup.ViewerSample{URL: "old", Time: noon.Add(-20 * day), Count: 3}, catchup.ViewerSample{URL: "older", Time: noon.Add(-100 * day), Count: 4})
+	q.Start = noon.Add(-20*day - time.Hour)
+	require.Equal(t, []string{"09 12:00 demo old 3/3/3/3"}, g.log(q))
+	q.Start = noon.Add(-100 * day)
+	require.Equal(t, []string{"21 00:00 demo older 4/4/4/4"}, g.log(q))
+	// A day that was counted before its minutes went is as it is.
+	g.turn(noon.Add(17 * day))
+	q.Start = time.Time{}
+	f(catchup.ViewerSample{URL: "a", Time: noon.Add(-2 * time.Hour), Count: 9}, "counted before")
 }
 
 // TestViewerRowsBound: an answer that would be too large is refused, not cut short.
@@ -260,7 +279,7 @@ func TestViewerRowsBound(t *testing.T) {
 	for at := start.Add(time.Minute); at.Before(start.Add(18 * time.Hour)); at = at.Add(time.Minute) {
 		g.minute(at, g.demo, nil, nil) // nobody there
 	}
-	g.now = noon
+	g.turn(noon)
 	q := ViewerQuery{Apps: []*Application{g.demo}, Graph: ViewerGraphs[2]}
 	require.Len(t, g.log(q), 24*200)
 	q.Fill = true
@@ -279,7 +298,7 @@ func TestViewerChartRights(t *testing.T) {
 		g.minute(noon, g.demo, []string{"a"}, []uint32{4})
 		g.minute(noon.Add(time.Minute), g.demo, nil, nil)
 		for class, allowed := range want {
-			c, err := g.ViewerChart(g.background, g.ring.Root(o.OID, class, g.now), ViewerGraphs[1])
+			c, err := g.ViewerChart(g.background, g.ring.Root(o.OID, class, g.now()), ViewerGraphs[1])
 			if !allowed {
 				require.Equal(t, ErrNoObject, err, class)
 				continue
@@ -290,20 +309,20 @@ func TestViewerChartRights(t *testing.T) {
 			require.Len(t, c.Rows, 2)
 			require.EqualValues(t, 4, c.Rows[0].Max)
 			require.Zero(t, c.Rows[1].Max)
-			require.True(t, c.From.Equal(g.now.Add(-6*time.Hour)) && c.To.Equal(g.now))
+			require.True(t, c.From.Equal(g.now().Add(-6*time.Hour)) && c.To.Equal(g.now()))
 		}
 		// Altered, of an object that is not there, no root at all: one answer.
-		root := []byte(g.ring.Root(o.OID, channels.ClassControl, g.now))
+		root := []byte(g.ring.Root(o.OID, channels.ClassControl, g.now()))
 		root[39] ^= 1
 		stranger := newGallery(t, nil)
 		there, err := stranger.objects.ensure(stranger.background, stranger.demo, "another")
 		require.NoError(t, err)
-		for _, bad := range []string{string(root), stranger.ring.Root(there.OID, channels.ClassControl, g.now), "", "nonsense", "../x"} {
+		for _, bad := range []string{string(root), stranger.ring.Root(there.OID, channels.ClassControl, g.now()), "", "nonsense", "../x"} {
 			_, err := g.ViewerChart(g.background, bad, ViewerGraphs[1])
 			require.Equal(t, ErrNoObject, err, bad)
 		}
 		require.NoError(t, g.DeleteObject(g.background, g.demo, "show"))
-		_, err = g.ViewerChart(g.background, g.ring.Root(o.OID, channels.ClassControl, g.now), ViewerGraphs[1])
+		_, err = g.ViewerChart(g.background, g.ring.Root(o.OID, channels.ClassControl, g.now()), ViewerGraphs[1])
 		require.Equal(t, ErrNoObject, err)
 	}
 	f(false, map[channels.Class]bool{channels.ClassControl: true, channels.ClassView: false, channels.ClassDaily: false, channels.ClassGuest: false, channels.ClassIngest: false})

@@ -54,9 +54,7 @@ func TestWhoIsAViewer(t *testing.T) {
 				}
 				is(0)
 				story(x, view, control, is)
-				for _, s := range x.b.subscribers {
-					s.session.Close(bayeux.ReasonKicked)
-				}
+				x.b.endSessions(func(*subscriber) bool { return true })
 				is(0)
 				require.Zero(t, x.b.views.total())
 				require.Empty(t, x.b.views.rooms)

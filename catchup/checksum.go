@@ -27,12 +27,12 @@ type summer struct {
 	text    []byte
 	out     []byte
 	spare   []byte
-	members []piece
+	members []span
 	deep    int
 }
 
-// piece is a member in out: name with its quotes, colon, value.
-type piece struct{ name, colon, end int }
+// span is a member in out: name with its quotes, colon, value.
+type span struct{ name, colon, end int }
 
 func (s *summer) checksum(object []byte) string {
 	sum := md5.Sum(s.canonical(object))
@@ -111,7 +111,7 @@ func (s *summer) object(i int) int {
 		if s.text[i] == ',' {
 			i = s.blanks(i + 1)
 		}
-		m := piece{name: len(s.out)}
+		m := span{name: len(s.out)}
 		i = s.blanks(s.quoted(i))
 		m.colon = len(s.out)
 		s.out = append(s.out, ':')
@@ -131,7 +131,7 @@ func (s *summer) object(i int) int {
 }
 
 // insert sorts the few members that an object usually has.
-func (s *summer) insert(all []piece) {
+func (s *summer) insert(all []span) {
 	for i := 1; i < len(all); i++ {
 		for j := i; j > 0; j-- {
 			a, b := all[j-1], all[j]
@@ -153,8 +153,8 @@ func (s *summer) skips(name []byte) bool {
 }
 
 // arrange puts the members that begin at start in order, each name once, with commas.
-func (s *summer) arrange(start int, all []piece) {
-	byName := func(a, b piece) int { return bytes.Compare(s.out[a.name:a.colon], s.out[b.name:b.colon]) }
+func (s *summer) arrange(start int, all []span) {
+	byName := func(a, b span) int { return bytes.Compare(s.out[a.name:a.colon], s.out[b.name:b.colon]) }
 	if len(all) > 12 {
 		slices.SortStableFunc(all, byName)
 	} else {

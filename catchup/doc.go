@@ -72,6 +72,15 @@
 // else end. So late minutes and late samples never get lost in an hour or a day, and
 // nobody has to hold a lock.
 //
+// # Streams
+//
+// The log of an account has records (record.go): copies of what was kept in other logs,
+// with their place there, and those that backends post. They are kept as they came and
+// made into what a stream shows when they are read: id, checksum (Checksum, over the
+// canonical form), created_at and version are put beside the members that are there. The
+// streams of an account and their connections are one row (Streams); where each stands is
+// the store's (store.Groups).
+//
 // Caveat: a document changes one version at a time, over all nodes; many writers of one
 // document wait for each other, and beyond eight lost races are told to try again.
 //

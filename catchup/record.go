@@ -62,8 +62,9 @@ func (h RecordHead) Encode(data []byte) []byte {
 	b := make([]byte, 0, 192+len(h.Type)+len(h.Key)+len(h.LogID)+len(h.ObjectID)+len(h.UID)+len(h.UserID)+len(data))
 	b = appendText(append(b, recordOwn), h.Type)
 	b = appendText(b, h.Key)
-	var head [256]byte
-	b = appendText(b, string(h.appendMembers(head[:0])))
+	var short [256]byte
+	head := h.appendMembers(short[:0])
+	b = append(binary.AppendUvarint(b, uint64(len(head))), head...)
 	return append(b, data...)
 }
 

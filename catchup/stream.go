@@ -76,6 +76,8 @@ type StreamSet struct {
 	Streams []Stream `json:"streams,omitempty"` // oldest first
 	// Replays are the connections that read everything (product.md V17).
 	Replays []StreamMember `json:"replays,omitempty"`
+	// Version rises with each change of the row; 0: there is none.
+	Version uint64 `json:"-"`
 }
 
 // Find returns a stream, nil if there is none.
@@ -96,22 +98,19 @@ func NewStreams(t store.Table) Streams { return Streams{t} }
 
 // Load returns an account's streams; none where there are none. Errors are the store's.
 func (s Streams) Load(ctx context.Context, account string) (StreamSet, error) {
-	set, _, err := s.load(ctx, account)
-	return set, err
-}
-
-func (s Streams) load(ctx context.Context, account string) (set StreamSet, version uint64, err error) {
 	v, err := s.table.Get(ctx, tableStreams, account)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return StreamSet{}, 0, nil
+		return StreamSet{}, nil
 	case err != nil:
-		return StreamSet{}, 0, fmt.Errorf("catchup: read streams: %w", err)
+		return StreamSet{}, fmt.Errorf("catchup: read streams: %w", err)
 	}
+	var set StreamSet
 	if err := json.Unmarshal(v.Data, &set); err != nil {
-		return StreamSet{}, 0, fmt.Errorf("catchup: row of streams: %w", err)
+		return StreamSet{}, fmt.Errorf("catchup: row of streams: %w", err)
 	}
-	return set, v.Version, nil
+	set.Version = v.Version
+	return set, nil
 }
 
 // streamAttempts is how often a change is tried when others were faster: each loss is
@@ -129,7 +128,7 @@ func (s Streams) Change(ctx context.Context, account string, change func(*Stream
 				return StreamSet{}, err
 			}
 		}
-		set, version, err := s.load(ctx, account)
+		set, err := s.Load(ctx, account)
 		if err != nil {
 			return StreamSet{}, err
 		}
@@ -141,7 +140,8 @@ func (s Streams) Change(ctx context.Context, account string, change func(*Stream
 		if err != nil {
 			return StreamSet{}, fmt.Errorf("catchup: row of streams: %w", err)
 		}
-		_, err = s.table.Put(ctx, tableStreams, account, store.Put{Data: data, IfVersion: &version})
+		version := set.Version
+		set.Version, err = s.table.Put(ctx, tableStreams, account, store.Put{Data: data, IfVersion: &version})
 		switch {
 		case err == nil:
 			return set, nil

@@ -170,6 +170,9 @@ func TestHoursAndDays(t *testing.T) {
 	measured, err := a.Measured(context.Background(), store.Hour, day, a.now)
 	require.NoError(t, err)
 	require.Equal(t, []Measured{{midday, 300, 300, 3600}, {midday.Add(time.Hour), 75, 75, 900}}, measured)
+	measured, err = a.Measured(context.Background(), store.Day, day, a.now)
+	require.NoError(t, err)
+	require.Equal(t, []Measured{{day, 375, 375, 4500}}, measured)
 }
 
 // TestUnique is S13's unique_sessions: arrivals are counted once, whoever was there

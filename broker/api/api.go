@@ -113,8 +113,7 @@ var routes = slices.Concat(
 )
 
 // New returns a handler for the paths below /v1/, /api/, /streams and /stats/, for
-// /replay, for /stable/ and
-// for /openapi.json.
+// /replay, /stable/ and /openapi.json.
 func New(b Service, o Options) http.Handler {
 	a := &api{Options: o.withDefaults(), service: b, scans: make(chan struct{}, maxScans), queries: newTurns(maxQueries)}
 	if a.Audit == nil {

@@ -43,5 +43,11 @@
 // is the caller's own JSON, and the broker says who may (product.md §7). An application
 // that is suspended is refused before its route is looked at, but for taking it back.
 //
+// Streams (stream.go) are for holders of an account's stream_token alone, which is in
+// the query, for so their known clients send it. Refusals have the form those know
+// (broker.StreamError). The answer of a connection is server-sent events that go on until
+// the peer leaves (events.go): each write has a deadline of a quarter of an hour, since
+// who reads slowly is waited for.
+//
 // Nothing here logs a header, a query or a body.
 package api

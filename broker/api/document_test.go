@@ -421,10 +421,9 @@ func (d *described) example(t *testing.T, path, comment string, op operation) (t
 
 // unlucky are the operations whose example cannot succeed on a broker alone.
 var unlucky = map[string]int{
-	"endConnection": http.StatusNotFound,   // there is no session
-	"openHistory":   http.StatusForbidden,  // there is no open channel
-	"addSamples":    http.StatusBadRequest, // its time is long ago
-	"chartPage":     http.StatusNotFound,   // the root is another broker's
+	"endConnection": http.StatusNotFound,  // there is no session
+	"openHistory":   http.StatusForbidden, // there is no open channel
+	"chartPage":     http.StatusNotFound,  // the root is another broker's
 	"chart":         http.StatusNotFound,
 }
 

@@ -193,8 +193,8 @@ func (x *office) record(body string) {
 	require.Equal(x.t, 201, w.Code, w.Body.String())
 }
 
-// TestV1V2V3OverHTTP: shapes and refusals.
-func TestV1V2V3OverHTTP(t *testing.T) {
+// TestV1V2V3V19OverHTTP: shapes and refusals.
+func TestV1V2V3V19OverHTTP(t *testing.T) {
 	x := newOffice(t)
 	f := func(method, path, body string, status int, want string) {
 		t.Helper()

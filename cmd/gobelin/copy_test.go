@@ -79,6 +79,38 @@ func TestCopyThereAndBack(t *testing.T) {
 	require.Equal(t, wantRows, rows)
 	require.Equal(t, wantPoints, points)
 
+	// A stream's group goes on, and so does what was on its way to it.
+	account := store.LogName{Feed: "@account", Path: "records"}
+	g, limits := store.GroupName{Log: account, Name: "stream"}, store.Limits{Age: time.Hour}
+	again := location(t.TempDir())
+	during(t, c, middle, func(s store.Copier) { // copies wait: it is still
+		for i := range 6 {
+			_, err := storetest.Append(s, account, limits, store.Record{Data: fmt.Append(nil, i)})
+			require.NoError(t, err)
+		}
+		got, err := s.Take(t.Context(), g, limits, "a", 4, 1<<20)
+		require.NoError(t, err)
+		require.NoError(t, s.Settle(t.Context(), g, []store.Position{got.Entries[0].Position, got.Entries[1].Position}))
+		for range 2 {
+			_, err = storetest.Append(s, store.LogName{Feed: "object", Path: "x"}, limits,
+				store.Record{Data: []byte("copied"), Copy: &store.Copy{To: account, Limits: limits}})
+			require.NoError(t, err)
+		}
+		lag, err := s.Lag(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, 2, lag.Waiting)
+	})
+	require.NoError(t, copied(middle, again, false))
+	during(t, c, again, func(s store.Copier) {
+		got, err := s.Take(t.Context(), g, limits, "b", 100, 1<<20)
+		require.NoError(t, err)
+		require.Len(t, got.Entries, 6)
+		require.Equal(t, "2", string(got.Entries[0].Data))
+		_, data, err := store.Origin(got.Entries[5].Data)
+		require.NoError(t, err)
+		require.Equal(t, "copied", string(data))
+	})
+
 	// A target in use is left alone, unless a copy into it broke off.
 	require.ErrorContains(t, copied(first, last, false), "the store is not empty")
 	var some store.LogName

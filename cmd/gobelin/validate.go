@@ -357,7 +357,6 @@ func (v *validation) keys() {
 
 func (v *validation) accounts() {
 	ids, names := map[int]bool{}, map[string]bool{}
-	v.streamAccounts()
 	cdns, keys := map[int]bool{}, map[string]bool{}
 	for i, a := range v.c.Accounts {
 		v.analyst(fmt.Sprintf("accounts[%d]", i), a, cdns, keys)
@@ -384,26 +383,7 @@ func (v *validation) accounts() {
 			}
 		}
 	}
-}
-
-// streamAccounts checks what accounts with streams need: a log has one name for ever,
-// and a token one account.
-func (v *validation) streamAccounts() {
-	tokens := map[broker.Secret]bool{}
-	for i, a := range v.c.Accounts {
-		if a.StreamToken == "" {
-			continue
-		}
-		key := fmt.Sprintf("accounts[%d]", i)
-		if a.CDN <= 0 {
-			v.fs.add(a.at, key, "cdn: a number above 0 is needed beside stream_token: it names the log of the account's records, never give it to another account")
-		}
-		if tokens[a.StreamToken] {
-			v.fs.add(a.at, key, "stream_token: another account has it, too")
-		}
-		tokens[a.StreamToken] = true
-		v.secret(a.at, key+".stream_token", a.StreamToken)
-	}
+	v.streamAccounts()
 }
 
 // analyst checks what an account signs with; cdns and keys are those of others, to which
@@ -428,6 +408,26 @@ func (v *validation) analyst(at string, a accountConfig, cdns map[int]bool, keys
 	}
 	keys[a.APIKey] = true
 	v.secret(a.at, at+".api_secret", a.APISecret)
+}
+
+// streamAccounts checks what accounts with streams need: a log has one name for ever,
+// and a token one account.
+func (v *validation) streamAccounts() {
+	tokens := map[broker.Secret]bool{}
+	for i, a := range v.c.Accounts {
+		if a.StreamToken == "" {
+			continue
+		}
+		key := fmt.Sprintf("accounts[%d]", i)
+		if a.CDN <= 0 {
+			v.fs.add(a.at, key, "cdn: a number above 0 is needed beside stream_token: it names the log of the account's records, never give it to another account")
+		}
+		if tokens[a.StreamToken] {
+			v.fs.add(a.at, key, "stream_token: another account has it, too")
+		}
+		tokens[a.StreamToken] = true
+		v.secret(a.at, key+".stream_token", a.StreamToken)
+	}
 }
 
 // nameFault says what is wrong with an application's name. It is the user of

@@ -6,7 +6,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as after } from 'node:timers/promises'
-import { ACCOUNT, APP, Broker, atEnd, faye, freePort, settled, tempDir } from './lib.mjs'
+import { ACCOUNT, APP, Broker, STREAM_TOKEN, atEnd, faye, freePort, settled, tempDir } from './lib.mjs'
 
 export const STORE = process.env.STORE || 'disk'
 export const TRANSPORTS = process.env.TRANSPORT ? [process.env.TRANSPORT] : ['websocket', 'long-polling']
@@ -36,6 +36,7 @@ const serveOnce = async (t, config) => {
     `  - cdn: ${ACCOUNT.cdn}`,
     `    api_key: ${ACCOUNT.key}`,
     `    api_secret: ${ACCOUNT.secret}`,
+    `    stream_token: ${STREAM_TOKEN}`,
     '    apps:',
     `      - {id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}`,
     '      - {id: 13, name: demo-vod, app_key: vod-app-key, token_secret: vod-token-secret}',

@@ -190,6 +190,22 @@ type points struct {
 	first, end int64
 	limit      int // how many more
 	more       bool
+	data       []byte // what is left of a piece for the data of rows
+}
+
+// dataPiece is how much is allocated at once, at most, for the data of rows, which are
+// small and read by the thousand.
+const dataPiece = 32 << 10
+
+// keep returns a copy of the data of a row.
+func (p *points) keep(v []byte) []byte {
+	if len(v) > len(p.data) {
+		p.data = make([]byte, len(v)*min(p.limit+1, max(dataPiece/len(v), 1)))
+	}
+	n := copy(p.data, v)
+	kept := p.data[:n:n]
+	p.data = p.data[n:]
+	return kept
 }
 
 // read appends the rows of a series in one stretch.
@@ -214,7 +230,7 @@ func (p *points) read(t stretch, series string, out []store.Point) ([]store.Poin
 		if err != nil {
 			return out, err
 		}
-		out = append(out, store.Point{Series: series, Time: p.grain.Time(slot), Data: bytes.Clone(v)})
+		out = append(out, store.Point{Series: series, Time: p.grain.Time(slot), Data: p.keep(v)})
 	}
 	return out, p.it.Error()
 }

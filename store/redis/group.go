@@ -60,7 +60,7 @@ func (s *Store) take(ctx context.Context, g store.GroupName, limits store.Limits
 	}
 	retry := len(settings)
 	settings = append(settings, 0)
-	for _, v := range [...]int{min(max(limit, 1), store.MaxTake), min(max(maxBytes, 1), math.MaxInt32), store.MaxHeld} {
+	for _, v := range [...]int{min(max(limit, 1), store.MaxTake), min(max(maxBytes, 1), math.MaxInt32), s.held} {
 		settings = binary.BigEndian.AppendUint32(settings, uint32(v))
 	}
 	got, err := s.run(ctx, takeScript, keys, settings, g.Name, consumed+consumer, nobody)

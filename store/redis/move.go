@@ -44,6 +44,14 @@ func (p *pump) send(ctx context.Context, moves []*move) (worst error) {
 			worst = err
 		}
 	}
+	if p.s.options.Ack == ackReplica {
+		if err := p.s.replicated(ctx); err != nil { // until then they are not taken for moved
+			for _, m := range moves {
+				m.outcome = ""
+			}
+			return err
+		}
+	}
 	return worst
 }
 

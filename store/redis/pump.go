@@ -82,8 +82,7 @@ func (p *pump) run(ctx context.Context) {
 // lease takes the lease or renews it, and returns whether it has it.
 func (p *pump) lease(ctx context.Context) bool {
 	now := time.Now()
-	got, err := p.s.run(ctx, leaseScript, []string{p.s.keys.pump()}, p.who, leaseTime.Milliseconds(), p.floor)
-	fence, _ := got.(int64)
+	fence, err := p.ask(ctx, leaseTime)
 	switch {
 	case err != nil: // what it has it keeps while others cannot have it
 		return p.fence > 0 && time.Since(p.renewed) < leaseTime
@@ -100,8 +99,24 @@ func (p *pump) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
 	defer cancel()
 	if p.fence > 0 {
-		_, _ = p.s.run(ctx, leaseScript, []string{p.s.keys.pump()}, p.who, 0, 0) // or it ends by itself
+		_, _ = p.ask(ctx, 0) // or it ends by itself
 	}
+}
+
+// ask runs lease.lua, with its text: once a second that costs less than to find out that
+// the server does not know it.
+func (p *pump) ask(ctx context.Context, life time.Duration) (int64, error) {
+	s := p.s
+	if err := s.open(); err != nil {
+		return 0, err
+	}
+	client, err := s.primary(ctx, s.keys.pump())
+	if err != nil {
+		return 0, err
+	}
+	fence, err := leaseScript.Eval(ctx, client, []string{s.keys.pump()}, p.who, life.Milliseconds(), p.floor).Int64()
+	s.judge(ctx, err)
+	return fence, err
 }
 
 // work pumps until the lease is lost or ctx ends.
@@ -135,7 +150,7 @@ func (p *pump) work(ctx context.Context) {
 		case <-retry.C:
 		}
 		for on := true; on && ctx.Err() == nil; {
-			if time.Since(p.renewed) >= leaseEach && !p.lease(ctx) {
+			if time.Since(p.renewed) >= leaseEach/2 && !p.lease(ctx) {
 				return
 			}
 			on = p.flight(ctx)

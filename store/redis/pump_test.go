@@ -374,3 +374,32 @@ func TestMoves(t *testing.T) {
 		require.Equal(t, numbers, got)
 	}
 }
+
+// With Ack "replica" a copy leaves the outbox when a replica has it.
+func TestCopiesReachAReplica(t *testing.T) {
+	r := storetest.StartRedis(t)
+	s := openWith(t, r.URL, Options{Ack: ackReplica, Still: true})
+	p := newPump(s)
+	require.True(t, p.lease(ctx))
+	for i := range 2 {
+		_, err := storetest.Append(s, anyLog, keep, copying(0, i))
+		require.ErrorIs(t, err, store.ErrUncertain, "it is written, and no replica has it")
+	}
+	for range 3 {
+		f := p.reads(t)
+		require.ErrorIs(t, p.send(ctx, f.moves), store.ErrUncertain)
+		f.clears(t)
+		require.EqualValues(t, 2, waitingOf(t, s))
+	}
+	inOrder(t, s, 2)
+	storetest.StartRedis(t, "--replicaof", "127.0.0.1 "+port(r.Addr))
+	var f *turn
+	require.Eventually(t, func() bool {
+		f = p.reads(t)
+		return p.send(ctx, f.moves) == nil
+	}, 30*time.Second, 10*time.Millisecond)
+	require.Equal(t, "m", f.moves[0].outcome)
+	f.clears(t)
+	require.Zero(t, waitingOf(t, s))
+	inOrder(t, s, 2)
+}

@@ -62,6 +62,7 @@ type Store struct {
 	breaker *breaker
 	gather  *gather
 	ears    *ears
+	held    int // store.MaxHeld, but for tests
 
 	cancel  context.CancelFunc // ends the goroutines
 	running sync.WaitGroup
@@ -97,7 +98,7 @@ func Open(ctx context.Context, url string, options Options) (*Store, error) {
 	}
 	s := &Store{
 		options: options, keys: newKeys(options.Prefix), log: options.Log,
-		cluster: at.kind == kindCluster, address: at, breaker: newBreaker(),
+		cluster: at.kind == kindCluster, address: at, breaker: newBreaker(), held: store.MaxHeld,
 	}
 	s.client = at.connect(s.breaker, s.log)
 	s.clock = newClock(s.times)

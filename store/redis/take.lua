@@ -78,16 +78,17 @@ if retry == 1 then
   end
 end
 
-if pending > 0 then
-  local back, mine, gone = call('XPENDING', KEYS[2], group, '-', '+', limit, nobody), {}, {}
+-- Of what was given back, what is not shown any more is forgotten.
+local full = pending == 0
+while not full do
+  local asked, mine, gone = limit, {}, {}
+  local back = call('XPENDING', KEYS[2], group, '-', '+', asked, nobody)
   for _, b in ipairs(back) do
-    if #mine > 0 and bytes <= 0 then
-      break
-    end
     local e = shown(b[1]) and call('XRANGE', KEYS[2], b[1], b[1])[1]
     if not e then
       gone[#gone + 1] = b[1]
-    elseif #mine > 0 and #e[2][2] > bytes then
+    elseif #out > 2 and #e[2][2] > bytes then
+      full, limit = true, 0
       break
     else
       mine[#mine + 1] = b[1]
@@ -97,19 +98,15 @@ if pending > 0 then
   if #gone > 0 then
     call('XACK', KEYS[2], group, spread(gone))
     pending = pending - #gone
-    if #gone == limit then
-      out[2] = 1
-      return out
-    end
   end
   if #mine > 0 then
-    local n = #mine
+    again = again + #mine
     for _, option in ipairs({ 'RETRYCOUNT', token, 'JUSTID' }) do
       mine[#mine + 1] = option
     end
     call('XCLAIM', KEYS[2], group, consumer, 0, spread(mine))
-    again = n
   end
+  full = full or #back < asked or limit == 0
 end
 
 -- What is out of age is jumped over, what is too many or redacted is read over.

@@ -104,6 +104,28 @@ func (u *suite) groupShares() {
 	require.Equal(u, all, u.take(g, keep, "a", 20, 0), "from the beginning")
 }
 
+// groupAfterLostReply: what a Take took is with its consumer, although the first answer
+// was lost.
+func (u *suite) groupAfterLostReply() {
+	if u.o.LoseReply == nil {
+		u.Skip("the backend has no replies to lose")
+	}
+	g := group("lost")
+	all := u.addAll(g.Log, keep, 0, 30)
+	u.o.LoseReply(u, u.s)
+	require.Equal(u, all[:10], u.take(g, keep, "a", 10, 0))
+	require.Equal(u, map[string]int{"a": 10}, u.state(g).Held)
+	require.Equal(u, all[10:15], u.take(g, keep, "b", 5, 0))
+	u.o.LoseReply(u, u.s)
+	require.NoError(u, u.s.Leave(ctx, g, "a"))
+	require.Equal(u, map[string]int{"b": 5}, u.state(g).Held)
+	require.Equal(u, all[:1], u.take(g, keep, "b", 1, 1))
+	u.o.LoseReply(u, u.s)
+	require.Equal(u, append(append([]store.Entry{}, all[1:10]...), all[15:20]...), u.take(g, keep, "b", 14, 9))
+	u.settle(g, all[:20]...)
+	require.Equal(u, all[20:], u.take(g, keep, "a", 100, 0))
+}
+
 // groupSettlesReturned: what was given back can still be settled by who had it.
 func (u *suite) groupSettlesReturned() {
 	g := group("late")

@@ -138,6 +138,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("CopiesAfterLostReply", (*suite).copiesAfterLostReply)
 	run("CopiesWhenFull", (*suite).copiesWhenFull)
 	run("GroupShares", (*suite).groupShares)
+	run("GroupAfterLostReply", (*suite).groupAfterLostReply)
 	run("GroupSettlesReturned", (*suite).groupSettlesReturned)
 	run("GroupSeeks", (*suite).groupSeeks)
 	run("GroupBounds", (*suite).groupBounds)
@@ -159,6 +160,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	}
 	for i, seed := range seeds() {
 		run(fmt.Sprintf("Model/%d", seed), func(u *suite) { u.model(seed) })
+		run(fmt.Sprintf("GroupModel/%d", seed), func(u *suite) { u.groupModels(seed) })
 		run(fmt.Sprintf("SeriesModel/%d", seed), func(u *suite) { u.seriesModel(seed) })
 		if o.OwnClock && i == 2 {
 			break // without a clock to turn they differ little

@@ -38,15 +38,30 @@ type take struct {
 	reader       string // the same while they are read
 	limit, bytes int    // what is left of them
 
-	sought int // of the group when it began
-	marked bool
+	sought int  // of the group when it began
+	begun  bool // sought is set
+	marked bool // something was reserved
+	full   bool // something was given back because it did not fit
 	out    store.Taken
 }
 
-// returned takes of what was given back. It is the consumer's, for the time being,
-// before it is read.
+// returned takes of what was given back, until that is all or nothing more fits.
 func (t *take) returned(ctx context.Context) error {
-	for _, r := range t.reserve() {
+	for !t.full {
+		mine := t.reserve()
+		if len(mine) == 0 {
+			return nil
+		}
+		if err := t.readRuns(ctx, mine); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readRuns reads runs that are reserved. Of what is not shown any more it forgets those.
+func (t *take) readRuns(ctx context.Context, mine []run) error {
+	for _, r := range mine {
 		if t.limit == 0 || t.bytes <= 0 && len(t.out.Entries) > 0 {
 			t.giveBack(stretch{r.prev, r.last})
 			continue
@@ -80,16 +95,19 @@ func (t *take) returned(ctx context.Context) error {
 	return nil
 }
 
-// reserve makes whole runs of what was given back the consumer's, until they hold as
-// many records as it wants, and returns them.
+// reserve makes the consumer's, while they are read, whole runs of what was given back, until
+// they have as many records as it wants, and returns them.
 func (t *take) reserve() []run {
 	g := t.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t.sought, t.marked = g.sought, g.runs.returned > 0
-	if !t.marked {
+	if !t.begun {
+		t.sought, t.begun = g.sought, true
+	}
+	if g.runs.returned == 0 || g.sought != t.sought {
 		return nil
 	}
+	t.marked = true
 	var mine []run
 	n := 0
 	for i := range g.runs.list {
@@ -108,6 +126,7 @@ func (t *take) reserve() []run {
 
 // giveBack gives back what was reserved and is not taken.
 func (t *take) giveBack(part stretch) {
+	t.full = true
 	t.g.mu.Lock()
 	defer t.g.mu.Unlock()
 	t.g.runs.edit([]stretch{part}, func(r *run) bool {
@@ -136,7 +155,7 @@ func (t *take) deliver(e store.Entry, again bool) {
 // does not lose to an error.
 func (t *take) fresh(ctx context.Context) error {
 	before := len(t.out.Entries)
-	for more := true; more && t.limit > 0 && (t.bytes > 0 || len(t.out.Entries) == 0); {
+	for more := !t.full; more && t.limit > 0 && (t.bytes > 0 || len(t.out.Entries) == 0); {
 		t.g.mu.Lock()
 		next, room := t.g.next, store.MaxHeld-t.g.runs.held-t.g.runs.returned
 		t.g.mu.Unlock()
