@@ -79,6 +79,8 @@ type bayeuxConfig struct {
 	PongWait    time.Duration
 	Transports  []string
 	ForwardExt  []string
+	Replay      bool
+	Services    []string
 	ClientJS    string
 	URL         string
 }
