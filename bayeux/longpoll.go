@@ -29,6 +29,7 @@ type request struct {
 // the request is answered.
 type poll struct {
 	session *Session
+	request *request
 	m       *Message
 	woken   chan struct{}
 	answer  chan *Advice // nil: there is nobody to answer
@@ -51,6 +52,8 @@ func (p *poll) release(_ *Session, _ *Message, a *Advice) {
 	default:
 	}
 }
+
+func (p *poll) tell(encoded []byte) { p.request.reply(encoded) }
 
 func (p *poll) join(*Session) {}
 
@@ -99,7 +102,7 @@ func (x *request) connect(s *Session, m *Message) {
 		x.refuseConnect(reply{m: m, clientID: s.id, advice: x.server.streaming()}.encode())
 		return
 	}
-	p := &poll{session: s, m: m, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
+	p := &poll{session: s, request: x, m: m, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
 	a.link = p
 	if x.alone && !x.server.draining.Load() {
 		a.hold = x.server.holdFor(m)
@@ -271,7 +274,10 @@ func (v *Server) await(ctx, there context.Context, p *poll) (a *Advice, gone boo
 	v.stats.polls.Add(1)
 	defer v.stats.polls.Add(-1)
 	for {
-		if v.fill(ctx, p); len(p.took) > 0 {
+		if p.session.isDue() {
+			v.fill(ctx, p)
+		}
+		if len(p.took) > 0 {
 			p.session.unhold(p)
 			return a, false
 		}

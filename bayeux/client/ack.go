@@ -28,7 +28,7 @@ func (c *Client) taken(frame []envelope) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range frame {
-		if e.channel != metaConnect || !e.successful || e.clientID != c.session || !c.acks.on {
+		if e.channel != metaConnect || !e.successful || e.clientID != "" && e.clientID != c.session || !c.acks.on {
 			continue
 		}
 		if n, err := strconv.ParseUint(string(member(e.ext, "ack")), 10, 53); err == nil {

@@ -26,7 +26,8 @@ type dying struct {
 	proxies []*Proxy
 	down    []atomic.Bool
 	turn    atomic.Uint64
-	plain   bool // without the ack extension, over polls, whose peers reset
+	unsure  float64 // batches of which nothing could be written first; owned by killNodes
+	plain   bool    // without the ack extension, over polls, whose peers reset
 }
 
 func (d *dying) add(t *testing.T, n *Node) {
@@ -140,6 +141,7 @@ func (d *dying) killNodes(t *testing.T, kills int, over <-chan struct{}) {
 		case <-time.After(2 * time.Second):
 		}
 		n := 1 + k%(len(d.nodes)-1)
+		d.noteUnsure(t, n)
 		d.down[n].Store(true)
 		d.nodes[n].Kill()
 		rest(t.Context(), 300*time.Millisecond)
@@ -149,6 +151,13 @@ func (d *dying) killNodes(t *testing.T, kills int, over <-chan struct{}) {
 		d.proxies[n].Aim(d.nodes[n].Address())
 		d.down[n].Store(false)
 	}
+}
+
+// noteUnsure adds what node n counted of batches that it could not write down first.
+func (d *dying) noteUnsure(t *testing.T, n int) {
+	unsure, err := d.nodes[n].Metric(t.Context(), "gobelin_unsure_batches_total")
+	assert.NoError(t, err)
+	d.unsure += unsure
 }
 
 func fromEnv(t *testing.T, name string, otherwise int) int {
@@ -243,6 +252,9 @@ func (d *dying) run(t *testing.T, cuts, kills int) {
 	killing.Wait()
 	stop()
 	publishing.Wait()
+	for n := range d.nodes {
+		d.noteUnsure(t, n)
+	}
 	for _, h := range all {
 		for _, channel := range channels {
 			require.Eventually(t, func() bool { return h.count(channel) >= said }, 30*time.Second, 50*time.Millisecond,
@@ -265,5 +277,5 @@ func (d *dying) run(t *testing.T, cuts, kills int) {
 		}
 		assert.Equal(t, int64(1), st.Handshakes, "%s: its session was lost", h.name)
 	}
-	t.Logf("%d numbers on each channel to %d clients over %d links; faults: %v", said, len(all), links, d.proxies[0].Counts())
+	t.Logf("%d numbers on each channel to %d clients over %d links; %v batches unsure; faults: %v", said, len(all), links, d.unsure, d.proxies[0].Counts())
 }
