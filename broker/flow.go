@@ -255,7 +255,7 @@ func (f *flow) encode(channel string, entries []store.Entry, replay bool) []*bay
 			b.metrics.badRecords.Inc()
 			continue
 		}
-		page = append(page, newDelivery(channel, m, replay, true))
+		page = append(page, newDelivery(channel, m, delivering{replay: replay, kept: true}))
 	}
 	return page
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type topic struct {
 	space  *space
 	limits store.Limits // zero for a topic that keeps nothing
 	kind   *kind
+	lazy   bool // its messages may wait for company
 	// flows counts the flows that read the topic.
 	flows atomic.Int32
 
@@ -44,6 +46,11 @@ type topic struct {
 	retried bool  // and again in a moment
 	synced  bool  // last is known
 	touched int64 // unix seconds of the last entry, for the sweep
+}
+
+// isLazy reports whether messages of a channel may wait for company.
+func (b *Broker) isLazy(name channels.Name) bool {
+	return slices.ContainsFunc(b.opt.Lazy, func(p channels.Pattern) bool { return p.Matches(name) })
 }
 
 // deliver hands one entry to every listener. The caller holds t.mu and is the
@@ -70,7 +77,7 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 			}
 		}
 		if d == nil {
-			d = newDelivery(l.prefix+t.name.String(), m, false, kept)
+			d = newDelivery(l.prefix+t.name.String(), m, delivering{kept: kept, lazy: t.lazy})
 			list = append(list, encodedFor{l.prefix, d})
 		}
 		l.offer(t, d)
@@ -169,13 +176,17 @@ type encodedFor struct {
 type encoded struct{ first [3]encodedFor }
 
 // newDelivery encodes a message for a channel (product.md §4, message envelope).
-func newDelivery(channel string, m catchup.Message, replay, kept bool) *bayeux.Delivery {
+func newDelivery(channel string, m catchup.Message, how delivering) *bayeux.Delivery {
 	var buf [96]byte
 	return bayeux.NewDelivery(bayeux.DeliveryFields{
 		Channel: channel,
 		ID:      m.Position.String(),
 		Data:    m.Data,
-		Ext:     m.AppendExt(buf[:0], replay),
-		Kept:    kept,
+		Ext:     m.AppendExt(buf[:0], how.replay),
+		Kept:    how.kept,
+		Lazy:    how.lazy,
 	})
 }
+
+// delivering is how a message is delivered: from the past, kept, in no hurry.
+type delivering struct{ replay, kept, lazy bool }

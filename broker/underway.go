@@ -108,7 +108,7 @@ func (s *subscriber) sentOn(ctx context.Context, channel string, of stretch) (ds
 				continue
 			}
 			if m, err := catchup.Decode(e); err == nil {
-				ds = append(ds, newDelivery(channel, m, replay, true))
+				ds = append(ds, newDelivery(channel, m, delivering{replay: replay, kept: true}))
 			}
 		}
 		if !page.More || len(page.Entries) == 0 {

@@ -173,8 +173,8 @@ func fromEnv(t *testing.T, name string, otherwise int) int {
 const hold = "GOBELIN_BAYEUX_TIMEOUT=2s"
 
 // TestAckOnADyingLink: bayeux-cometd.md §2.1. Over links that are cut, frozen and
-// half-closed at random, nothing is lost, nothing comes twice, all is in order; nothing
-// comes twice to the client itself either, which could tell by the ids.
+// half-closed at random, nothing is lost, nothing comes twice, all is in order; also not to
+// the client itself, which could tell by the ids.
 func TestAckOnADyingLink(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the real binary")
@@ -187,7 +187,8 @@ func TestAckOnADyingLink(t *testing.T) {
 }
 
 // TestAckOverDyingNodes is the same with three nodes on one Redis, of which two are killed
-// again and again.
+// again and again. What a node could not write down before it died the client knows by
+// its id.
 func TestAckOverDyingNodes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the real binary")
@@ -261,7 +262,7 @@ func (d *dying) run(t *testing.T, cuts, kills int) {
 				"%s: %d of %d on %s", h.name, h.count(channel), said, channel)
 		}
 	}
-	var links int64
+	var links, repeats int64
 	for _, h := range all {
 		h.mu.Lock()
 		for _, channel := range channels {
@@ -272,10 +273,11 @@ func (d *dying) run(t *testing.T, cuts, kills int) {
 		h.mu.Unlock()
 		st := h.client.Stats()
 		links += st.Links
-		if !d.plain {
-			assert.Zero(t, st.Repeats, "%s had to drop what came twice", h.name)
-		}
+		repeats += st.Repeats
 		assert.Equal(t, int64(1), st.Handshakes, "%s: its session was lost", h.name)
 	}
-	t.Logf("%d numbers on each channel to %d clients over %d links; %v batches unsure; faults: %v", said, len(all), links, d.unsure, d.proxies[0].Counts())
+	if !d.plain && kills == 0 {
+		assert.Zero(t, repeats, "clients had to drop what came twice")
+	}
+	t.Logf("%d numbers on each channel to %d clients over %d links; %d came twice and were known by their ids; %v batches unsure; faults: %v", said, len(all), links, repeats, d.unsure, d.proxies[0].Counts())
 }

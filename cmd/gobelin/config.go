@@ -69,6 +69,7 @@ type bayeuxConfig struct {
 	Ping        time.Duration
 	IdlePing    time.Duration
 	PongWait    time.Duration
+	Activity    time.Duration
 	Transports  []string
 	ForwardExt  []string
 	ClientJS    string
@@ -78,6 +79,8 @@ type bayeuxConfig struct {
 // channelsConfig is what is open, kept and caught up.
 type channelsConfig struct {
 	Open       []openRule
+	Lazy       []string
+	LazyFor    time.Duration
 	Retention  map[string]kindAge
 	CatchupMax map[string]kindAge
 }
@@ -145,7 +148,7 @@ type appConfig struct {
 
 // limitsConfig bounds what peers can ask for (security.md §3).
 type limitsConfig struct {
-	Message, Body, Queue, Backlog               size
+	Message, Body, Queue, Response, Backlog     size
 	Batch, Depth, Channel, Segments             int
 	Subscriptions, SubscriptionList             int
 	QueueMessages, History, Objects             int
