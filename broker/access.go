@@ -206,7 +206,7 @@ func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (targe
 	if t.kind == nil {
 		return target{}, bayeux.ErrInvalidChannel(p.String())
 	}
-	if t.kind.closed || t.grade() < t.kind.hearing() {
+	if t.grade() < t.kind.hearing() {
 		return target{}, bayeux.ErrForbidden(p.String())
 	}
 	return t, b.locate(&t, a, p.String())
@@ -258,7 +258,7 @@ func (t target) grade() grade { return gradeOf(t.hears(), t.token > RoleNone) }
 
 // mayPublish reports whether the target's kind may be published to.
 func (t target) mayPublish() bool {
-	if t.kind.closed || t.kind.own {
+	if t.kind.own {
 		return false
 	}
 	if t.kind.entries {

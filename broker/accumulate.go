@@ -155,6 +155,7 @@ func (b *Broker) keepEntry(ctx context.Context, object *Object, path channels.Na
 		done(store.Position{}, err)
 		return
 	}
+	rec.Copy = b.copyEntry(object, who, path.Last(), blob)
 	log := store.LogName{Feed: feedOf(object), Path: path.String()}
 	if err := b.listAccumulation(ctx, object, path, log); err != nil {
 		if isFull(err) {

@@ -32,7 +32,11 @@ type Broker struct {
 	taps    *taps
 	// presence says who listens to what (decided.md 26).
 	presence *presence
-	metrics  *metrics
+	// views says who views what on this node, stats is what is kept of that over all nodes
+	// (product.md §8).
+	views   *viewers
+	stats   *catchup.Viewers
+	metrics *metrics
 	// entropy is for comment ids; it is not monotonic and safe for concurrent use.
 	entropy io.Reader
 	reads   slots // of histories (historyReads)
@@ -59,6 +63,13 @@ type Broker struct {
 	advanced    bool          // the watermark has, and is not written; owned by the round
 	listing     chan struct{} // asks Run to read the deny lists
 	retiredKeys atomic.Uint32 // a bit for each key whose roots are refused
+	// accounts have streams, which are rows, groups of readers of the account's log,
+	// and connections.
+	accounts *accounts
+	streams  catchup.Streams
+	readers  readers
+	tending  chan struct{} // asks Run to look after them
+	lag      lag
 
 	// mu guards what follows.
 	mu          sync.Mutex
@@ -77,8 +88,20 @@ func New(o Options) (*Broker, error) {
 		o.Now = time.Now
 	}
 	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int64{}}
+	if b.opt.StatsSample == 0 {
+		b.opt.StatsSample = defaultSample
+	}
+	if err := checkSample(b.opt.StatsSample); err != nil {
+		return nil, err
+	}
+	b.views, b.stats = newViewers(), catchup.NewViewers(o.Store, b.opt.StatsSample)
 	var err error
 	b.opt.Accumulate = o.Accumulate.withDefaults()
+	b.opt.Streams = o.Streams.withDefaults()
+	if b.accounts, err = newAccounts(o.Accounts, b.opt.Streams); err != nil {
+		return nil, err
+	}
+	b.streams, b.tending = catchup.NewStreams(o.Store), make(chan struct{}, 1)
 	if b.kinds, err = newKinds(o.Kinds, b.limits.History, b.opt.Accumulate.TTL); err != nil {
 		return nil, err
 	}
@@ -86,6 +109,12 @@ func New(o Options) (*Broker, error) {
 		return nil, err
 	}
 	if b.metrics, err = newMetrics(o.Registerer); err != nil {
+		return nil, fmt.Errorf("broker: metrics: %w", err)
+	}
+	if err := b.gaugeStreams(); err != nil {
+		return nil, err
+	}
+	if err = addGauge(o.Registerer, "viewers", "Viewers on this node: sessions, over all objects.", func() float64 { return float64(b.views.total()) }); err != nil {
 		return nil, fmt.Errorf("broker: metrics: %w", err)
 	}
 	b.tokens = newTokens(o.Accounts, o.TokenRules, o.Sandbox, o.Now)
@@ -118,6 +147,9 @@ func New(o Options) (*Broker, error) {
 	b.taps, b.presence = newTaps(b), newPresence(b)
 	if o.PresencePublic {
 		b.kinds.reserved[presenceKind].subscribe = RoleViewer
+	}
+	if o.StatsPublic {
+		b.kinds.stats[statsLive].subscribe = RoleViewer
 	}
 	b.pages = newPages()
 	b.fills = newFills(o.Store, b.opt.Accumulate)
@@ -168,6 +200,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	wg.Go(func() { b.keepAlive(ctx) })
 	wg.Go(func() { b.taps.run(ctx) })
 	wg.Go(func() { b.presence.run(ctx) })
+	wg.Go(func() { b.tendStreams(ctx) })
+	wg.Go(func() { newSampler(b).run(ctx) })
+	wg.Go(func() { newTally(b).run(ctx) })
 	wg.Go(func() {
 		tick := time.NewTicker(rememberEvery)
 		defer tick.Stop()
@@ -191,8 +226,10 @@ func (b *Broker) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+	b.EndStreams()
 	wg.Wait()
 	b.mail.wg.Wait()
+	b.readers.wg.Wait()
 	select {
 	case err := <-failed:
 		return err

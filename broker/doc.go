@@ -48,6 +48,15 @@
 // conferences of objects open that have subscribers here; suspensions are the
 // applications that nobody may use.
 //
+// # Statistics
+//
+// How many viewers there were is kept by catchup.Viewers. A query (viewer_log.go) is a
+// window of time in rows as fine as they are still kept, and the urls that a pattern
+// selects (url_pattern.go): those it names, and, where it has stars, those that have rows
+// in the window. It is bounded in urls and rows, and refused beyond, never cut short. Who
+// asks has signed the query's own JSON with the account's secret (signature_body.go, package
+// signed), over the bytes as they came.
+//
 // # What outlives the process
 //
 // A session's record (record.go) is written before the client hears that its
@@ -98,17 +107,61 @@
 // end it is to remove that, and a notice. A tap (tap.go) hears all objects of an
 // application past the topics, without their promises.
 //
+// # Viewers
+//
+//	subscriptions change ─► viewers ─── each sample ───► sampler ─► one row of this node
+//	                     (who views what)                                  │ of all nodes
+//	 /stats/live ◄─ sum ─────────────────────── tally ◄───────────────────┘
+//	 /stats/minute, hour, day ◄─ rows closed ─────┘ one node at a time
+//
+// A viewer is a session with a live subscription by a root of level 1 and none above
+// (viewers.go). Each node writes at each sample how many it has, by object, in one call
+// (sampler.go); one node, named in a row, adds up what all have written and closes minutes
+// (tally.go). Nothing depends on there being only one: rows are written over, and each
+// message is known again by its channel, time and content (saying.go). What is kept, and
+// how minutes become hours and days, is in package catchup. That a session is new at an
+// object is in its record, so it is counted as new once, wherever it goes. Of a node that
+// dies the arrivals since its last sample are not counted; its viewers are missing until
+// they are back elsewhere. While the store is away nothing is counted, and no row says so
+// but that of the minutes that were measured.
+//
+// # Streams
+//
+//	publish, comment, entry, change ─ Record.Copy ─┐
+//	POST /v1/records, visits, viewers ─────────────┴► the account's log
+//	                                                    │ Take (a group for each stream)
+//	   row of the account ◄── join, leave ── reader ◄───┘
+//	   (streams, connections)                  │ Records, Poke ─► HTTP
+//	                                           └─ Settle, when a later write succeeded
+//
+// What is said in the objects of an account with a stream_token is copied to one log by
+// the store call that keeps it (account.go), as an envelope round the publisher's bytes:
+// what a stream shows is made of it when it is read. A connection to a stream is a reader
+// (reader.go): it takes a page from the stream's group, writes it, and takes the next; so
+// a slow peer is paced by its own writes, and nothing waits for it but one page. What is
+// written is settled when a write has succeeded a time later; what is not comes again.
+// All readers of an account on a node share one watch, at its desk (desk.go). Who reads
+// what is in one row for each account (catchup.Streams), changed by compare-and-set: a
+// connection whose node is dead (nodes.go) goes from it when somebody looks, and gives
+// back what it held. A peer that comes again with the last event that it had ends the
+// connection that wrote it (member.go), wherever that is. visit.go tells streams who
+// joins and leaves objects, by rows, so that they hear it once.
+//
 // # Goroutines
 //
 // Run owns the shards (one a core, at least one), the mender of roads, the registry's
 // sweep, the rounds of remembering and of presence, the taps' queue, the two followers,
-// keepAlive, attendance and the look for suspended data; letters being answered have one
+// keepAlive, attendance, the sampler, the tally, the look after streams and that for
+// suspended data; connections to streams are served by their requests' own, and Run waits
+// for them; letters being answered have one
 // each, bounded. A session costs none here.
 //
 // # Locks, in the order in which they are taken
 //
-//	taps.mu → store; taps.mu, presence.mu → space.mu
+//	taps.mu → store; taps.mu, presence.mu → space.mu; viewers.mu → registry.mu
 //	flow.mu → store → shard.mu → topic.mu → hub.mu → space.mu → Tree.mu (read) → subscriber.mu → bayeux's own
+//
+//	reader.taking → store; desk.watching → store → desk.mu; reader.mu alone
 //
 // Nobody holding topic.mu or a later one calls the store, the network or a callback.
 // flow.mu is held while its page is read; nothing live waits for it. The store calls

@@ -151,6 +151,9 @@ func (b *Broker) tellChanges(o *Object, changes map[string]any) error {
 	k := b.kinds.reserved["events"]
 	kept := make(chan error, 1)
 	rec := store.Record{Data: catchup.Encode(text, nil, 0)}
+	if a := b.accounts.of(o); a != nil {
+		rec.Copy = a.copy(recordHead(eventRecord, o, nil, "events"), text)
+	}
 	b.opt.Store.Submit(store.LogName{Feed: feedOf(o), Path: "/events"}, k.limits, []store.Record{rec}, func(_ store.Appended, err error) { kept <- err })
 	if err := <-kept; err != nil {
 		return err

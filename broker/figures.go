@@ -10,18 +10,19 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Figures are totals since the start, for a console.
+// Figures are totals since the start, where nothing else is said, for a console.
 type Figures struct {
 	Published int64 // messages appended and acknowledged
 	Replays   int64 // catch-ups begun
 	Replayed  int64 // messages they delivered
+	Viewers   int64 // those of now, on this node
 	Lagging   int64 // times a session's queue was full and a kept channel began to lag
 }
 
 // Figures returns the broker's totals of now.
 func (b *Broker) Figures() Figures {
 	m := b.metrics
-	return Figures{Published: total(m.published), Replays: total(m.replays), Replayed: total(m.replayed), Lagging: total(m.lagged)}
+	return Figures{Published: total(m.published), Replays: total(m.replays), Replayed: total(m.replayed), Viewers: int64(b.views.total()), Lagging: total(m.lagged)}
 }
 
 func total(c prometheus.Counter) int64 {

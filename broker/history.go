@@ -271,7 +271,7 @@ func (b *Broker) historyBelow(ctx context.Context, who *Identity, q HistoryQuery
 	if k == nil {
 		return target{}, &Error{Result: 4000, Text: "channel: there is no such channel below an object"}
 	}
-	if k.closed || level < k.subscribe {
+	if level < k.subscribe {
 		return target{}, &Error{Result: 4003, Text: "channel: the credential does not allow to read it"}
 	}
 	object, err := b.objects.get(ctx, who.App, q.ObjectID)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,9 +25,6 @@ type kind struct {
 	catchup time.Duration
 	// limits are those of the log.
 	limits store.Limits
-	// closed kinds belong to a family that this version does not have: nobody
-	// may use them, so that nothing can be said there that would later be refused.
-	closed bool
 	// own kinds are filled by the broker itself, never by a publisher.
 	own bool
 	// entries: its channels are accumulations (accumulate.go). Who publishes must have
@@ -39,6 +37,9 @@ type kind struct {
 	scope string
 	// shape makes what is kept of what was sent; nil: as it was sent.
 	shape shape
+	// record is what its messages are called in the account's log; "": they are not
+	// there, or get there by a way of their own.
+	record string
 }
 
 // grade is how far somebody may hear: twice the level, and one more with a token of
@@ -70,13 +71,24 @@ const (
 	dataKind       = "data"
 	dataKept       = 7 * day
 	presenceKind   = "presence"
+	// statsKind is the first segment of the channels of viewer statistics.
+	statsKind = "stats"
 )
 
-// kinds maps first segments to rows; data are the scopes below that segment; custom
-// is every other path.
+// The channels of viewer statistics below their segment (product.md §4).
+const (
+	statsLive   = "live"
+	statsMinute = "minute"
+	statsHour   = "hour"
+	statsDay    = "day"
+)
+
+// kinds maps first segments to rows; data are the scopes below that segment, stats the
+// channels below theirs; custom is every other path.
 type kinds struct {
 	reserved map[string]*kind
 	data     map[string]*kind
+	stats    map[string]*kind
 	custom   *kind
 }
 
@@ -91,17 +103,25 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 		k.own = true
 		return k
 	}
-	k := &kinds{reserved: map[string]*kind{}, data: map[string]*kind{}, custom: kept(customKind, RoleViewer, RoleBroadcaster, day, day)}
+	k := &kinds{reserved: map[string]*kind{}, data: map[string]*kind{}, stats: map[string]*kind{}, custom: kept(customKind, RoleViewer, RoleBroadcaster, day, day)}
 	for scope, publish := range map[string]Role{scopeApp: RoleServer, scopeOwner: RoleServer, scopeRoom: RoleViewer, scopeSession: RoleViewer, scopeUser: RoleViewer} {
 		row := kept(dataKind, RoleViewer, publish, dataKept, dataKept)
 		row.token, row.scope = true, scope
 		k.data[scope] = row
 	}
+	k.custom.record = messageRecord
+	for name, times := range map[string][2]time.Duration{ // longest catch-up, kept
+		statsLive: {day, day}, statsMinute: {15 * day, 15 * day}, statsHour: {45 * day, 45 * day}, statsDay: {365 * day, store.Forever},
+	} {
+		row := kept(statsKind+"/"+name, RoleBroadcaster, RoleServer, times[0], times[1])
+		row.own = true
+		k.stats[name] = row
+	}
 	there := &kind{name: presenceKind, subscribe: RoleBroadcaster, publish: RoleServer, own: true}
 	events := kept("events", RoleBroadcaster, RoleBroadcaster, 0, 30*day)
-	events.shape = shapeEvent
+	events.shape, events.record = shapeEvent, eventRecord
 	analytics := kept("analytics", RoleBroadcaster, RoleServer, day, day)
-	analytics.shape = shapeObject
+	analytics.shape, analytics.record = shapeObject, analyticsRecord
 	for _, row := range []*kind{
 		comments("all_json"), comments("all_html"), comments("promoted_json"), comments("promoted_html"),
 		events, analytics, there,
@@ -109,28 +129,11 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 			name: accumulateKind, subscribe: RoleBroadcaster, publish: RoleViewer, catchup: day, entries: true,
 			limits: store.Limits{Age: store.Forever, Idle: ttl},
 		},
-		{name: "stats", closed: true},
 	} {
 		k.reserved[row.name] = row
 	}
-	for name, o := range override {
-		if name == dataKind {
-			for _, row := range k.data {
-				row.apply(o)
-			}
-			continue
-		}
-		row := k.reserved[name]
-		if name == k.custom.name {
-			row = k.custom
-		}
-		if row == nil || row.closed || row == there {
-			return nil, fmt.Errorf("broker: kinds: %q is not a kind of channel that can be set: %s", name, strings.Join(k.names(), ", "))
-		}
-		if row.entries && (o.Retention > 0 || o.Length > 0) {
-			return nil, fmt.Errorf("broker: kinds: %q goes whole, a time after its last entry: that time and its size are set by themselves", name)
-		}
-		row.apply(o)
+	if err := k.override(override); err != nil {
+		return nil, err
 	}
 	for _, row := range append([]*kind{k.custom}, k.rows()...) {
 		row.catchup = min(row.catchup, row.limits.Age)
@@ -139,6 +142,33 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 		}
 	}
 	return k, nil
+}
+
+// override applies options by kind name; those of data are for all of its scopes.
+func (k *kinds) override(options map[string]KindOptions) error {
+	for name, o := range options {
+		if name == dataKind {
+			for _, row := range k.data {
+				row.apply(o)
+			}
+			continue
+		}
+		row := k.reserved[name]
+		if below, ok := strings.CutPrefix(name, statsKind+"/"); ok {
+			row = k.stats[below]
+		}
+		if name == k.custom.name {
+			row = k.custom
+		}
+		if row == nil || row.name == presenceKind {
+			return fmt.Errorf("broker: kinds: %q is not a kind of channel that can be set: %s", name, strings.Join(k.names(), ", "))
+		}
+		if row.entries && (o.Retention > 0 || o.Length > 0) {
+			return fmt.Errorf("broker: kinds: %q goes whole, a time after its last entry: that time and its size are set by themselves", name)
+		}
+		row.apply(o)
+	}
+	return nil
 }
 
 func (k *kind) apply(o KindOptions) {
@@ -157,23 +187,26 @@ func (k *kind) apply(o KindOptions) {
 }
 
 func (k *kinds) rows() []*kind {
-	rows := make([]*kind, 0, len(k.reserved)+len(k.data))
-	for _, row := range k.data {
-		rows = append(rows, row)
-	}
-	for _, row := range k.reserved {
-		rows = append(rows, row)
+	rows := make([]*kind, 0, len(k.reserved)+len(k.data)+len(k.stats))
+	for _, below := range []map[string]*kind{k.data, k.stats, k.reserved} {
+		for _, row := range below {
+			rows = append(rows, row)
+		}
 	}
 	return rows
 }
 
 func (k *kinds) names() []string {
 	names := []string{k.custom.name, dataKind}
-	for name, row := range k.reserved {
-		if !row.closed && name != presenceKind {
+	for name := range k.reserved {
+		if name != presenceKind {
 			names = append(names, name)
 		}
 	}
+	for _, row := range k.stats {
+		names = append(names, row.name)
+	}
+	slices.Sort(names)
 	return names
 }
 
@@ -188,11 +221,11 @@ func (k *kinds) of(sub channels.Name) *kind {
 			return nil
 		}
 	}
-	if sub.First() == dataKind {
-		if sub.Segments() != 2 {
-			return nil
-		}
-		return k.data[sub.Last()]
+	switch sub.First() {
+	case dataKind:
+		return second(k.data, sub)
+	case statsKind:
+		return second(k.stats, sub)
 	}
 	row := k.reserved[sub.First()]
 	if row == nil {
@@ -202,8 +235,16 @@ func (k *kinds) of(sub channels.Name) *kind {
 	if row.entries {
 		segments = 2
 	}
-	if sub.Segments() != segments && !row.closed {
+	if sub.Segments() != segments {
 		return nil
 	}
 	return row
+}
+
+// second returns the row of a path's second and last segment.
+func second(rows map[string]*kind, sub channels.Name) *kind {
+	if sub.Segments() != 2 {
+		return nil
+	}
+	return rows[sub.Last()]
 }

@@ -39,12 +39,25 @@ func TestKinds(t *testing.T) {
 	require.True(t, row.entries)
 	require.Equal(t, store.Limits{Age: store.Forever, Idle: time.Hour}, row.limits)
 	require.Equal(t, 24*time.Hour, row.catchup)
-	require.True(t, k.of(mustName(t, "/stats/live")).closed)
+	f("/stats/live", "stats/live", 24*time.Hour, 24*time.Hour, 1000)
+	f("/stats/minute", "stats/minute", 360*time.Hour, 360*time.Hour, 1000)
+	f("/stats/hour", "stats/hour", 1080*time.Hour, 1080*time.Hour, 1000)
+	ever := k.of(mustName(t, "/stats/day"))
+	require.Equal(t, 8760*time.Hour, ever.catchup)
+	require.Equal(t, store.Limits{Age: store.Forever, Length: 1000}, ever.limits)
+	for _, sub := range []string{"/stats", "/stats/week", "/stats/live/x"} {
+		require.Nil(t, k.of(mustName(t, sub)), sub)
+	}
 
 	_, err = newKinds(map[string]KindOptions{"nope": {Length: 1}}, 1000, time.Hour)
 	require.ErrorContains(t, err, `"nope" is not a kind of channel that can be set`)
-	_, err = newKinds(map[string]KindOptions{"stats": {Length: 1}}, 1000, time.Hour)
-	require.Error(t, err)
+	for _, name := range []string{"stats", "stats/week", "presence"} {
+		_, err = newKinds(map[string]KindOptions{name: {Length: 1}}, 1000, time.Hour)
+		require.Error(t, err, name)
+	}
+	set, err := newKinds(map[string]KindOptions{"stats/live": {Retention: time.Hour}}, 1000, time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, time.Hour, set.of(mustName(t, "/stats/live")).catchup)
 	_, err = newKinds(map[string]KindOptions{"accumulate": {Retention: time.Hour}}, 1000, time.Hour)
 	require.ErrorContains(t, err, "goes whole")
 	k, err = newKinds(map[string]KindOptions{"accumulate": {Catchup: time.Minute}}, 1000, time.Hour)

@@ -18,7 +18,8 @@ type listener struct {
 	space  *space
 	prefix string       // "/<root>", or "" for open channels
 	oid    channels.OID // of the root; zero for open channels
-	room   string       // the feed of the root's object; "" for open channels
+	object *Object      // of the root, as it was then; nil for open channels
+	room   string       // its feed; "" for open channels
 	acts   bool         // the session\'s token counts on that object
 	user   string       // the user_ref whose document it hears; "" for all others
 

@@ -47,11 +47,12 @@ var errNoComment = &Error{Result: 4004, Text: "no such comment"}
 
 // judged is a comment to be moderated.
 type judged struct {
-	b    *Broker
-	feed string // of its object
-	key  string // of its row
-	id   string
-	at   time.Time // in its id
+	b      *Broker
+	object *Object
+	feed   string // of its object
+	key    string // of its row
+	id     string
+	at     time.Time // in its id
 
 	row     moderation
 	version uint64 // of the row; 0: there is none
@@ -95,7 +96,7 @@ func (b *Broker) Promote(ctx context.Context, app *Application, objectID, commen
 	if err != nil {
 		return nil, err
 	}
-	at, err := j.say("promote", said{promotedJSON, forms.JSON}, said{promotedHTML, forms.HTML})
+	at, err := j.say("promote", said{promotedJSON, forms.JSON, true}, said{promotedHTML, forms.HTML, false})
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +117,7 @@ func (j *judged) overtaken(ctx context.Context, at []store.Position) error {
 			return err
 		}
 	}
-	if _, err := j.say("withdraw late", said{promotedJSON, j.deleted()}); err != nil {
+	if _, err := j.say("withdraw late", said{promotedJSON, j.deleted(), true}); err != nil {
 		return err
 	}
 	return errNoComment
@@ -153,9 +154,9 @@ func (b *Broker) Withdraw(ctx context.Context, app *Application, objectID, comme
 	if err != nil {
 		return err
 	}
-	told := []said{{allJSON, j.deleted()}}
+	told := []said{{allJSON, j.deleted(), true}}
 	if j.row.Promoted != 0 {
-		told = append(told, said{promotedJSON, j.deleted()})
+		told = append(told, said{promotedJSON, j.deleted(), false})
 	}
 	for _, path := range []string{allJSON, allHTML, promotedJSON, promotedHTML} {
 		if err := j.erase(ctx, path); err != nil {
@@ -179,7 +180,7 @@ func (b *Broker) judge(ctx context.Context, app *Application, objectID, commentI
 		return nil, errNoComment
 	}
 	j := &judged{
-		b: b, feed: feedOf(object), id: commentID, at: id.Timestamp(),
+		b: b, object: object, feed: feedOf(object), id: commentID, at: id.Timestamp(),
 		key: strconv.FormatUint(uint64(app.ID), 10) + "/" + object.Topic.String() + "/" + commentID,
 	}
 	return j, j.load(ctx)
@@ -317,6 +318,7 @@ func (j *judged) redact(ctx context.Context, path string, at store.Position) err
 type said struct {
 	path string
 	data []byte
+	told bool // to the account's streams, too
 }
 
 // deleted says that the comment is withdrawn.
@@ -336,6 +338,9 @@ func (j *judged) say(purpose string, all ...said) ([]store.Position, error) {
 	for i, m := range all {
 		log, limits := j.log(m.path)
 		rec := store.Record{Data: catchup.Encode(m.data, nil, 0), Nonce: j.nonce(purpose), Remember: j.life()}
+		if m.told {
+			rec.Copy = j.b.copyComment(j.object, nil, j.id, m.data)
+		}
 		j.b.opt.Store.Submit(log, limits, []store.Record{rec}, func(at store.Appended, err error) { outcomes <- outcome{i, at, err} })
 	}
 	at := make([]store.Position, len(all))

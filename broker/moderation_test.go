@@ -194,7 +194,7 @@ func TestT16PromotionOvertaken(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, j.decide(t.Context(), func(m *moderation) error { m.Promoted = x.store.Now().UnixMilli(); return nil }))
 		require.NoError(t, x.b.Withdraw(t.Context(), x.app, "gala", id))
-		at, err := j.say("promote", said{promotedJSON, []byte(`{"comment_id":"` + id + `","promoted_p":1}`)}, said{promotedHTML, []byte(`{"comment_id":"` + id + `","html":"x"}`)})
+		at, err := j.say("promote", said{promotedJSON, []byte(`{"comment_id":"` + id + `","promoted_p":1}`), false}, said{promotedHTML, []byte(`{"comment_id":"` + id + `","html":"x"}`), false})
 		require.NoError(t, err)
 		require.Equal(t, 2, left(t, x, id))
 		require.Equal(t, 4004, AsError(j.overtaken(t.Context(), at)).Result)

@@ -42,6 +42,9 @@ type notice struct {
 	Ended      string      `json:"ended,omitempty"` // the key of a session
 	// Restored is a key that was retired and is good again.
 	Restored *uint8 `json:"restored,omitempty"`
+	// Streams is the name of an account whose streams have other connections now.
+	Streams    string      `json:"streams,omitempty"`
+	Superseded *superseded `json:"superseded,omitempty"`
 }
 
 // revocation is a token that is not taken any more.
@@ -92,6 +95,7 @@ func (b *Broker) notices() *follower {
 			if yes {
 				b.reload()
 				b.attendance.recheck()
+				b.recheckStreams()
 			}
 		},
 	}
@@ -116,6 +120,10 @@ func (b *Broker) hearNotice(_ context.Context, data []byte) {
 		b.suspend(*n.Suspended)
 	case n.Ended != "":
 		b.ended(n.Ended)
+	case n.Streams != "":
+		b.hearStreams(n.Streams)
+	case n.Superseded != nil:
+		b.hearSuperseded(*n.Superseded)
 	case n.Restored != nil && *n.Restored <= channels.MaxKID:
 		b.retiredKeys.And(^(uint32(1) << *n.Restored))
 	}

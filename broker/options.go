@@ -46,6 +46,13 @@ type Options struct {
 	// PresencePublic lets viewers see who listens to an object, not only its control
 	// root and broadcasters.
 	PresencePublic bool
+	// StatsSample is how often viewers are counted, at whole multiples of it; it must
+	// divide a minute (product.md §8). Default 12 s. A shorter one costs a write of each
+	// node, and a message for each object with viewers, more often.
+	StatsSample time.Duration
+	// StatsPublic lets viewers hear how many they are (/stats/live), and see the chart of
+	// that.
+	StatsPublic bool
 	// EndOnExpiry ends a session once a token that it has rights from has ended; its
 	// client handshakes again. Otherwise a running subscription outlives its token.
 	EndOnExpiry bool
@@ -61,6 +68,9 @@ type Options struct {
 	// OwnDataOnly lets clients read no user's data but their own (product.md E24);
 	// else the data of any user of the application whose user_ref they know.
 	OwnDataOnly bool
+	// Streams are the times and bounds of streams; only accounts with a StreamToken
+	// have some.
+	Streams StreamOptions
 	// Limits bounds what peers can make the broker hold.
 	Limits Limits
 	// Registerer takes the metrics; nil: none are kept.

@@ -62,15 +62,19 @@ type Presence struct {
 // here is a session in a room of this node.
 type here struct {
 	Member
-	round uint64    // when it was last seen
-	gone  time.Time // since when it was not; zero: it is there
+	userRef string    // of its token; "" without
+	known   bool      // it has a token of the object's application
+	round   uint64    // when it was last seen
+	gone    time.Time // since when it was not; zero: it is there
 }
 
 // room is an object that sessions of this node listen to.
 type room struct {
+	object  *Object
 	here    map[string]*here
 	changed bool
 	written time.Time
+	told    bool // that somebody is there, to the account's streams (visit.go)
 }
 
 // presence knows who listens to which object. The rows of all nodes are its truth;
@@ -79,8 +83,9 @@ type presence struct {
 	b *Broker
 
 	// owned by run
-	rooms map[string]*room // by feed
-	round uint64
+	rooms  map[string]*room // by feed
+	round  uint64
+	visits []visit // that streams have not heard of
 
 	// mu guards what follows, and that what is said of a room is heard in order. It is
 	// taken before space.mu.
@@ -106,6 +111,7 @@ func (p *presence) run(ctx context.Context) {
 		}
 		p.look(time.Now())
 		p.write(ctx, time.Now())
+		p.tellStreams(ctx)
 		p.tell(ctx)
 	}
 }
@@ -121,13 +127,13 @@ func (p *presence) look(now time.Time) {
 	p.b.mu.Unlock()
 	for _, s := range all {
 		s.mu.Lock()
-		rooms := s.rooms
+		rooms, homes := s.rooms, s.homes
 		s.mu.Unlock()
-		for _, feed := range rooms {
-			p.see(feed, s)
+		for i, feed := range rooms {
+			p.see(feed, homes[i], s)
 		}
 	}
-	for _, r := range p.rooms {
+	for feed, r := range p.rooms {
 		for id, h := range r.here {
 			switch {
 			case h.round == p.round:
@@ -137,16 +143,17 @@ func (p *presence) look(now time.Time) {
 			case now.Sub(h.gone) >= presenceEvery:
 				delete(r.here, id)
 				r.changed = true
+				p.visit(feed, r.object, h, false)
 			}
 		}
 	}
 }
 
 // see notes that a session is in a room.
-func (p *presence) see(feed string, s *subscriber) {
+func (p *presence) see(feed string, o *Object, s *subscriber) {
 	r := p.rooms[feed]
 	if r == nil {
-		r = &room{here: map[string]*here{}}
+		r = &room{object: o, here: map[string]*here{}}
 		p.rooms[feed] = r
 	}
 	h := r.here[s.key]
@@ -154,9 +161,11 @@ func (p *presence) see(feed string, s *subscriber) {
 		h = &here{Member: Member{ID: s.key}}
 		if id := s.identity; id != nil && strings.HasPrefix(feed, roomsOf(id.App.ID)) {
 			h.Role, h.Name, h.OpaqueUserID = id.RoleName, id.Name, id.OpaqueUserID
+			h.userRef, h.known = id.UserRef, true
 		}
 		r.here[s.key] = h
 		r.changed = true
+		p.visit(feed, o, h, true)
 	}
 	h.round = p.round
 }
@@ -192,7 +201,7 @@ func (p *presence) write(ctx context.Context, now time.Time) {
 	}
 	wg.Wait()
 	for feed, r := range p.rooms {
-		if len(r.here) == 0 && !r.changed {
+		if len(r.here) == 0 && !r.changed && !r.told {
 			delete(p.rooms, feed)
 		}
 	}

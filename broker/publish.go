@@ -53,7 +53,7 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		return
 	}
 	kind := t.kind
-	rec := store.Record{Data: catchup.Encode(data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge}
+	rec := store.Record{Data: catchup.Encode(data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge, Copy: b.copyOf(&t, t.speaker, data)}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
 			done(bayeux.Ack{}, storeRefusal(err, b, "publish"))
@@ -185,7 +185,7 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 			continue
 		}
 		wg.Add(1)
-		rec := store.Record{Data: catchup.Encode(data, nil, 0), Nonce: p.Nonce}
+		rec := store.Record{Data: catchup.Encode(data, nil, 0), Nonce: p.Nonce, Copy: b.copyOf(&t, who, data)}
 		b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 			if err != nil {
 				out[i].Err = err
@@ -217,7 +217,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 		return target{}, &Error{Result: 4000, Text: "channel: a path below the object's root is required, such as chat"}
 	}
 	kind := b.kinds.of(name)
-	if kind == nil || catchup.Reserved(name) || kind.closed || kind.own || kind.entries || kind.scope != "" || level < kind.publish {
+	if kind == nil || catchup.Reserved(name) || kind.own || kind.entries || kind.scope != "" || level < kind.publish {
 		return target{}, &Error{Result: 4003, Text: "channel: nobody may publish to " + name.String()[1:] + " this way"}
 	}
 	object, err := b.Object(ctx, who.App, p.ObjectID)
@@ -280,6 +280,9 @@ func (b *Broker) Comment(ctx context.Context, who *Identity, objectID string, dr
 	for path, data := range forms {
 		k := b.kinds.reserved[path[1:]]
 		rec := store.Record{Data: catchup.Encode(data, nil, 0)}
+		if path == allJSON {
+			rec.Copy = b.copyComment(object, who, c.ID, data)
+		}
 		b.opt.Store.Submit(store.LogName{Feed: feed, Path: path}, k.limits, []store.Record{rec}, func(_ store.Appended, err error) { outcome <- err })
 	}
 	for range forms {

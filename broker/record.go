@@ -35,6 +35,9 @@ type sessionRecord struct {
 	Left *leftRecord `json:"left,omitempty"`
 	// Rooms are the feeds of the objects it listens to.
 	Rooms []string `json:"rooms,omitempty"`
+	// Viewed are the feeds of objects that it is or was a viewer of, and since when, by the
+	// store's clock, in ms: a session is counted as new once for each (viewers.go).
+	Viewed map[string]int64 `json:"viewed,omitempty"`
 	// Tap is the application whose every message it hears (tap.go); 0: none.
 	Tap uint32 `json:"tap,omitempty"`
 	// Ends is when the first token ends that the session's rights come from, in ms

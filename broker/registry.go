@@ -159,6 +159,14 @@ func (r *registry) get(ctx context.Context, app *Application, id string) (*Objec
 	return o, nil
 }
 
+// newest returns an object as it was last seen, which may be o, without asking the
+// store: changes are announced.
+func (r *registry) newest(o *Object) *Object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cache.newer(o)
+}
+
 // fresh reports whether an entry may be used without asking the store. r.mu is held.
 func (r *registry) fresh(e *cacheEntry) bool {
 	if r.watched {
@@ -206,6 +214,31 @@ func (r *registry) loadOID(ctx context.Context, oid channels.OID, cached *Object
 		r.none(oid)
 	}
 	return o, nil
+}
+
+// idOf returns the id of the object whose topic an oid is, also after resets of its
+// root. ErrNoObject when there is none any more; the store's error.
+func (r *registry) idOf(ctx context.Context, topic channels.OID) (string, error) {
+	r.mu.Lock()
+	e := r.cache.byOID[topic]
+	r.mu.Unlock()
+	if e != nil {
+		if o := e.Value.(*cacheEntry).object; o != nil && o.Topic == topic && !o.deleted {
+			return o.ID, nil
+		}
+	}
+	v, err := r.store.Get(ctx, tableOID, topic.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return "", ErrNoObject
+	}
+	if err != nil {
+		return "", fmt.Errorf("broker: object of a topic: %w", err)
+	}
+	_, id, ok := r.parseRow(string(v.Data))
+	if !ok {
+		return "", ErrNoObject
+	}
+	return id, nil
 }
 
 // none caches that an oid leads nowhere.

@@ -49,6 +49,17 @@ func (c *objectCache) use(e *list.Element) *cacheEntry {
 	return e.Value.(*cacheEntry)
 }
 
+// newer returns the object if it is there in a newer version and not deleted, else o.
+// It does not count as a use.
+func (c *objectCache) newer(o *Object) *Object {
+	if e := c.byKey[objectKey(o.App.ID, o.ID)]; e != nil {
+		if n := e.Value.(*cacheEntry).object; n.version > o.version && !n.deleted {
+			return n
+		}
+	}
+	return o
+}
+
 // put takes an object as the store had it at loaded, unless a newer version is
 // there already. It returns the object that was there, or nil.
 func (c *objectCache) put(o *Object, now, loaded time.Time) (before *Object) {

@@ -77,6 +77,7 @@ type unread struct {
 // its handler calls.
 func (s *subscriber) noteSubscriptions() {
 	s.attend()
+	s.view()
 	var patterns []patternRecord
 	var topics []topicRecord
 	var rooms []string

@@ -78,9 +78,11 @@ func (b *Broker) document(scope string, p place, confNum string) catchup.Documen
 		n.Key = key + "u/" + refHash(p.user)
 	case scopeRoom:
 		n.Key = key + "o/" + p.object.Topic.String()
+		n.Copy = b.copyChanges(scope, p.object, n.Key)
 	case scopeSession:
 		n.Key = sessionDataKey(p.object) + confNum
 		n.ConfNum, n.TTL = confNum, b.conferences.Life()
+		n.Copy = b.copyChanges(scope, p.object, n.Key)
 	}
 	return n
 }

@@ -25,6 +25,31 @@ func (s Service) AuthorizeSigned(r SignedRequest) (who *Identity, nonce string, 
 	return s.b.tokens.signed(r)
 }
 
+// VerifyBody verifies an object that is signed inside (security.md §2.1). Errors:
+// *BodyFault.
+func (s Service) VerifyBody(text []byte) (*SignedBody, error) {
+	body, err := s.b.tokens.body(text)
+	if err != nil {
+		s.b.metrics.refused("signed body").Inc()
+	}
+	return body, err
+}
+
+// ViewerLog is Broker.ViewerLog.
+func (s Service) ViewerLog(ctx context.Context, q ViewerQuery) ([]ViewerLogRow, error) {
+	return s.b.ViewerLog(ctx, q)
+}
+
+// AddSamples is Broker.AddSamples.
+func (s Service) AddSamples(ctx context.Context, app *Application, samples []catchup.ViewerSample) error {
+	return s.b.AddSamples(ctx, app, samples)
+}
+
+// ViewerChart is Broker.ViewerChart.
+func (s Service) ViewerChart(ctx context.Context, root string, g ViewerGraph) (ViewerChart, error) {
+	return s.b.ViewerChart(ctx, root, g)
+}
+
 // Application returns the application of that name, or nil.
 func (s Service) Application(name string) *Application { return s.b.tokens.application(name) }
 
@@ -99,6 +124,49 @@ func (s Service) Accumulated(ctx context.Context, who *Identity, q AccumulationQ
 // ClearAccumulation is Broker.ClearAccumulation.
 func (s Service) ClearAccumulation(ctx context.Context, who *Identity, objectID, name string) error {
 	return s.b.ClearAccumulation(ctx, who, objectID, name)
+}
+
+// StreamAccount is Broker.StreamAccount.
+func (s Service) StreamAccount(token string) *StreamAccount { return s.b.StreamAccount(token) }
+
+// CreateStream is Broker.CreateStream.
+func (s Service) CreateStream(ctx context.Context, a *StreamAccount, spec StreamSpec) (StreamView, error) {
+	return s.b.CreateStream(ctx, a, spec)
+}
+
+// Streams is Broker.Streams.
+func (s Service) Streams(ctx context.Context, a *StreamAccount, offset, limit int) ([]StreamView, int, error) {
+	return s.b.Streams(ctx, a, offset, limit)
+}
+
+// Stream is Broker.Stream.
+func (s Service) Stream(ctx context.Context, a *StreamAccount, id string) (StreamView, error) {
+	return s.b.Stream(ctx, a, id)
+}
+
+// RenameStream is Broker.RenameStream.
+func (s Service) RenameStream(ctx context.Context, a *StreamAccount, id, name string) (StreamView, error) {
+	return s.b.RenameStream(ctx, a, id, name)
+}
+
+// DeleteStream is Broker.DeleteStream.
+func (s Service) DeleteStream(ctx context.Context, a *StreamAccount, id string) (StreamView, time.Time, error) {
+	return s.b.DeleteStream(ctx, a, id)
+}
+
+// ConnectStream is Broker.ConnectStream.
+func (s Service) ConnectStream(ctx context.Context, a *StreamAccount, id, lastEventID string, sink StreamSink) error {
+	return s.b.ConnectStream(ctx, a, id, lastEventID, sink)
+}
+
+// ReplayStream is Broker.ReplayStream.
+func (s Service) ReplayStream(ctx context.Context, a *StreamAccount, q ReplayQuery, lastEventID string, sink StreamSink) error {
+	return s.b.ReplayStream(ctx, a, q, lastEventID, sink)
+}
+
+// PostRecords is Broker.PostRecords.
+func (s Service) PostRecords(ctx context.Context, who *Identity, posts []RecordPost) ([]PostedRecord, error) {
+	return s.b.PostRecords(ctx, who, posts)
 }
 
 // Now is the store's clock.

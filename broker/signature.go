@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gobelin-broker/gobelin/broker/signed"
 )
 
 // signatureWindow is how far the time of a signature may be from the broker's
@@ -72,6 +75,24 @@ func (t *tokens) signed(r SignedRequest) (who *Identity, nonce string, err error
 	return &Identity{App: t.apps[app.Name].app, Role: RoleServer, RoleName: "server"}, s.n, nil
 }
 
+// SignRequest returns the Gobelin-Signature of a request with an account's api_key and
+// api_secret: r.Header and r.App do not count. nonce is 16 to 64 characters of
+// A-Z a-z 0-9 _ -, or "" for a request that only reads. It errs for a key or nonce that
+// no header can have.
+func SignRequest(r SignedRequest, apiKey string, secret Secret, nonce string, at time.Time) (string, error) {
+	s := signature{kid: apiKey, t: strconv.FormatInt(at.Unix(), 10), n: nonce}
+	header := "kid=" + s.kid + ",t=" + s.t
+	if nonce != "" {
+		header += ",n=" + nonce
+	}
+	header += ",s=" + base64.StdEncoding.EncodeToString(s.sign([]byte(secret.Reveal()), r))
+	if _, ok := parseSignature(header); !ok {
+		return "", fmt.Errorf("broker: sign request: api_key must be 1 to %d characters without a comma, a nonce %d to %d of A-Z a-z 0-9 _ -",
+			maxSignatureKID, minSignatureNonce, maxSignatureNonce)
+	}
+	return header, nil
+}
+
 // application returns one of the account's applications, or nil.
 func (k *accountKeys) application(name string) *Application {
 	apps := k.account.Apps
@@ -118,8 +139,8 @@ func parseSignature(header string) (s signature, ok bool) {
 		values[i] = v
 	}
 	s = signature{kid: values[0], t: values[1], n: values[2]}
-	mac, err := base64.StdEncoding.Strict().DecodeString(values[3])
-	if err != nil || len(values[3]) != 44 || len(mac) != sha256.Size || strings.ContainsAny(values[3], "\r\n") {
+	mac, ok := signed.ReadMAC(values[3])
+	if !ok {
 		return signature{}, false
 	}
 	s.mac = mac

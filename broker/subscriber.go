@@ -36,11 +36,13 @@ type subscriber struct {
 	patternSince map[string]int64
 	brought      brought
 	attending    []string // feeds of objects that it is subscribed to
+	viewing      []string // feeds of those it is a viewer of
 
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex
 	oids    []channels.OID // roots in use, one for each listener that has one
 	rooms   []string       // feeds of their objects, each once; replaced, never changed
+	homes   []*Object      // those objects, likewise
 	acting  []string       // feeds of objects that it is subscribed to and on which its token counts
 	tap     uint32         // the application whose every message it hears; 0: none
 	ends    time.Time      // when the first token ends that its rights come from; zero: never
@@ -115,6 +117,7 @@ func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, 
 		}
 	}
 	s.tidy()
+	s.noteSubscriptions()
 }
 
 // extent adds up what the catch-ups of one subscribe will replay.
@@ -361,7 +364,7 @@ func (s *subscriber) listener(t *target) *listener {
 	if l == nil {
 		l = &listener{sub: s, space: s.b.hub.holdSpace(t.feed), prefix: t.prefix, oid: t.oid, user: t.user}
 		if t.object != nil {
-			l.room = feedOf(t.object)
+			l.object, l.room = t.object, feedOf(t.object)
 			l.acts = s.identity.LevelFor(t.object.App.ID, t.object.ID) > RoleNone
 		}
 		s.listeners = append(s.listeners, l)
@@ -421,12 +424,12 @@ func (s *subscriber) tidy() {
 func (s *subscriber) noteRoots() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.oids, s.rooms, s.kids = s.oids[:0], nil, 0
+	s.oids, s.rooms, s.homes, s.kids = s.oids[:0], nil, nil, 0
 	for _, l := range s.listeners {
 		if l.oid != (channels.OID{}) {
 			s.oids = append(s.oids, l.oid)
 			if !slices.Contains(s.rooms, l.room) {
-				s.rooms = append(s.rooms, l.room)
+				s.rooms, s.homes = append(s.rooms, l.room), append(s.homes, l.object)
 			}
 			if kid, err := strconv.ParseUint(l.prefix[1:2], 16, 8); err == nil {
 				s.kids |= 1 << kid
@@ -510,6 +513,7 @@ func (s *subscriber) drop() {
 		s.b.attendance.leave(room)
 	}
 	s.attending = nil
+	s.lookAway()
 	s.quitTap()
 	for _, l := range s.listeners {
 		l.quit()

@@ -132,7 +132,7 @@ func (ts *taps) hand(e store.Tail) {
 		return // a log of the object's that is no channel
 	}
 	k := ts.b.kinds.of(name)
-	if k == nil || k.closed || k.subscribe > RoleAdmin || strings.HasPrefix(e.Log.Path, "/data/user") {
+	if k == nil || k.subscribe > RoleAdmin || strings.HasPrefix(e.Log.Path, "/data/user") {
 		return
 	}
 	m, err := catchup.Decode(e.Entry)

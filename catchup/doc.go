@@ -48,6 +48,35 @@
 // when, and which have ended. Whether one is open is worked out at each look, so nobody
 // has to end those that lapse; nodes with subscribers note that they have some (Watch).
 //
+// # Viewer statistics
+//
+//	node ──PutTick──► ticks ──CloseMinute──► minutes ──► hours ──► days ──► Rows
+//	CDN ──AddSamples──► seconds ──► minutes of theirs ─────┘ (joined)
+//	each URL, once a day ──► index ──► URLs, and what an hour is folded of
+//
+// Each node writes what it counted at a sample as one row that lives two minutes, which
+// is its heartbeat, too. Some node, any, adds the ticks of a minute up and writes over
+// what was there (product.md §8): the same ticks give the same rows, so it may be done
+// twice, by two, or again after half of it. A row that says how often was measured is
+// written last; where it is missing nobody counted, where it is there and a URL has no
+// row, nobody viewed that. What was counted elsewhere is kept by the second, and its
+// minutes beside ours: readers join them, so neither needs the other to be there first.
+//
+// Hours are folded when they are over; until then readers fold them of the minutes, so
+// closing a minute does not touch them (closedKey says which have closed). Rows that are
+// made of others are written under settled: who was last to begin has seen everybody
+// else end. So late minutes and late samples never get lost in an hour or a day, and
+// nobody has to hold a lock.
+//
+// # Streams
+//
+// The log of an account has records (record.go): copies of what was kept in other logs,
+// with their place there, and those that backends post. They are kept as they came and
+// made into what a stream shows when they are read: id, checksum (Checksum, over the
+// canonical form), created_at and version are put beside the members that are there. The
+// streams of an account and their connections are one row (Streams); where each stands is
+// the store's (store.Groups).
+//
 // Caveat: a document changes one version at a time, over all nodes; many writers of one
 // document wait for each other, and beyond eight lost races are told to try again.
 //

@@ -87,8 +87,8 @@ func (d Document) By(userRef string) []byte {
 
 // Author is who changes a document.
 type Author struct {
-	UserRef string // "" for a backend
-	Role    string
+	UserRef string `json:"user_ref"` // "" for a backend
+	Role    string `json:"role"`
 }
 
 // ChangeKind says what a change does.

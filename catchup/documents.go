@@ -3,6 +3,7 @@ package catchup
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -50,8 +51,33 @@ type DocumentName struct {
 	// conferences share one.
 	Log    store.LogName
 	Limits store.Limits
+	// Copy says where its changes go, too; nil: nowhere.
+	Copy *Copying
 	// TTL is how long the row stays after its last change; 0: until it is removed.
 	TTL time.Duration
+}
+
+// Copying says how the changes of a document get into an account's log: the head of
+// their records, whose user is who made the change.
+type Copying struct {
+	To     store.LogName
+	Limits store.Limits
+	Head   RecordHead
+}
+
+// of makes the copy of a change's message.
+func (c *Copying) of(change []byte) *store.Copy {
+	if c == nil {
+		return nil
+	}
+	head := c.Head
+	var message struct {
+		By Author `json:"by"`
+	}
+	if json.Unmarshal(change, &message) == nil { // it is one of ours
+		head.UID = message.By.UserRef
+	}
+	return &store.Copy{To: c.To, Limits: c.Limits, Data: head.Encode(change)}
 }
 
 // Documents keeps documents and their changes on a store that several nodes may
@@ -264,7 +290,7 @@ func (d *Documents) settle(ctx context.Context, n DocumentName, doc Document) er
 
 // submit appends the message of a document's last change, once.
 func (d *Documents) submit(ctx context.Context, n DocumentName, doc Document) (store.Position, error) {
-	rec := store.Record{Data: Encode(doc.change, nil, doc.tag), Nonce: doc.nonce(n), Remember: changeRemember}
+	rec := store.Record{Data: Encode(doc.change, nil, doc.tag), Nonce: doc.nonce(n), Remember: changeRemember, Copy: n.Copy.of(doc.change)}
 	type outcome struct {
 		at  store.Appended
 		err error

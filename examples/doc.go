@@ -5,6 +5,7 @@
 //	poll/         viewers vote by accumulating; the broadcaster's page folds the votes
 //	dashboard/    one HTML file on shared data: a snapshot, changes, merges
 //	publishers/   backends that publish: curl, Node, Go
+//	viewer-log/   how many viewers there were, asked from PHP; a CDN's counts imported
 //	conformance/  black-box tests of any Bayeux server that Faye clients talk to
 //	e2e/          real browsers and real Faye clients against the real binary
 //

@@ -2,12 +2,14 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 )
 
 // Copier is a Store whose content can be brought into another one as it is: with
 // positions, so that ids, times and resumed catch-ups stay good, with redactions, and
-// with the versions and ends of rows. Nonces are not copied.
+// with the versions and ends of rows, with the copies that wait and the places of
+// groups. Nonces are not copied.
 //
 // It is for a store that nobody else uses meanwhile: what changes during a copy may
 // or may not be in it, and an import is announced to no watcher. All imports may be
@@ -30,6 +32,34 @@ type Copier interface {
 	// ImportRows writes rows as they are, whatever is there. Those that have expired
 	// are left out.
 	ImportRows(ctx context.Context, rows []Row) error
+	// EachPoints calls do for every row of every series, once and some at a time, as
+	// EachLog does. PutRows brings them into another store.
+	EachPoints(ctx context.Context, do func(Points) error) error
+	// EachWaiting calls do for every copy of a record that has not reached its log (see
+	// Copy), those of one log in its order, as EachLog does. To bring them over append
+	// their records, after the log has been.
+	EachWaiting(ctx context.Context, do func(Waiting) error) error
+	// EachGroup calls do for every group, as EachLog does. To bring one over seek to
+	// where its State says that everything is settled, after its log has been: what is
+	// settled above that comes again.
+	EachGroup(ctx context.Context, do func(GroupName) error) error
+}
+
+// Waiting is a copy of a record on its way to a log.
+type Waiting struct {
+	To     LogName
+	Limits Limits
+	// Record is what the log gets. It has a Nonce.
+	Record Record
+}
+
+// NewWaiting returns a copy that waits, of a record at p, with what follows that place.
+func NewWaiting(to LogName, limits Limits, p Position, data []byte) Waiting {
+	r := Record{Copy: &Copy{To: to, Limits: limits, Data: data}}
+	w := Waiting{To: to, Limits: limits, Record: Record{Data: r.Copied(p)}}
+	sum := sha256.Sum256(w.Record.Data)
+	copy(w.Record.Nonce[:], sum[:])
+	return w
 }
 
 // LogState is a log in a copy.

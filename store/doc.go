@@ -1,10 +1,13 @@
 // Package store is the contract of what is kept: logs of records, tables of rows,
-// and the feed that tells what was appended. It keeps nothing itself.
+// series of numbers, and the feed that tells what was appended. It keeps nothing itself.
 //
 //	catchup, broker ──► store.Store
 //	                      ├─ Log    Submit ► place ► durable ► announce ► done
 //	                      │         Head, Read, Count: where a log ends, what a range shows
+//	                      │         a record's Copy goes to a second log with it
+//	                      ├─ Groups Take, Settle, Leave: consumers that share a log
 //	                      ├─ Table  Get, Put with version and TTL, Remove, List
+//	                      ├─ Series PutRows, Rows: numbers by name and time, written over
 //	                      └─ Feed   Watch: every append of an object, or of all
 //	                      ▲
 //	      store/memory · store/disk · store/redis, each passing store/storetest

@@ -249,6 +249,10 @@ type Store interface {
 	Log
 	Table
 	Feed
+	Groups
+	Series
+	// Lag tells how far the copies of records are behind their records; see Copy.
+	Lag(ctx context.Context) (Lag, error)
 	// Now is the store's clock, in which ages and intervals are measured.
 	Now() time.Time
 	// Shared reports whether other processes may use the store at the same time.

@@ -78,6 +78,7 @@ type api struct {
 	service Service
 	limiter *limiter
 	scans   chan struct{} // a token for each listing of everything under way
+	queries *turns        // of viewer.log, by account
 }
 
 // handler answers one request of a surface. who is nil for a caller without a
@@ -93,20 +94,28 @@ type route struct {
 	audit audited
 	// signed: what changes something may be signed by header, too; see caller.go.
 	signed bool
+	// consumer: who calls is who has a stream_token.
+	consumer bool
 	// suspended: it answers also for an application that is suspended.
 	suspended bool
+	// open: no header is a credential here, the handler finds out who calls.
+	open bool
+	// plain: the clients look into the body only, so a refusal has status 200, too; but
+	// not for a method or path that is not there (product.md §5.5, S1).
+	plain bool
 }
 
 // routes are all that is served here; openapi.json describes each.
 var routes = slices.Concat(
 	objectRoutes, publishRoutes, commentRoutes, historyRoutes, presenceRoutes, connectionRoutes,
 	accumulateRoutes, extensionRoutes, dataRoutes, sessionRoutes, applicationRoutes,
-	listRoutes, liveRoutes, documentRoutes,
+	listRoutes, liveRoutes, recordRoutes, streamRoutes, sampleRoutes, stableRoutes, chartRoutes, documentRoutes,
 )
 
-// New returns a handler for the paths below /v1/ and /api/, and for /openapi.json.
+// New returns a handler for the paths below /v1/, /api/, /streams and /stats/, for
+// /replay, /stable/ and /openapi.json.
 func New(b Service, o Options) http.Handler {
-	a := &api{Options: o.withDefaults(), service: b, scans: make(chan struct{}, maxScans)}
+	a := &api{Options: o.withDefaults(), service: b, scans: make(chan struct{}, maxScans), queries: newTurns(maxQueries)}
 	if a.Audit == nil {
 		a.Audit = a.Logger.Named("audit")
 	}
@@ -117,7 +126,9 @@ func New(b Service, o Options) http.Handler {
 	}
 	// What is not there is said in the surface's own form.
 	mux.Handle("/v1/", a.serve(route{path: "/v1/", form: v1Form}))
+	mux.Handle("/stats/", a.serve(route{path: "/stats/", form: chartForm}))
 	mux.Handle("/api/", a.serve(route{path: "/api/", form: listForm}))
+	mux.Handle("/streams/", a.serve(route{path: "/streams/", form: streamForm, consumer: true}))
 	return mux
 }
 
@@ -130,7 +141,7 @@ func (a *api) serve(rt route) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		out := &writer{ResponseWriter: w, form: rt.form, log: a.Logger, route: rt.path}
+		out := &writer{ResponseWriter: w, form: rt.form, log: a.Logger, route: rt.path, plain: rt.plain, start: start}
 		defer a.finish(out, rt.path, start)
 		a.allowOrigin(w.Header(), r)
 		if r.Method == http.MethodOptions && (rt.methods != nil || rt.path == "/v1/") {

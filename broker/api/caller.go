@@ -18,6 +18,12 @@ type nonceKey struct{}
 // identify verifies the caller's credential and charges the request to it; who
 // has none, or a bad one, is charged by address. nil: none was given.
 func (a *api) identify(rt route, r *http.Request) (*broker.Identity, error) {
+	if rt.open {
+		return nil, a.limiter.request(addressKey(a.ClientAddr(r)))
+	}
+	if rt.consumer {
+		return nil, a.consumer(r)
+	}
 	headers := r.Header.Values("Authorization")
 	signatures := r.Header.Values(signatureHeader)
 	switch {

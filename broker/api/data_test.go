@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/signed"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store/memory"
@@ -24,6 +25,7 @@ type office struct {
 	t       *testing.T
 	handler http.Handler
 	app     broker.Application
+	broker  *broker.Broker
 }
 
 func newOffice(t *testing.T) *office {
@@ -35,12 +37,32 @@ func newOffice(t *testing.T) *office {
 	x := &office{t: t, app: broker.Application{ID: 12, Name: "demo-origin", AppKey: "demo-app-key", TokenSecret: "demo-token-secret"}}
 	b, err := broker.New(broker.Options{
 		Store: s, Keyring: ring, Logger: zap.NewNop(), Sandbox: true, AutoCreate: true,
-		Accounts: []broker.Account{{Apps: []broker.Application{x.app}}},
+		Accounts: []broker.Account{{
+			CDN: 158, APIKey: officeKey, APISecret: officeSecret, StreamToken: streamToken,
+			Apps: []broker.Application{x.app, {ID: 13, Name: "demo-vod", AppKey: "vod-app-key"}},
+		}},
+		Streams: broker.StreamOptions{Poke: 100 * time.Millisecond, Redelivery: 50 * time.Millisecond},
 	})
 	require.NoError(t, err)
+	x.broker = b
 	x.handler = New(b.Service(), Options{Logger: zap.NewNop()})
 	require.Equal(t, 201, x.do("POST", "/v1/objects", x.server(), `{"object_id":"room-1","owner_ref":"boss"}`).status)
 	return x
+}
+
+// The account's key and secret (examples.md A0).
+const (
+	officeKey    = "APXDEMO000000000000000000000KEY1"
+	officeSecret = "9c1185a5c5e9fc54612808977ee8f548b2258d31a1d2c3b4a5968778695a4b3c"
+)
+
+// signed is a command of the account with these fields.
+func (x *office) signed(fields string) string {
+	x.t.Helper()
+	text := fmt.Sprintf(`{"command":"viewer.log","api_key":%q,"timestamp":%d,"cdn":158,%s}`, officeKey, time.Now().Unix(), fields)
+	sent, err := signed.Sign([]byte(text), []byte(officeSecret))
+	require.NoError(x.t, err)
+	return string(sent)
 }
 
 func (x *office) server() string {

@@ -29,12 +29,25 @@
 // which is taken for reading and publishing: its nonce is an Idempotency-Key. What
 // administrators do leaves one line in the audit log (audit.go).
 //
+// Viewer statistics are asked for with a command that its account signs inside
+// (stable.go, viewer_log.go): headers are no credentials there, a refusal has status 200,
+// as the source's clients look into the body only, and rows are written while they are
+// encoded. A chart of them (chart.go, drawn by package chart) is a page or an image whose
+// root in the path is all the credential there is, and the only thing here that other
+// pages may frame.
+//
 // Goroutines: none of its own; each request runs in the server's. Locks: the rate
 // limiter's, held for a map look-up and never while something is called.
 //
 // Data (data.go) is the exception: a document's body is not taken apart here, since it
 // is the caller's own JSON, and the broker says who may (product.md §7). An application
 // that is suspended is refused before its route is looked at, but for taking it back.
+//
+// Streams (stream.go) are for holders of an account's stream_token alone, which is in
+// the query, for so their known clients send it. Refusals have the form those know
+// (broker.StreamError). The answer of a connection is server-sent events that go on until
+// the peer leaves (events.go): each write has a deadline of a quarter of an hour, since
+// who reads slowly is waited for.
 //
 // Nothing here logs a header, a query or a body.
 package api

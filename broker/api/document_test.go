@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
 	"github.com/stretchr/testify/require"
@@ -421,13 +423,21 @@ func (d *described) example(t *testing.T, path, comment string, op operation) (t
 var unlucky = map[string]int{
 	"endConnection": http.StatusNotFound,  // there is no session
 	"openHistory":   http.StatusForbidden, // there is no open channel
+	"chartPage":     http.StatusNotFound,  // the root is another broker's
+	"chart":         http.StatusNotFound,
 }
+
+// headless are the operations for which no header is a credential.
+var headless = map[string]bool{"chartPage": true, "chart": true}
 
 // TestOpenAPIExamples: the request of each operation's example does what the
 // description says, on a broker; and so do bad ones.
 func TestOpenAPIExamples(t *testing.T) {
 	d := description(t)
 	d.each(t, func(t *testing.T, path, method string, op operation) {
+		if op.OperationID == "command" {
+			return // TestOpenAPICommand: it has its own signature, and always status 200
+		}
 		x, comment := stage(t)
 		target, body := d.example(t, path, comment, op)
 		if op.OperationID == "clearAccumulation" || op.OperationID == "accumulate" {
@@ -435,13 +445,17 @@ func TestOpenAPIExamples(t *testing.T) {
 		}
 		public := slices.ContainsFunc(op.Security, func(s map[string][]string) bool { return len(s) == 0 })
 
+		if _, stream := op.Security[0]["stream"]; stream {
+			d.streamExample(t, x, method, target, body, op)
+			return
+		}
 		w := x.send(method, target, body, "")
 		if d.answered(t, op, w); !public {
 			require.Equal(t, http.StatusUnauthorized, w.Code)
 		}
 		w = x.send(method, target, body, "Bearer nonsense")
 		d.answered(t, op, w)
-		require.Equal(t, http.StatusUnauthorized, w.Code)
+		require.Equal(t, headless[op.OperationID], w.Code != http.StatusUnauthorized)
 		if op.RequestBody != nil {
 			w = x.send(method, target, `{"a":1,"a"`, x.server())
 			d.answered(t, op, w)
@@ -483,6 +497,39 @@ func TestOpenAPIOnFake(t *testing.T) {
 		c.service.pages = []broker.HistoryPage{{Messages: []broker.HistoryMessage{{ID: "a", Time: 1700, Channel: "/demo/hello", Data: []byte("1")}}}}
 	}, "Accept: application/x-ndjson")
 	f("/v1/objects", "post", "/v1/objects", `{"object_id":"own","name":"another"}`, 409, nil)
+	f("/v1/stats/samples", "post", "/v1/stats/samples", `{"samples":[{"url":"a","time":1,"count":7}]}`, 200, nil)
+	shown := func(c *call) {
+		c.service.chart = broker.ViewerChart{Object: c.service.objects["12/own"], From: time.Unix(0, 0), To: time.Unix(3600, 0), Step: time.Minute}
+	}
+	f("/stats/{root}", "get", "/stats/good", "", 200, shown)
+	f("/stats/{root}", "get", "/stats/good?graph=5", "", 400, shown)
+	f("/stats/{root}", "get", "/stats/bad", "", 404, shown)
+	f("/stats/{root}/chart.svg", "get", "/stats/good/chart.svg?graph=4", "", 200, shown)
+}
+
+// TestOpenAPICommand: the command's example is well signed, but of another time; signed
+// anew it is answered, and every answer is as described.
+func TestOpenAPICommand(t *testing.T) {
+	d := description(t)
+	x, op := newOffice(t), d.Paths["/stable/"]["post"]
+	example := op.RequestBody.Content["application/json"].Example
+	var v any
+	require.NoError(t, json.Unmarshal(example, &v))
+	require.NoError(t, d.check(op.RequestBody.Content["application/json"].Schema, v, "example"))
+	var compact bytes.Buffer
+	require.NoError(t, json.Compact(&compact, example))
+	f := func(method, body, want string) {
+		t.Helper()
+		w := x.send(method, "/stable/", body, "", "Content-Type: application/json")
+		d.answered(t, op, w)
+		require.Contains(t, w.Body.String(), want)
+	}
+	f("POST", compact.String(), `"0002"`)
+	f("POST", strings.Replace(compact.String(), `"graph":1`, `"graph":2`, 1), `"0003"`)
+	f("POST", x.signed(`"app":"demo-origin","graph":1`), "No viewers found")
+	require.Equal(t, http.StatusOK, x.send("POST", "/v1/stats/samples", fmt.Sprintf(`{"samples":[{"url":"a","time":%d,"count":7}]}`, time.Now().Add(-time.Hour).Unix()), x.server()).Code)
+	f("POST", x.signed(`"app":"demo-origin","graph":1,"extended":true`), `"viewer_count_max":7`)
+	f("GET", "", "POST")
 }
 
 // TestOpenAPIServed: to anybody, from any page, and not twice to who has it.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/exact"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -57,7 +58,12 @@ type fake struct {
 	changes     []changed
 	conferences []catchup.Conference
 	suspended   *broker.Application
-	fail        error // what every call returns
+	viewers     []broker.ViewerLogRow
+	viewed      broker.ViewerQuery     // guarded by mu; as it was asked for last
+	samples     []catchup.ViewerSample // guarded by mu
+	chart       broker.ViewerChart
+	reading     chan struct{} // when not nil, ViewerLog waits until it is closed
+	fail        error         // what every call returns
 	panics      bool
 	slow        time.Duration // that Publish and Object take, unless the request ends
 	each        func(broker.Publication) error
@@ -412,6 +418,46 @@ func (f *fake) Revoke(_ context.Context, _ *broker.Application, jti string, unti
 	defer f.mu.Unlock()
 	f.revoked = append(f.revoked, fmt.Sprint(jti, " ", until.Unix()))
 	return f.fail
+}
+
+// analyst is the account of viewer.log.
+var analyst = &broker.Account{CDN: 158, APIKey: "k1", Apps: []broker.Application{{ID: 12, Name: "demo"}, {ID: 13, Name: "vod"}}}
+
+// VerifyBody takes every object for signed, but one that names the check it fails.
+func (f *fake) VerifyBody(text []byte) (*broker.SignedBody, error) {
+	members, err := exact.Members(text, 8)
+	if err != nil {
+		return nil, &broker.BodyFault{Check: broker.CheckJSON, Text: err.Error()}
+	}
+	body := &broker.SignedBody{Account: analyst, Members: members}
+	if check, err := exact.Int(body.Member("fails")); err == nil {
+		return nil, &broker.BodyFault{Check: broker.BodyCheck(check), Text: "it was to fail"}
+	}
+	return body, nil
+}
+
+func (f *fake) ViewerLog(ctx context.Context, q broker.ViewerQuery) ([]broker.ViewerLogRow, error) {
+	f.mu.Lock()
+	f.viewed = q
+	f.mu.Unlock()
+	if f.reading != nil {
+		<-f.reading
+	}
+	return f.viewers, f.fail
+}
+
+func (f *fake) AddSamples(_ context.Context, _ *broker.Application, samples []catchup.ViewerSample) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.samples = append(f.samples, samples...)
+	return f.fail
+}
+
+func (f *fake) ViewerChart(_ context.Context, root string, _ broker.ViewerGraph) (broker.ViewerChart, error) {
+	if root != "good" {
+		return broker.ViewerChart{}, broker.ErrNoObject
+	}
+	return f.chart, f.fail
 }
 
 // call is one request against a handler.

@@ -54,8 +54,13 @@ type writer struct {
 	form   form
 	log    *zap.Logger
 	route  string
+	plain  bool // refusals have status 200
+	start  time.Time
 	status int // 0 until answered
 }
+
+// clocked is an answer that says how long it took.
+type clocked interface{ took(d time.Duration) }
 
 // encoded is a value that is JSON already.
 type encoded []byte
@@ -72,9 +77,15 @@ func (w *writer) send(answer reply) {
 		w.Header().Set("ETag", `"`+strconv.FormatUint(v.version, 10)+`"`)
 		answer.value = v.value
 	}
+	if v, ok := answer.value.(clocked); ok {
+		v.took(time.Since(w.start))
+	}
 	switch v := answer.value.(type) {
 	case lines:
 		w.stream(v)
+		return
+	case events:
+		w.serveEvents(v)
 		return
 	case kept:
 		w.Header().Set("ETag", v.tag)
@@ -85,6 +96,9 @@ func (w *writer) send(answer reply) {
 			return
 		}
 		answer.value = v.body
+	case document:
+		w.show(answer.status, v)
+		return
 	}
 	body, ready := answer.value.(encoded)
 	if !ready {
@@ -105,6 +119,20 @@ func (w *writer) send(answer reply) {
 	w.begin(answer.status, "application/json; charset=utf-8")
 	// The peer may be gone; there is nobody else to tell.
 	_ = w.put(body)
+}
+
+// show answers with a document.
+func (w *writer) show(status int, d document) {
+	if w.status != 0 {
+		return
+	}
+	w.Header().Set("Content-Security-Policy", d.policy)
+	if d.maxAge > 0 {
+		w.Header().Set("Cache-Control", "private, max-age="+strconv.Itoa(int(d.maxAge.Seconds())))
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(d.body)))
+	w.begin(status, d.contentType)
+	_ = w.put(d.body) // as in send
 }
 
 // begin writes the head of an answer.
@@ -147,7 +175,11 @@ func (w *writer) refuse(err error) {
 	var method *methodError
 	var limit *limitError
 	var refusal *broker.Error
+	var stream *broker.StreamError
 	switch {
+	case errors.As(err, &stream):
+		w.send(refusedStream(stream))
+		return
 	case errors.As(err, &method):
 		w.Header().Set("Allow", method.allow)
 		refusal = &broker.Error{Result: 4005, Text: method.Error()}
@@ -163,7 +195,11 @@ func (w *writer) refuse(err error) {
 	case 5003:
 		w.retryAfter(time.Second)
 	}
-	w.send(reply{status: refusal.Status(), value: w.form(refusal)})
+	status := refusal.Status()
+	if w.plain && status != http.StatusNotFound && status != http.StatusMethodNotAllowed {
+		status = http.StatusOK
+	}
+	w.send(reply{status: status, value: w.form(refusal)})
 }
 
 // shown returns the refusal a peer sees for err and logs what it does not see.

@@ -17,6 +17,8 @@ type Service interface {
 	Accumulations
 	Documents
 	Connections
+	Streams
+	Statistics
 
 	// Authorize verifies an Authorization header: "<app> <jwt>", "Bearer <jwt>"
 	// or "Basic …". Errors: *broker.Error with result 4001.
@@ -100,6 +102,31 @@ type Objects interface {
 	RootsByClass(o *broker.Object) []broker.Root
 }
 
+// Streams is the part of Service that keeps records and lets consumers read them
+// (product.md §5.4). What is refused in the words of stream clients is a
+// *broker.StreamError.
+type Streams interface {
+	// StreamAccount returns the account of a stream_token, nil for any other text.
+	StreamAccount(token string) *broker.StreamAccount
+	// CreateStream makes a stream.
+	CreateStream(ctx context.Context, a *broker.StreamAccount, spec broker.StreamSpec) (broker.StreamView, error)
+	// Streams returns a page of an account's streams, newest first, and their number.
+	Streams(ctx context.Context, a *broker.StreamAccount, offset, limit int) ([]broker.StreamView, int, error)
+	// Stream returns one.
+	Stream(ctx context.Context, a *broker.StreamAccount, id string) (broker.StreamView, error)
+	// RenameStream gives one another name.
+	RenameStream(ctx context.Context, a *broker.StreamAccount, id, name string) (broker.StreamView, error)
+	// DeleteStream removes one that nobody reads.
+	DeleteStream(ctx context.Context, a *broker.StreamAccount, id string) (broker.StreamView, time.Time, error)
+	// ConnectStream serves a connection until it ends; an error comes before anything
+	// was written.
+	ConnectStream(ctx context.Context, a *broker.StreamAccount, id, lastEventID string, sink broker.StreamSink) error
+	// ReplayStream serves a connection that reads everything, likewise.
+	ReplayStream(ctx context.Context, a *broker.StreamAccount, q broker.ReplayQuery, lastEventID string, sink broker.StreamSink) error
+	// PostRecords takes records of a backend, all or none; who has the server key.
+	PostRecords(ctx context.Context, who *broker.Identity, posts []broker.RecordPost) ([]broker.PostedRecord, error)
+}
+
 // Connections is the part of Service that knows who is connected. The caller's rights
 // were checked already, but for Presence.
 type Connections interface {
@@ -136,6 +163,20 @@ type Documents interface {
 	ResumeApplication(ctx context.Context, app *broker.Application) error
 	// Suspended reports whether an application is suspended.
 	Suspended(app *broker.Application) bool
+}
+
+// Statistics is the part of Service that knows how many viewers there were (product.md
+// §8). Of AddSamples the caller's rights were checked already.
+type Statistics interface {
+	// VerifyBody verifies an object that an account has signed; errors: *broker.BodyFault.
+	VerifyBody(text []byte) (*broker.SignedBody, error)
+	// ViewerLog returns the rows of a query, sorted by time, application and url.
+	ViewerLog(ctx context.Context, q broker.ViewerQuery) ([]broker.ViewerLogRow, error)
+	// AddSamples takes counts that somebody else has made, at most catchup.MaxSamples.
+	AddSamples(ctx context.Context, app *broker.Application, samples []catchup.ViewerSample) error
+	// ViewerChart returns what a chart of an object shows; broker.ErrNoObject for every
+	// root that may not see it.
+	ViewerChart(ctx context.Context, root string, g broker.ViewerGraph) (broker.ViewerChart, error)
 }
 
 var _ Service = broker.Service{}

@@ -27,7 +27,7 @@ const secret = "b7Yx+0/mark_of_a_token_that_no_log_may_hold"
 // run if a page took them for markup.
 func sample() Overview {
 	return Overview{
-		Sessions: map[string]int64{"websocket": 1200, "long-polling": 34, "eventsource": 0}, Sockets: 1198, Held: 31,
+		Sessions: map[string]int64{"websocket": 1200, "long-polling": 34, "eventsource": 0}, Sockets: 1198, Held: 31, Viewers: 1100,
 		Received: 90_001, ReceivedBytes: 12 << 20, Published: 60_002, Delivered: 5_000_003, DeliveredBytes: 7 << 30,
 		Resent: 4, Replays: 505, Replayed: 60_606, Lagging: 7, Handshakes: 8_008, Throttled: 9, Stalled: 10, Panics: 0,
 		Dropped: map[string]int64{"queue_full": 11, "replays_full": 0},

@@ -14,6 +14,8 @@ type Overview struct {
 	// Sockets are the WebSockets of now, Held the polls and streams held now.
 	Sockets int64 `json:"sockets"`
 	Held    int64 `json:"held"`
+	// Viewers are those of now: sessions that view an object, by each object.
+	Viewers int64 `json:"viewers"`
 
 	// Received is a total of Bayeux messages, ReceivedBytes of frames and bodies.
 	Received      int64 `json:"received"`

@@ -32,6 +32,9 @@ type Member struct {
 	Escaped bool
 	// Value is the text of the value, without blanks around it.
 	Value []byte
+	// Start is where the name's quote opens, End is behind the value, both in the text
+	// that was taken apart.
+	Start, End int
 }
 
 // maxMembers bounds the members of one object: names are compared with each
@@ -62,6 +65,7 @@ func Members(text []byte, depth int) ([]Member, error) {
 			w.at++
 			continue
 		}
+		start := w.at
 		raw := w.value()
 		name, err := Text(raw)
 		if err != nil {
@@ -77,7 +81,9 @@ func Members(text []byte, depth int) ([]Member, error) {
 		w.blanks()
 		w.at++ // the colon
 		w.blanks()
-		members = append(members, Member{Name: name, Escaped: bytes.IndexByte(raw, '\\') >= 0, Value: w.value()})
+		m := Member{Name: name, Escaped: bytes.IndexByte(raw, '\\') >= 0, Value: w.value(), Start: start}
+		m.End = w.at
+		members = append(members, m)
 	}
 }
 

@@ -126,6 +126,8 @@ func FuzzMembers(f *testing.F) {
 		require.Len(t, members, len(want))
 		for _, m := range members {
 			require.Equal(t, string(want[m.Name]), string(m.Value))
+			require.Equal(t, byte('"'), text[m.Start])
+			require.Equal(t, string(m.Value), string(text[m.End-len(m.Value):m.End]))
 			require.NoError(t, Check(m.Value, 64))
 		}
 	})

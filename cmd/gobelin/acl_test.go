@@ -93,10 +93,44 @@ func works(t *testing.T, n *node) {
 	_, err = n.store.List(ctx, "table", "k", "", 10)
 	require.NoError(t, err)
 	require.NoError(t, n.store.Remove(ctx, "table", "key", nil))
+	streams(t, n.store, log, limits)
 	require.NoError(t, n.store.Delete(ctx, log))
 	for _, channel := range []string{"/demo/a", "/demo/b"} {
 		require.NoError(t, n.broker.PublishAll(ctx, nil, []broker.Publication{{Channel: channel, Data: []byte("1")}})[0].Err)
 	}
+}
+
+// streams does what streams do: copies arrive, and groups share them.
+func streams(t *testing.T, s store.Store, log store.LogName, limits store.Limits) {
+	t.Helper()
+	ctx := t.Context()
+	g := store.GroupName{Log: store.LogName{Feed: "@account", Path: "x"}, Name: "stream"}
+	for range 6 {
+		_, err := storetest.Append(s, log, limits, store.Record{Copy: &store.Copy{To: g.Log, Limits: limits}})
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		lag, err := s.Lag(ctx)
+		require.NoError(t, err)
+		return lag.Waiting == 0
+	}, patience, 10*time.Millisecond)
+	got, err := s.Take(ctx, g, limits, "a", 3, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, got.Entries, 3)
+	require.NoError(t, s.Settle(ctx, g, []store.Position{got.Entries[0].Position}))
+	require.NoError(t, s.Redact(ctx, g.Log, got.Entries[1].Position))
+	require.NoError(t, s.Leave(ctx, g, "a"))
+	got, err = s.Take(ctx, g, limits, "b", 10, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, got.Entries, 4)
+	require.NoError(t, s.Redact(ctx, g.Log, got.Entries[3].Position))
+	require.NoError(t, s.Seek(ctx, g, got.Entries[2].Position))
+	got, err = s.Take(ctx, g, limits, "b", 10, 1<<20)
+	require.NoError(t, err)
+	require.Empty(t, got.Entries)
+	_, err = s.State(ctx, g)
+	require.NoError(t, err)
+	require.NoError(t, s.Drop(ctx, g))
 }
 
 // counting hears what is announced.

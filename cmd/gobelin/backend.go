@@ -26,7 +26,7 @@ func (c *config) openAt(ctx context.Context, l location, log *zap.Logger) (store
 	case kindMemory:
 		return memory.New(memory.Options{Log: log}), nil
 	case kindRedis:
-		s, err := c.openRedis(ctx, l, log)
+		s, err := c.openRedis(ctx, l, false, log)
 		if err != nil {
 			return nil, err // not s: a nil *redis.Store in the interface would not be nil
 		}
@@ -50,15 +50,16 @@ func (c *config) openDisk(ctx context.Context, folder string, log *zap.Logger) (
 	return disk.Open(ctx, folder, disk.Options{Small: c.DiskMemory == "small", Floor: floor, Log: log})
 }
 
-// openRedis opens a Redis, which looks it over first (store.md §3.8).
-func (c *config) openRedis(ctx context.Context, l location, log *zap.Logger) (*redis.Store, error) {
+// openRedis opens a Redis, which looks it over first (store.md §3.8). still: it takes no
+// part in the work of the nodes.
+func (c *config) openRedis(ctx context.Context, l location, still bool, log *zap.Logger) (*redis.Store, error) {
 	ack := ackStored
 	if c.Ack == ackReplica {
 		ack = ackReplica
 	}
 	s, err := redis.Open(ctx, l.reveal(), redis.Options{
 		Prefix: c.Redis.Prefix, PublishTimeout: c.Redis.PublishTimeout, Ack: ack,
-		AllowEviction: c.Redis.AllowEviction, Insecure: c.Redis.Insecure, Log: log,
+		AllowEviction: c.Redis.AllowEviction, Insecure: c.Redis.Insecure, Still: still, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -82,7 +83,7 @@ const fsyncAlways = "aof always"
 // aboutRedis opens the Redis of a configuration to see whether a node would start on
 // it, and says in words what it found (experience.md §2, check).
 func (c *config) aboutRedis(ctx context.Context, log *zap.Logger) (string, error) {
-	s, err := c.openRedis(ctx, c.Store, log.Named("store"))
+	s, err := c.openRedis(ctx, c.Store, true, log.Named("store"))
 	if err != nil {
 		return "", err
 	}

@@ -30,6 +30,8 @@ type config struct {
 	Accounts       []accountConfig
 	Accumulate     accumulateConfig
 	Data           dataConfig
+	Streams        streamsConfig
+	Stats          statsConfig
 	AutoCreate     bool
 	EndOnExpiry    bool
 	PresencePublic bool
@@ -53,6 +55,12 @@ type redisConfig struct {
 	PublishTimeout time.Duration
 	AllowEviction  bool
 	Insecure       bool
+}
+
+// statsConfig is how viewers are counted.
+type statsConfig struct {
+	Sample time.Duration
+	Public bool
 }
 
 // nodeConfig names the node among those on one store.
@@ -104,6 +112,12 @@ type accumulateConfig struct {
 	TTL  time.Duration
 	Page int
 	Max  int
+}
+
+// streamsConfig is about event streams (product.md §11).
+type streamsConfig struct {
+	Poke, Redelivery, CheckpointTTL, Retention time.Duration
+	Records, Max, MaxConnections               int
 }
 
 // kindAge is a duration for one channel kind.

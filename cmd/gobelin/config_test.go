@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +155,24 @@ func TestHostileFiles(t *testing.T) {
 	require.Len(t, told(t, "listen: \"\x00\n"), 1)
 	require.Empty(t, told(t, ""), "an empty file is no fault")
 	require.Empty(t, told(t, "limits:\nbayeux:\n  timeout:\n"), "what is not written is a default")
+}
+
+// TestStreamAccounts: what names a log and opens it is one account's.
+func TestStreamAccounts(t *testing.T) {
+	token := func() string { return newSecret().Reveal() }
+	account := func(id int, more string) string {
+		return fmt.Sprintf("- {%s, apps: [{id: %d, name: app%d, app_key: %q, token_secret: %q}]}\n", more, id, id, token(), token())
+	}
+	f := func(text string, want ...string) {
+		t.Helper()
+		require.Equal(t, want, told(t, "accounts:\n"+text))
+	}
+	same := token()
+	require.Empty(t, told(t, "accounts:\n"+account(1, "cdn: 1, stream_token: "+strconv.Quote(token()))+account(2, "cdn: 2, stream_token: "+strconv.Quote(token()))))
+	f(account(1, "stream_token: "+strconv.Quote(same)), "file:2: accounts[0]: cdn: a number above 0 is needed beside stream_token: it names the log of the account's records, never give it to another account")
+	f(account(1, "cdn: 1, stream_token: "+strconv.Quote(same))+account(2, "cdn: 1, stream_token: "+strconv.Quote(same)),
+		"file:3: accounts[1]: cdn 1 is there twice", "file:3: accounts[1]: stream_token: another account has it, too")
+	f(account(1, "cdn: 1, stream_token: short"), "file:2: accounts[0].stream_token: is 5 bytes, must be at least 32: put in the output of `openssl rand -base64 32`")
 }
 
 func sortedKeys() []string {
@@ -324,4 +344,25 @@ func FuzzConfig(f *testing.F) {
 			require.NoError(t, err, "what is valid makes a keyring")
 		}
 	})
+}
+
+// What an account signs with is checked like every other secret, and is its own.
+func TestAccountKeys(t *testing.T) {
+	f := func(accounts string, want ...string) {
+		t.Helper()
+		apps := 0
+		text := regexp.MustCompile(`APPS`).ReplaceAllStringFunc(accounts, func(string) string {
+			apps++
+			return fmt.Sprintf("apps: [{id: %d, name: n%d, app_key: %s, token_secret: %s}]", apps, apps, newSecret().Reveal(), newSecret().Reveal())
+		})
+		require.ElementsMatch(t, want, told(t, "store: ./data\naccounts:\n"+strings.ReplaceAll(text, "SECRET", newSecret().Reveal())))
+	}
+	f("- {cdn: 158, api_key: k1, api_secret: SECRET, APPS}\n- {cdn: 159, api_key: k2, api_secret: SECRET, APPS}\n- {APPS}\n- {APPS}")
+	f("- {api_key: k1, APPS}", "file:3: accounts[0].api_secret: is missing")
+	f("- {api_secret: SECRET, APPS}", "file:3: accounts[0]: api_key: is missing: it says whose api_secret signs")
+	f("- {api_key: k1, api_secret: short, APPS}", "file:3: accounts[0].api_secret: is 5 bytes, must be at least 32: put in the output of `openssl rand -base64 32`")
+	f("- {api_key: 'a,b', api_secret: SECRET, APPS}", "file:3: accounts[0]: api_key: must be at most 64 printable ASCII characters without spaces, colons and commas")
+	f("- {cdn: 1, api_key: k1, api_secret: SECRET, APPS}\n- {cdn: 1, api_key: k1, api_secret: SECRET, APPS}",
+		"file:4: accounts[1]: api_key k1 is there twice", "file:4: accounts[1]: cdn 1 is there twice")
+	f("- {cdn: -1, APPS}", "file:3: accounts[0]: cdn: must be at least 0")
 }

@@ -25,6 +25,8 @@ const (
 	copyRecords = 500
 	copyBytes   = 1 << 20
 	copyRows    = 500
+	// copyPoints is how many rows of series are written at once: they are small.
+	copyPoints = 10_000
 	// copyTries is how often an import is done again that a busy store refused.
 	copyTries = 8
 	// progressEvery is how often a terminal shows how far it is.
@@ -46,7 +48,8 @@ func newCopyCommand() *cobra.Command {
 		Short: "Copy everything kept from one store to another",
 		Long: `Copies the history of all channels, objects, sessions and whatever else is kept
 from one store to another: folders and Redis URLs, as the option store has them. Ids,
-times and redactions stay what they are, so catch-ups and sessions go on. What is
+times and redactions stay what they are, so catch-ups, sessions and streams go on; what
+a stream had delivered last may be delivered again. What is
 remembered of publishes so that a repeat is not stored twice is not copied, nor are
 the keys: keys.yaml of a folder belongs into the configuration of the nodes.
 
@@ -129,6 +132,13 @@ func (c *config) openCopier(ctx context.Context, l location, source bool, log *z
 			return nil, fmt.Errorf("copy: %w", err)
 		}
 	}
+	if l.kind() == kindRedis {
+		s, err := c.openRedis(ctx, l, true, log.Named("store"))
+		if err != nil {
+			return nil, err // not s, as in openAt
+		}
+		return s, nil
+	}
 	s, err := c.openAt(ctx, l, log)
 	if err != nil {
 		return nil, err
@@ -162,6 +172,9 @@ func mayFill(ctx context.Context, s store.Copier, force bool) (replace bool, err
 	err = s.EachLog(ctx, func(store.LogState) error { return errUsed })
 	if err == nil {
 		err = s.EachRow(ctx, func(store.Row) error { return errUsed })
+	}
+	if err == nil {
+		err = s.EachPoints(ctx, func(store.Points) error { return errUsed })
 	}
 	return false, err
 }
@@ -202,7 +215,16 @@ func (j *transfer) run(ctx context.Context) error {
 	if err := j.allLogs(ctx); err != nil {
 		return err
 	}
+	if err := j.allWaiting(ctx); err != nil {
+		return err
+	}
+	if err := j.allGroups(ctx); err != nil {
+		return err
+	}
 	if err := j.allRows(ctx); err != nil {
+		return err
+	}
+	if err := j.allPoints(ctx); err != nil {
 		return err
 	}
 	return j.to.Remove(ctx, tableCopy, rowCopy, nil)
@@ -267,6 +289,34 @@ func (j *transfer) log(ctx context.Context, l store.LogState) error {
 	}
 }
 
+// allWaiting appends the copies of records that were on their way to a log: in the other
+// store they arrive.
+func (j *transfer) allWaiting(ctx context.Context) error {
+	return j.from.EachWaiting(ctx, func(w store.Waiting) error {
+		err := again(ctx, func() error {
+			done := make(chan error, 1)
+			j.to.Submit(w.To, w.Limits, []store.Record{w.Record}, func(_ store.Appended, err error) { done <- err })
+			return <-done
+		})
+		if err == nil {
+			j.records.Add(1)
+			j.bytes.Add(int64(len(w.Record.Data)))
+		}
+		return err
+	})
+}
+
+// allGroups puts the groups where everything is settled.
+func (j *transfer) allGroups(ctx context.Context) error {
+	return j.from.EachGroup(ctx, func(g store.GroupName) error {
+		state, err := j.from.State(ctx, g)
+		if err != nil {
+			return err
+		}
+		return again(ctx, func() error { return j.to.Seek(ctx, g, state.After) })
+	})
+}
+
 // allRows copies the rows of all tables.
 func (j *transfer) allRows(ctx context.Context) error {
 	var rows []store.Row
@@ -291,6 +341,35 @@ func (j *transfer) allRows(ctx context.Context) error {
 		return flush()
 	})
 	if err == nil {
+		err = flush()
+	}
+	return err
+}
+
+// allPoints copies the rows of all series.
+func (j *transfer) allPoints(ctx context.Context) error {
+	var all store.Points // those of one grain that are kept as long
+	flush := func() error {
+		if err := again(ctx, func() error { return j.to.PutRows(ctx, all.Grain, all.Keep, all.Rows) }); err != nil {
+			return err
+		}
+		for i := range all.Rows {
+			j.bytes.Add(int64(len(all.Rows[i].Data)))
+		}
+		j.rows.Add(int64(len(all.Rows)))
+		all.Rows = nil
+		return nil
+	}
+	err := j.from.EachPoints(ctx, func(p store.Points) error {
+		if len(all.Rows) > 0 && (all.Grain != p.Grain || all.Keep != p.Keep || len(all.Rows) >= copyPoints) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		all.Grain, all.Keep, all.Rows = p.Grain, p.Keep, append(all.Rows, p.Rows...)
+		return nil
+	})
+	if err == nil && len(all.Rows) > 0 {
 		err = flush()
 	}
 	return err

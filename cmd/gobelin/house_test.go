@@ -64,7 +64,7 @@ var rooms = map[string]room{
 		"it routes for any backend and over any transport, so it names none of either",
 	},
 	"broker/api": {
-		[]string{"broker", "broker/exact", "catchup", "channels"},
+		[]string{"broker", "broker/chart", "broker/exact", "broker/signed", "catchup", "channels"},
 		"the HTTP surfaces ask the broker, they do not reach sessions or the store past it",
 	},
 	"broker/console": {[]string{"broker"}, "a web page that shows what the broker says"},

@@ -99,10 +99,11 @@ func (c *config) completeDevAccount(make bool) (made bool, err error) {
 		return false, nil
 	}
 	app := appConfig{ID: 1, Name: "dev", AppKey: newSecret(), TokenSecret: newSecret()}
-	c.Accounts = []accountConfig{{Apps: []appConfig{app}}}
+	account := accountConfig{CDN: 1, APIKey: "dev", APISecret: newSecret(), Apps: []appConfig{app}}
+	c.Accounts = []accountConfig{account}
 	err = c.writeFragment(devAccountFile, fmt.Sprintf(
-		"# Made by gobelin dev.\naccounts:\n- apps:\n  - {id: 1, name: dev, app_key: %s, token_secret: %s}\n",
-		app.AppKey.Reveal(), app.TokenSecret.Reveal()))
+		"# Made by gobelin dev.\naccounts:\n- cdn: 1\n  api_key: dev\n  api_secret: %s\n  apps:\n  - {id: 1, name: dev, app_key: %s, token_secret: %s}\n",
+		account.APISecret.Reveal(), app.AppKey.Reveal(), app.TokenSecret.Reveal()))
 	if errors.Is(err, os.ErrExist) { // another node was first
 		c.Accounts = nil
 		return c.completeDevAccount(false)

@@ -89,7 +89,7 @@ connect unmodified, a latecomer catches up by subscribing to
 		newDevCommand(), newServeCommand(),
 		newInitCommand(), newCheckCommand(), newConfigCommand(),
 		newPubCommand(), newSubCommand(),
-		newRootsCommand(), newTokenCommand(),
+		newRootsCommand(), newTokenCommand(), newSignCommand(), newStatsCommand(),
 		newBenchCommand(),
 		newCopyCommand(),
 		newVersionCommand(),

@@ -208,6 +208,7 @@ func (n *node) drain() {
 	defer done()
 	requests, finish := context.WithTimeout(context.Background(), n.config.DrainTime+requestsEnd)
 	defer finish()
+	n.broker.EndStreams()
 	var ending sync.WaitGroup
 	ending.Go(func() {
 		if err := n.bayeux.Shutdown(clients); err != nil {

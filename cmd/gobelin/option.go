@@ -43,7 +43,7 @@ const (
 
 // options is the table. The order is that of the file `init` writes.
 var options = []*option{
-	{key: "listen", def: "127.0.0.1:8000", unit: "host:port", doc: "Public listener: Bayeux, /v1, /api. Port 0 takes any free one; dev takes the next free one when busy.", field: func(c *config) any { return &c.Listen }},
+	{key: "listen", def: "127.0.0.1:8000", unit: "host:port", doc: "Public listener: Bayeux, /v1, /api, /streams, /replay. Port 0 takes any free one; dev takes the next free one when busy.", field: func(c *config) any { return &c.Listen }},
 	{key: "mount", def: "/faye", unit: "path", doc: "The Bayeux endpoint; clients add nothing to it.", field: func(c *config) any { return &c.Mount }},
 	{key: "mounts", unit: "list of paths", doc: "Further Bayeux endpoints for the same sessions, such as /cometd.", field: func(c *config) any { return &c.Mounts }},
 	{key: "admin.listen", def: "127.0.0.1:8001", dev: "-", unit: "host:port", doc: "Metrics and health; never give it to the public. Empty: none (dev: on the public port).", field: func(c *config) any { return &c.AdminListen }},
@@ -85,7 +85,7 @@ var options = []*option{
 
 	{key: "keys.identity_secret", unit: "secret", doc: "Names objects; never changes. Without keys they are made at first start and kept in the store's folder; on Redis serve needs them here, the same on all nodes.", field: func(c *config) any { return &c.Keys.IdentitySecret }},
 	{key: "keys.roots", unit: "list of {kid, secret, sign}", doc: "Keys of signed roots: kid 0 to 15, exactly one with sign: true, the others only verify (rotation).", field: func(c *config) any { return &c.Keys.Roots }},
-	{key: "accounts", unit: "list of {apps: [{id, name, app_key, token_secret}]}", doc: "Tenants and their applications. An application's id is part of its roots: never give it to another. An account may also have api_key and api_secret, which sign requests (Gobelin-Signature), and cdn and stream_token, for surfaces that come later.", field: func(c *config) any { return &c.Accounts }},
+	{key: "accounts", unit: "list of {apps: [{id, name, app_key, token_secret}]}", doc: "Tenants and their applications. An application's id is part of its roots: never give it to another. An account may also have api_key and api_secret, which sign requests (Gobelin-Signature) and, with its number cdn, queries of viewer statistics (POST /stable/); and a stream_token, which opens its event streams: then it needs a cdn, a number of its own that names the log of its records.", field: func(c *config) any { return &c.Accounts }},
 	{key: "tokens.issuer", unit: "text", doc: "The iss every token must carry; empty: any.", field: func(c *config) any { return &c.TokenIssuer }},
 	{key: "tokens.audience", unit: "text", doc: "The aud every token must carry; empty: any.", field: func(c *config) any { return &c.TokenAudience }},
 	{key: "data.user_read", def: "any", choices: []string{"any", "self"}, doc: "Whose data of scope user a client may read: any user's whose user_ref it knows, or only its own.", field: func(c *config) any { return &c.Data.UserRead }},
@@ -94,9 +94,20 @@ var options = []*option{
 	{key: "presence.public", def: "false", unit: "bool", doc: "Viewers may see who listens to an object, not only its control root and broadcasters.", field: func(c *config) any { return &c.PresencePublic }},
 	{key: "objects.auto_create", def: "true", unit: "bool", doc: "An object is made when a trusted party first names it.", field: func(c *config) any { return &c.AutoCreate }},
 
+	{key: "stats.sample", def: "12s", unit: "duration", low: msec, high: 60 * sec, doc: "How often viewers are counted, at whole multiples of it; it divides a minute. Nodes on one store must have the same.", field: func(c *config) any { return &c.Stats.Sample }},
+	{key: "stats.public", def: "false", unit: "bool", doc: "Viewers may hear how many they are (/stats/live) and see an object's chart, not only its control root and broadcasters.", field: func(c *config) any { return &c.Stats.Public }},
+
 	{key: "accumulate.ttl", def: "24h", unit: "duration", low: msec, high: 365 * day, doc: "How long after its last entry an accumulation goes, all of it at once.", field: func(c *config) any { return &c.Accumulate.TTL }},
 	{key: "accumulate.page", def: "10000", unit: "entries", low: 1, high: 1 << 20, doc: "Entries in one answer, which is 8 MiB at most in any case; exports have no pages.", field: func(c *config) any { return &c.Accumulate.Page }},
 	{key: "accumulate.max", def: "1000000", unit: "entries", low: 1, high: 1 << 31, doc: "Entries of one accumulation. Beyond it nothing is dropped and nothing more is taken (507).", field: func(c *config) any { return &c.Accumulate.Max }},
+
+	{key: "streams.poke", def: "5s", unit: "duration", low: msec, high: 60 * sec, doc: "How often a connection to a stream is told that it lives.", field: func(c *config) any { return &c.Streams.Poke }},
+	{key: "streams.redelivery", def: "10s", unit: "duration", low: msec, high: 60 * 60 * sec, doc: "An event counts as delivered when a write this much later has succeeded; until then it comes again after a broken link. A stream has at most a million events out at a time.", field: func(c *config) any { return &c.Streams.Redelivery }},
+	{key: "streams.checkpoint_ttl", def: "168h", unit: "duration", low: msec, high: 365 * day, doc: "How long a stream that nobody reads keeps its place; then it begins with the oldest record again.", field: func(c *config) any { return &c.Streams.CheckpointTTL }},
+	{key: "streams.retention", def: "720h", unit: "duration", low: msec, high: 10 * 365 * day, doc: "How long records are kept for the streams of an account.", field: func(c *config) any { return &c.Streams.Retention }},
+	{key: "streams.records", def: "1000000", unit: "records", low: 1, high: 1 << 31, doc: "Newest records kept for the streams of an account.", field: func(c *config) any { return &c.Streams.Records }},
+	{key: "streams.max", def: "5", unit: "streams", low: 1, high: 100, doc: "Streams of one account.", field: func(c *config) any { return &c.Streams.Max }},
+	{key: "streams.max_connections", def: "3", unit: "connections", low: 1, high: 100, doc: "Connections that share one stream.", field: func(c *config) any { return &c.Streams.MaxConnections }},
 
 	{key: "limits.message", def: "1MiB", unit: "size", low: 1 << 10, high: 15 << 20, doc: "The data of one message. A frame may be this plus 64 KiB.", field: func(c *config) any { return &c.Limits.Message }},
 	{key: "limits.body", def: "4MiB", unit: "size", low: 1 << 10, high: 256 << 20, doc: "One HTTP body or batch.", field: func(c *config) any { return &c.Limits.Body }},

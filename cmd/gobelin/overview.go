@@ -33,7 +33,7 @@ func (n *node) overview() console.Overview {
 	defer cancel()
 	s, f := n.bayeux.Stats(), n.broker.Figures()
 	o := console.Overview{
-		Sessions: s.Sessions, Sockets: s.Sockets, Held: s.Held,
+		Sessions: s.Sessions, Sockets: s.Sockets, Held: s.Held, Viewers: f.Viewers,
 		Received: s.Received, ReceivedBytes: s.ReceivedBytes, Published: f.Published,
 		Delivered: s.Delivered, DeliveredBytes: s.DeliveredBytes, Resent: s.Resent,
 		Replays: f.Replays, Replayed: f.Replayed, Lagging: f.Lagging,

@@ -48,6 +48,8 @@ func TestRoutes(t *testing.T) {
 	f("/v1/objects", "api /v1/objects")
 	f("/api/live/list", "api /api/live/list")
 	f("/openapi.json", "api /openapi.json")
+	f("/stable/", "api /stable/")
+	f("/stats/abc", "api /stats/abc")
 	f("/v1", "bayeux /v1")
 	f("/try/", "bayeux /try/")
 	f("/metrics", "bayeux /metrics")

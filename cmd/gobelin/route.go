@@ -23,7 +23,9 @@ type routes struct {
 func (t *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	switch {
-	case strings.HasPrefix(path, "/v1/"), strings.HasPrefix(path, "/api/"), path == "/openapi.json":
+	case strings.HasPrefix(path, "/v1/"), strings.HasPrefix(path, "/api/"), path == "/openapi.json",
+		path == "/streams", strings.HasPrefix(path, "/streams/"), path == "/replay",
+		path == "/stable/", strings.HasPrefix(path, "/stats/"):
 		t.api.ServeHTTP(w, r)
 	case t.try != nil && (path == "/" || path == "/try" || strings.HasPrefix(path, "/try/")):
 		t.try.ServeHTTP(w, r)

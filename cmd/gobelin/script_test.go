@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 //	gone PORT            waits until nothing listens on PORT
 //	lines FILE REGEXP N  waits until FILE has N lines that match, or [!] at least N
 //	get [!] URL TEXT     GETs URL and looks for TEXT in status and body
+//	post URL FILE USER:PASSWORD TEXT  POSTs FILE as JSON and looks for TEXT in the body
 //	metric URL REGEXP    waits until URL/metrics has a line that matches
 //	numbers FIRST LAST FILE writes {"n":FIRST} … {"n":LAST}, one a line
 func TestScripts(t *testing.T) {
@@ -37,7 +39,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"port": cmdPort, "ready": cmdReady, "gone": cmdGone, "lines": cmdLines, "get": cmdGet, "numbers": cmdNumbers, "metric": cmdMetric,
+			"port": cmdPort, "ready": cmdReady, "gone": cmdGone, "lines": cmdLines, "get": cmdGet, "numbers": cmdNumbers, "metric": cmdMetric, "post": cmdPost,
 		},
 	})
 }
@@ -154,4 +156,20 @@ func cmdNumbers(ts *testscript.TestScript, _ bool, args []string) {
 		fmt.Fprintf(&b, "{\"n\":%d}\n", n)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(b.String()), 0o600))
+}
+
+func cmdPost(ts *testscript.TestScript, _ bool, args []string) {
+	r, err := http.NewRequest(http.MethodPost, args[0], strings.NewReader(ts.ReadFile(args[1])))
+	ts.Check(err)
+	user, password, _ := strings.Cut(args[2], ":")
+	r.SetBasicAuth(user, password)
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := impatient.Do(r)
+	ts.Check(err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	ts.Check(err)
+	if !strings.Contains(string(text), args[3]) {
+		ts.Fatalf("%s answered %s: %s", args[0], answer.Status, text)
+	}
 }

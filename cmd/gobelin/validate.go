@@ -17,7 +17,7 @@ import (
 
 // channelKinds are those whose times can be set (product.md §4); custom is every
 // other path below a root.
-var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "data", "custom"}
+var channelKinds = []string{"all_json", "all_html", "promoted_json", "promoted_html", "events", "analytics", "data", "stats/live", "stats/minute", "stats/hour", "stats/day", "custom"}
 
 // kindsOf returns the kinds that a map of kinds may name: how long an accumulation is
 // kept is accumulate.ttl.
@@ -50,6 +50,7 @@ func (c *config) validate(before faults) (warnings, fs faults) {
 	v.origins()
 	v.open()
 	v.ages()
+	v.stats()
 	v.keys()
 	v.accounts()
 	return v.warnings, v.fs
@@ -146,7 +147,7 @@ func (v *validation) addresses() {
 }
 
 // reserved are paths the server uses itself.
-var reserved = []string{"/v1", "/api", "/try", "/metrics", "/healthz", "/readyz", "/console"}
+var reserved = []string{"/v1", "/api", "/streams", "/replay", "/stable", "/stats", "/try", "/metrics", "/healthz", "/readyz", "/console"}
 
 func (v *validation) mount(key, path string) {
 	name, err := channels.Parse(path)
@@ -296,6 +297,12 @@ func (v *validation) ages() {
 	}
 }
 
+func (v *validation) stats() {
+	if d := v.c.Stats.Sample; d > 0 && (time.Minute%d != 0 || d%time.Millisecond != 0) {
+		v.fault("stats.sample", "%v does not divide a minute into equal parts: use 12s, 10s, 5s, 1s or the like", d)
+	}
+}
+
 // secret checks one secret; required says it may not be empty.
 func (v *validation) secret(at place, key string, s broker.Secret) {
 	if v.broken[key] {
@@ -355,7 +362,9 @@ func (v *validation) keys() {
 
 func (v *validation) accounts() {
 	ids, names := map[int]bool{}, map[string]bool{}
+	cdns, keys := map[int]bool{}, map[string]bool{}
 	for i, a := range v.c.Accounts {
+		v.analyst(fmt.Sprintf("accounts[%d]", i), a, cdns, keys)
 		if len(a.Apps) == 0 {
 			v.fs.add(a.at, "accounts", "an account without apps does nothing")
 		}
@@ -378,6 +387,51 @@ func (v *validation) accounts() {
 				v.fs.add(app.at, key, "app_key and token_secret must differ")
 			}
 		}
+	}
+	v.streamAccounts()
+}
+
+// analyst checks what an account signs with; cdns and keys are those of others, to which
+// it adds its own.
+func (v *validation) analyst(at string, a accountConfig, cdns map[int]bool, keys map[string]bool) {
+	switch {
+	case a.CDN < 0:
+		v.fs.add(a.at, at, "cdn: must be at least 0")
+	case a.CDN > 0 && cdns[a.CDN]:
+		v.fs.add(a.at, at, "cdn %d is there twice", a.CDN)
+	}
+	cdns[a.CDN] = true
+	switch text := nameFault(a.APIKey); {
+	case a.APIKey == "" && a.APISecret == "":
+		return
+	case a.APIKey == "":
+		v.fs.add(a.at, at, "api_key: is missing: it says whose api_secret signs")
+	case text != "" || strings.Contains(a.APIKey, ","):
+		v.fs.add(a.at, at, "api_key: must be at most 64 printable ASCII characters without spaces, colons and commas")
+	case keys[a.APIKey]:
+		v.fs.add(a.at, at, "api_key %s is there twice", a.APIKey)
+	}
+	keys[a.APIKey] = true
+	v.secret(a.at, at+".api_secret", a.APISecret)
+}
+
+// streamAccounts checks what accounts with streams need: a log has one name for ever,
+// and a token one account.
+func (v *validation) streamAccounts() {
+	tokens := map[broker.Secret]bool{}
+	for i, a := range v.c.Accounts {
+		if a.StreamToken == "" {
+			continue
+		}
+		key := fmt.Sprintf("accounts[%d]", i)
+		if a.CDN <= 0 {
+			v.fs.add(a.at, key, "cdn: a number above 0 is needed beside stream_token: it names the log of the account's records, never give it to another account")
+		}
+		if tokens[a.StreamToken] {
+			v.fs.add(a.at, key, "stream_token: another account has it, too")
+		}
+		tokens[a.StreamToken] = true
+		v.secret(a.at, key+".stream_token", a.StreamToken)
 	}
 }
 

@@ -25,9 +25,13 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 	}
 	o := broker.Options{
 		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
-		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic,
+		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic, StatsSample: c.Stats.Sample, StatsPublic: c.Stats.Public,
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		Accumulate: broker.AccumulateOptions{TTL: c.Accumulate.TTL, Page: c.Accumulate.Page, Max: c.Accumulate.Max},
+		Streams: broker.StreamOptions{
+			Poke: c.Streams.Poke, Redelivery: c.Streams.Redelivery, CheckpointTTL: c.Streams.CheckpointTTL,
+			Retention: c.Streams.Retention, Records: c.Streams.Records, Max: c.Streams.Max, MaxConnections: c.Streams.MaxConnections,
+		},
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience, Exact: c.Sandbox},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
 		SessionLife: c.sessionLife(), SessionTTL: c.Data.SessionTTL, OwnDataOnly: c.Data.UserRead == "self",

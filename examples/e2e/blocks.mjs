@@ -6,7 +6,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as after } from 'node:timers/promises'
-import { APP, Broker, atEnd, faye, freePort, settled, tempDir } from './lib.mjs'
+import { ACCOUNT, APP, Broker, STREAM_TOKEN, atEnd, faye, freePort, settled, tempDir } from './lib.mjs'
 
 export const STORE = process.env.STORE || 'disk'
 export const TRANSPORTS = process.env.TRANSPORT ? [process.env.TRANSPORT] : ['websocket', 'long-polling']
@@ -32,7 +32,14 @@ const serveOnce = async (t, config) => {
     `admin: {listen: 127.0.0.1:${admin}}`,
     `store: "${where}"`,
     'disk: {floor: 64MiB}',
-    `accounts: [{apps: [{id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}]}]`,
+    'accounts:',
+    `  - cdn: ${ACCOUNT.cdn}`,
+    `    api_key: ${ACCOUNT.key}`,
+    `    api_secret: ${ACCOUNT.secret}`,
+    `    stream_token: ${STREAM_TOKEN}`,
+    '    apps:',
+    `      - {id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}`,
+    '      - {id: 13, name: demo-vod, app_key: vod-app-key, token_secret: vod-token-secret}',
     'keys: {identity_secret: only-for-this-test-identity-secret, roots: [{kid: 0, secret: only-for-this-test-signing-secret-0, sign: true}]}',
     'limits: {handshakes_per_ip: 0, requests_per_session: 0, publish_per_session: 0, requests_per_credential: 0, publish_per_credential: 0}',
     'drain: {time: 1s}',

@@ -20,7 +20,9 @@ if (!BINARY) throw new Error('GOBELIN must name the broker binary: GOBELIN=/path
 
 export const APP = { id: 12, name: 'demo-origin', key: 'demo-app-key', secret: 'demo-token-secret' }
 
-export const ACCOUNT = { key: 'APXDEMO000000000000000000000KEY1', secret: '9c1185a5c5e9fc54612808977ee8f548b2258d31a1d2c3b4a5968778695a4b3c' }
+export const ACCOUNT = { cdn: 158, key: 'APXDEMO000000000000000000000KEY1', secret: '9c1185a5c5e9fc54612808977ee8f548b2258d31a1d2c3b4a5968778695a4b3c' }
+
+export const STREAM_TOKEN = '6f46db36dd6543d2b82d91698fcd0896'
 
 // The Faye client leaves promises without a catch when a subscription fails.
 process.on('unhandledRejection', (e) => { if (!e || e.code === undefined || !Array.isArray(e.params)) throw e })
@@ -97,7 +99,8 @@ export class Broker {
       ...(/^redis/.test(process.env.STORE || '') ? [`keys: {identity_secret: ${b64(32)}, roots: [{kid: 0, secret: ${b64(32)}, sign: true}]}`, `redis: {prefix: e2e${crypto.randomInt(1e9)}}`] : []),
       'disk: {floor: 64MiB}',
       'accounts:',
-      `  - api_key: ${ACCOUNT.key}`,
+      `  - cdn: ${ACCOUNT.cdn}`,
+      `    api_key: ${ACCOUNT.key}`,
       `    api_secret: ${ACCOUNT.secret}`,
       '    apps:',
       `      - {id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}`,

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
-import { APP, Broker, atEnd, freePort, tempDir, until } from './lib.mjs'
+import { APP, Broker, STREAM_TOKEN, atEnd, freePort, tempDir, until } from './lib.mjs'
 
 // Whether a program is there: a reason to skip where not, but never under CI.
 export const lacking = (program) => process.env.CI !== 'true' &&
@@ -54,7 +54,7 @@ export const startNode = async (t, store, host, port, admin) => {
     `admin: {listen: "${host}:${admin}"}`,
     `store: ${store}`,
     'keys: {identity_secret: only-for-this-test-identity-secret, roots: [{kid: 0, secret: only-for-this-test-signing-secret-0, sign: true}]}',
-    `accounts: [{apps: [{id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}]}]`,
+    `accounts: [{cdn: 158, stream_token: ${STREAM_TOKEN}, apps: [{id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}]}]`,
     'channels: {open: [{pattern: /demo/**, publish: anyone, history: 1h}]}',
     'limits: {handshakes_per_ip: 0, requests_per_session: 0, publish_per_session: 0, requests_per_credential: 0, publish_per_credential: 0}',
     'trusted_proxies: [127.0.0.0/8]',

@@ -27,6 +27,7 @@ type appending struct {
 	log     store.LogName
 	limits  store.Limits
 	records []store.Record
+	copies  bool // some record has one
 	done    func(store.Appended, error)
 
 	// set by the committer
@@ -39,14 +40,19 @@ type appending struct {
 func (s *Store) Submit(name store.LogName, limits store.Limits, records []store.Record, done func(store.Appended, error)) {
 	size := opOverhead
 	err := name.Validate()
+	copies := false
 	for i := range records {
 		size += len(records[i].Data) + opOverhead
-		if len(records[i].Data) > store.MaxRecord {
-			err = store.ErrTooLarge
+		if records[i].HasCopy() {
+			copies = true
+			size += len(records[i].Copy.Data) + opOverhead
+		}
+		if bad := records[i].Validate(); bad != nil {
+			err = bad
 		}
 	}
 	if err == nil {
-		err = s.push(&appending{log: name, limits: limits, records: records, done: done}, size)
+		err = s.push(&appending{log: name, limits: limits, records: records, copies: copies, done: done}, size)
 	}
 	if err != nil {
 		done(store.Appended{}, fmt.Errorf("disk: append: %w", err))
@@ -67,36 +73,72 @@ func (a *appending) settle(err error) {
 }
 
 func (a *appending) apply(w *work) {
-	if a.err = w.s.ready(a.limits.Keeps()); a.err != nil {
+	if a.err = w.s.ready(a.limits.Keeps() || a.copies); a.err != nil {
 		return
 	}
 	h, err := w.head(a.log)
+	a.out.Positions = make([]store.Position, len(a.records))
+	a.out.Prior = make([]bool, len(a.records))
+	// The look-ups that can fail come before the first write.
+	if err == nil && a.limits.Keeps() {
+		err = a.prior(w)
+	}
+	if err == nil && a.copies {
+		err = a.ask(w)
+	}
 	if err != nil {
 		a.err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		return
 	}
-	a.out.Positions = make([]store.Position, len(a.records))
-	a.out.Prior = make([]bool, len(a.records))
 	if !a.limits.Keeps() {
 		a.announce(w, h)
-		return
+	} else {
+		w.renew(a.log, h, a.limits)
+		for i := range a.records {
+			if !a.out.Prior[i] {
+				a.out.Positions[i] = w.add(a.log, h, a.limits, &a.records[i])
+				a.repeat(i)
+			}
+		}
+		w.trim(h, a.limits)
 	}
-	// The look-ups that can fail come before the first write.
-	if err := a.prior(w); err != nil {
-		a.err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-		return
+	if a.copies {
+		a.copy(w)
 	}
-	if h.id != 0 && window.Idle(a.limits, h.last, w.s.clock.Now()) {
+}
+
+// renew discards a log that is idle.
+func (w *work) renew(name store.LogName, h *head, limits store.Limits) {
+	if h.id != 0 && window.Idle(limits, h.last, w.s.clock.Now()) {
 		w.discard(h)
-		w.delete(channelKey(a.log))
+		w.delete(channelKey(name))
 	}
+}
+
+// ask looks up the logs that get copies.
+func (a *appending) ask(w *work) error {
 	for i := range a.records {
-		if !a.out.Prior[i] {
-			a.out.Positions[i] = w.add(a.log, h, a.limits, &a.records[i])
-			a.repeat(i)
+		if r := &a.records[i]; r.HasCopy() {
+			if _, err := w.head(r.Copy.To); err != nil {
+				return err
+			}
 		}
 	}
-	w.trim(h, a.limits)
+	return nil
+}
+
+// copy writes the copies of the records that were not there before, in the same batch.
+func (a *appending) copy(w *work) {
+	for i := range a.records {
+		r := &a.records[i]
+		if !r.HasCopy() || a.out.Prior[i] {
+			continue
+		}
+		h := w.heads[r.Copy.To] // ask has looked it up
+		w.renew(r.Copy.To, h, r.Copy.Limits)
+		w.add(r.Copy.To, h, r.Copy.Limits, &store.Record{Data: r.Copied(a.out.Positions[i])})
+		w.trim(h, r.Copy.Limits)
+	}
 }
 
 // prior finds the records that are there already, by their nonces.

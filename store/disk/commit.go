@@ -42,7 +42,8 @@ type work struct {
 	nonces map[nonceKey]store.Position
 	rows   map[string]row
 	tails  []store.Tail
-	series bool // keySeries must be written
+	used   []func() // of groups that the batch changes, see groups.Set
+	series bool     // keySeries must be written
 }
 
 // commitLoop is the committer: it takes what was submitted, writes it as one
@@ -101,11 +102,14 @@ func (w *work) commit(ops []op) {
 		s.feeds.Announce(w.tails)
 		s.clock.Settle()
 	}
+	for _, done := range w.used {
+		done()
+	}
 	for _, o := range ops {
 		o.settle(err)
 	}
 	w.batch = s.db.NewBatch()
-	w.tails, w.names, w.series = nil, w.names[:0], false
+	w.tails, w.names, w.used, w.series = nil, w.names[:0], w.used[:0], false
 	clear(w.heads)
 	clear(w.nonces)
 	clear(w.rows)

@@ -259,3 +259,18 @@ func (w *work) bringRow(in store.Row) error {
 	w.setRow(k, r)
 	return nil
 }
+
+// EachWaiting does nothing: no copy ever waits.
+func (s *Store) EachWaiting(context.Context, func(store.Waiting) error) error { return nil }
+
+// EachGroup calls do for every group of which something was settled, in the order of
+// their keys; see store.Copier.
+func (s *Store) EachGroup(ctx context.Context, do func(store.GroupName) error) error {
+	return s.each(ctx, "each group", tabGroup, func(key, _ []byte) error {
+		name, ok := parseGroupKey(key)
+		if !ok {
+			return unreadable("each group", errCorrupt)
+		}
+		return do(name)
+	})
+}

@@ -3,8 +3,10 @@
 // disk (store.md D1).
 //
 //	Submit, Put, … ──queue──► committer ──► batch ──fsync──► heads ──► watchers ──► done
+//	                                          └ a record's Copy is in the batch of its record
+//	Take ──► groups ──► Read;  Settle, Seek, Drop ──► groups ──queue──► committer
 //	Read, Head, Count ──► heads (where the log ends) ──► database
-//	Get, List ─────────────────────────────────────────► database
+//	Get, List, Rows ───────────────────────────────────► database
 //	sweep ──queue──► committer (expired buckets, idle logs, nonces, rows)
 //	watchdog ──► full: appends and puts answer ErrFull
 //
@@ -15,7 +17,9 @@
 // behind them.
 //
 // Locks: life (held for reading by every read, for writing by Close) before
-// heads.mu. Neither is held while a callback runs.
+// heads.mu. Neither is held while a callback runs. A group's locks
+// (store/internal/groups) come before life; the committer takes its mu and that of the
+// set, which nobody holds while reading.
 //
 // Layout (keys.go): records lie in time buckets by retention class, so that what
 // expires goes with one range delete for each bucket; reads clip to the exact age
@@ -23,7 +27,8 @@
 // log whose limits change class has several spans. A mark names each log once per
 // bucket: so the sweep finds the channels whose last bucket went without a scan. In
 // the same way an index names each log once per minute in which it was appended to,
-// for the last hour: it is what Spoke reads.
+// for the last hour: it is what Spoke reads. Rows of series lie in time buckets by
+// grain, each with a mark that says until when it is kept.
 //
 // Caveats. Logs that keep nothing touch the disk once a second at most, for the
 // mark; their nonces are not remembered, and after a restart, or when their head

@@ -23,6 +23,9 @@ const (
 	tabRow     = 0x07 // len(1) table key                    → version(8) expires(8) due(4) data
 	tabDue     = 0x08 // minute(4) len(1) table key          → nothing: when to look whether a row expired
 	tabSpoke   = 0x09 // minute(4) len(1) feed path          → nothing: who appended in a minute
+	tabGroup   = 0x0A // len(1) feed len(1) path name        → see groups.Encode
+	tabSeries  = 0x10 // grain(1) bucket(4) len(1) series slot(4) → data
+	tabStretch = 0x11 // grain(1) bucket(4)                  → ms(8): until when the bucket is kept
 )
 
 const (
@@ -96,6 +99,27 @@ func parseName(b []byte) (store.LogName, bool) {
 		return store.LogName{}, false
 	}
 	return store.LogName{Feed: string(b[1 : 1+int(b[0])]), Path: string(b[1+int(b[0]):])}, true
+}
+
+// groupsKey begins the keys of the groups of a log.
+func groupsKey(n store.LogName) []byte {
+	b := append([]byte{tabGroup, byte(len(n.Feed))}, n.Feed...)
+	return append(append(b, byte(len(n.Path))), n.Path...)
+}
+
+func groupKey(g store.GroupName) []byte { return append(groupsKey(g.Log), g.Name...) }
+
+// parseGroupKey reads what groupKey wrote.
+func parseGroupKey(b []byte) (g store.GroupName, ok bool) {
+	rest := b[min(len(b), 1):]
+	for _, part := range []*string{&g.Log.Feed, &g.Log.Path} {
+		if len(rest) == 0 || len(rest) < 1+int(rest[0]) {
+			return g, false
+		}
+		*part, rest = string(rest[1:1+int(rest[0])]), rest[1+int(rest[0]):]
+	}
+	g.Name = string(rest)
+	return g, true
 }
 
 func channelKey(n store.LogName) []byte { return appendName([]byte{tabChannel}, n) }

@@ -20,6 +20,7 @@ import (
 	"github.com/gobelin-broker/gobelin/store"
 	"github.com/gobelin-broker/gobelin/store/internal/clock"
 	"github.com/gobelin-broker/gobelin/store/internal/feeds"
+	"github.com/gobelin-broker/gobelin/store/internal/groups"
 	"github.com/gobelin-broker/gobelin/store/internal/queue"
 )
 
@@ -57,6 +58,8 @@ type Store struct {
 	queue *queue.Queue[op]
 	feeds *feeds.Feeds
 	heads *heads
+	// groups are those in use; what is settled is written by the committer.
+	groups *groups.Set
 
 	committer sync.WaitGroup
 	others    sync.WaitGroup
@@ -71,6 +74,8 @@ type Store struct {
 	mark    int64  // on the disk: no ms above it was announced or answered
 	nextID  uint64 // on the disk with every channel
 	written int    // bytes since the watchdog last looked
+	// stretches that were written to, and until when they are kept on the disk
+	stretches map[stretch]int64
 
 	life   sync.RWMutex
 	closed bool
@@ -95,8 +100,9 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, fs: o.FS, floor: o.Floor, log: o.Log, lock: lock,
-		queue: queue.New[op](maxQueued, maxQueuedBytes), feeds: feeds.New(),
+		queue: queue.New[op](maxQueued, maxQueuedBytes), feeds: feeds.New(), stretches: make(map[stretch]int64),
 	}
+	s.groups = groups.NewSet(s.loadGroup, maxGroups)
 	s.heads = newHeads(100_000)
 	if o.Small {
 		s.heads = newHeads(10_000)
@@ -232,6 +238,9 @@ func (s *Store) Now() time.Time { return s.clock.Now() }
 // Announced returns a time up to which every watcher has heard; see store.Feed. It
 // stands still for good when the disk failed.
 func (s *Store) Announced() time.Time { return s.clock.Settled() }
+
+// Lag returns the zero value: a copy is written with its record.
+func (s *Store) Lag(context.Context) (store.Lag, error) { return store.Lag{}, nil }
 
 // Shared returns false: the folder is locked.
 func (s *Store) Shared() bool { return false }

@@ -57,6 +57,9 @@ func (s *Store) sweep(ctx context.Context) error {
 	if err := s.sweepSpoke(ctx); err != nil {
 		return err
 	}
+	if err := s.sweepSeries(ctx); err != nil {
+		return err
+	}
 	day := s.clock.Now().UnixMilli()/dayMS - 1
 	old := dueKey(tabNonce, uint32(max(day, 0)))
 	if first, err := s.first([]byte{tabNonce}, old); err != nil || first == nil {

@@ -53,6 +53,10 @@ func TestSweepLeavesNothing(t *testing.T) {
 			_, err = s.Put(ctx, "t", fmt.Sprint(i), store.Put{TTL: time.Duration(i+1) * time.Minute})
 			require.NoError(t, err)
 		}
+		for _, g := range []store.Grain{store.Second, store.Minute, store.Hour} {
+			at := g.Time(g.Slot(c.Now()))
+			require.NoError(t, s.PutRows(ctx, g, 40*24*time.Hour, []store.Point{{Series: "s", Time: at}}))
+		}
 		c.Turn(13 * time.Minute)
 		require.NoError(t, s.sweep(ctx))
 		require.NotZero(t, keys(t, s)[tabRecord])
@@ -61,6 +65,7 @@ func TestSweepLeavesNothing(t *testing.T) {
 	require.NoError(t, s.sweep(ctx))
 	n := keys(t, s)
 	require.NotZero(t, n[tabRecord], "45 days are not over")
+	require.NotZero(t, n[tabSeries], "40 days are not over")
 	require.Zero(t, n[tabRow])
 	require.Zero(t, n[tabDue])
 	c.Turn(60 * 24 * time.Hour)

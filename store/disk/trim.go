@@ -165,7 +165,7 @@ func (s *Store) Redact(ctx context.Context, name store.LogName, p store.Position
 	})
 }
 
-// Delete removes the log and its nonces; see store.Log.
+// Delete removes the log, its nonces and its groups; see store.Log.
 func (s *Store) Delete(ctx context.Context, name store.LogName) error {
 	return s.through(ctx, "delete", 0, true, func(w *work) error {
 		h, err := w.head(name)
@@ -182,7 +182,8 @@ func (s *Store) Delete(ctx context.Context, name store.LogName) error {
 				return err
 			}
 		}
-		return nil
+		w.s.groups.DropLog(name)
+		return w.clearPrefix(groupsKey(name))
 	})
 }
 

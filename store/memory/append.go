@@ -28,8 +28,11 @@ func (s *Store) Submit(name store.LogName, limits store.Limits, records []store.
 	err := name.Validate()
 	for i := range records {
 		size += len(records[i].Data) + entryOverhead
-		if len(records[i].Data) > store.MaxRecord {
-			err = store.ErrTooLarge
+		if records[i].HasCopy() {
+			size += len(records[i].Copy.Data)
+		}
+		if bad := records[i].Validate(); bad != nil {
+			err = bad
 		}
 	}
 	if err == nil {
@@ -72,48 +75,86 @@ func (s *Store) commit() {
 func (s *Store) place(u *submit, tails *[]store.Tail) error {
 	u.out.Positions = make([]store.Position, len(u.records))
 	u.out.Prior = make([]bool, len(u.records))
-	if !u.limits.Keeps() {
-		s.placeLive(u, tails)
-		return nil
-	}
-	if !s.room(cost(u.records)) {
+	if need := u.cost(); need > 0 && !s.room(need) {
 		u.out = store.Appended{}
 		return store.ErrFull
 	}
-	l := s.logs[u.log]
-	var prev store.Position
-	if l != nil && window.Idle(u.limits, l.last(), s.clock.Now()) {
-		prev = l.last()
-		s.drop(u.log, l)
-		l = nil
+	if !u.limits.Keeps() {
+		s.placeLive(u, tails)
+	} else {
+		s.placeKept(u, tails)
 	}
+	for i := range u.records {
+		if r := &u.records[i]; r.HasCopy() && !u.out.Prior[i] {
+			a := s.opened(r.Copy.To, r.Copy.Limits)
+			a.add(r.Copied(u.out.Positions[i]), tails)
+			a.close()
+		}
+	}
+	return nil
+}
+
+// placeKept puts the records of u into their log; mu is held.
+func (s *Store) placeKept(u *submit, tails *[]store.Tail) {
+	a := s.opened(u.log, u.limits)
 	for i := range u.records {
 		r := &u.records[i]
 		if p, ok := s.seen(u.log, r.Nonce); ok {
 			u.out.Positions[i], u.out.Prior[i] = p, true
 			continue
 		}
-		before, p := store.Position{}, store.Position{}
-		if l == nil {
-			l, p = s.begin(u.log, prev)
-		} else {
-			before = l.last()
-			p = store.NewPosition(s.kept(u.log, before), before.Epoch(), before.N()+1)
-		}
-		e := store.Entry{Position: p, Data: r.Data}
-		l.entries = append(l.entries, entry{Entry: e})
-		s.grow(l, entryOverhead+int64(len(r.Data)))
+		p := a.add(r.Data, tails)
 		s.remember(u.log, r, p)
 		u.out.Positions[i] = p
-		*tails = append(*tails, store.Tail{Log: u.log, Prev: before, Kept: true, Entry: e})
 	}
-	if l != nil {
-		l.limits = u.limits
-		if over := len(l.entries) - u.limits.Length; u.limits.Length > 0 && over > max(32, u.limits.Length/2) {
-			s.bytes -= l.trim(s.clock.Now())
-		}
+	a.close()
+}
+
+// appending is a log while records are put behind its end; mu is held.
+type appending struct {
+	s      *Store
+	name   store.LogName
+	limits store.Limits
+	l      *log           // nil: there is none yet
+	prev   store.Position // newest of what was there before l
+}
+
+// opened returns a log to append to, without what was idle.
+func (s *Store) opened(name store.LogName, limits store.Limits) *appending {
+	a := &appending{s: s, name: name, limits: limits, l: s.logs[name]}
+	if a.l != nil && window.Idle(limits, a.l.last(), s.clock.Now()) {
+		a.prev = a.l.last()
+		s.drop(name, a.l)
+		a.l = nil
 	}
-	return nil
+	return a
+}
+
+// add puts a record behind the end and returns its position.
+func (a *appending) add(data []byte, tails *[]store.Tail) store.Position {
+	before, p := store.Position{}, store.Position{}
+	if a.l == nil {
+		a.l, p = a.s.begin(a.name, a.prev)
+	} else {
+		before = a.l.last()
+		p = store.NewPosition(a.s.kept(a.name, before), before.Epoch(), before.N()+1)
+	}
+	e := store.Entry{Position: p, Data: data}
+	a.l.entries = append(a.l.entries, entry{Entry: e})
+	a.s.grow(a.l, entryOverhead+int64(len(data)))
+	*tails = append(*tails, store.Tail{Log: a.name, Prev: before, Kept: true, Entry: e})
+	return p
+}
+
+// close trims what has grown too long.
+func (a *appending) close() {
+	if a.l == nil {
+		return
+	}
+	a.l.limits = a.limits
+	if over := len(a.l.entries) - a.limits.Length; a.limits.Length > 0 && over > max(32, a.limits.Length/2) {
+		a.s.bytes -= a.l.trim(a.s.clock.Now())
+	}
 }
 
 // begin starts an epoch of a log, whose newest position so far is prev.
@@ -248,12 +289,26 @@ func (s *Store) drop(name store.LogName, l *log) {
 	}
 }
 
-func cost(records []store.Record) int64 {
-	n := int64(logOverhead)
-	for i := range records {
-		n += entryOverhead + int64(len(records[i].Data))
-		if records[i].Nonce != (store.Nonce{}) {
-			n += nonceOverhead
+// cost is what the submit takes at most, 0 for what keeps nothing.
+func (u *submit) cost() int64 {
+	var n int64
+	if u.limits.Keeps() {
+		n = logOverhead
+	}
+	for i := range u.records {
+		r := &u.records[i]
+		if u.limits.Keeps() {
+			n += entryOverhead + int64(len(r.Data))
+			if r.Nonce != (store.Nonce{}) {
+				n += nonceOverhead
+			}
+		}
+		if r.HasCopy() {
+			data := r.Copy.Data
+			if data == nil {
+				data = r.Data
+			}
+			n += logOverhead + entryOverhead + int64(len(store.Position{})+len(data))
 		}
 	}
 	return n

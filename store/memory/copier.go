@@ -166,3 +166,20 @@ func (s *Store) importRow(row store.Row) error {
 	t.rows[row.Key] = row.Value
 	return nil
 }
+
+// EachWaiting does nothing: no copy ever waits.
+func (s *Store) EachWaiting(context.Context, func(store.Waiting) error) error { return nil }
+
+// EachGroup calls do for every group; see store.Copier.
+func (s *Store) EachGroup(ctx context.Context, do func(store.GroupName) error) error {
+	if err := s.lock(ctx, "each group"); err != nil {
+		return err
+	}
+	s.mu.Unlock()
+	for _, name := range s.groups.Names() {
+		if err := do(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -150,7 +150,7 @@ func (s *Store) Redact(ctx context.Context, name store.LogName, p store.Position
 	return nil
 }
 
-// Delete removes the log and its nonces; see store.Log.
+// Delete removes the log, its nonces and its groups; see store.Log.
 func (s *Store) Delete(ctx context.Context, name store.LogName) error {
 	if err := s.lock(ctx, "delete"); err != nil {
 		return err
@@ -161,6 +161,7 @@ func (s *Store) Delete(ctx context.Context, name store.LogName) error {
 	}
 	s.bytes -= nonceOverhead * int64(len(s.nonces[name]))
 	delete(s.nonces, name)
+	s.groups.DropLog(name)
 	s.full = false
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gobelin-broker/gobelin/store"
 	"github.com/gobelin-broker/gobelin/store/internal/clock"
 	"github.com/gobelin-broker/gobelin/store/internal/feeds"
+	"github.com/gobelin-broker/gobelin/store/internal/groups"
 	"github.com/gobelin-broker/gobelin/store/internal/queue"
 )
 
@@ -44,6 +45,7 @@ type Store struct {
 	clock    *clock.Clock
 	queue    *queue.Queue[*submit]
 	feeds    *feeds.Feeds
+	groups   *groups.Set
 	end      chan struct{} // closed by Close
 	running  sync.WaitGroup
 	closing  sync.Once
@@ -59,6 +61,7 @@ type Store struct {
 	paths  map[string]map[string]*log // logs by feed and path
 	nonces map[store.LogName]map[store.Nonce]marked
 	tables map[string]*table
+	series map[seriesName][]point // in the order of slots
 }
 
 var _ store.Store = (*Store)(nil)
@@ -80,12 +83,14 @@ func New(o Options) *Store {
 		clock:    clock.New(o.Now, 0),
 		queue:    queue.New[*submit](maxQueued, maxQueuedBytes),
 		feeds:    feeds.New(),
+		groups:   groups.NewSet(nil, 0),
 		end:      make(chan struct{}),
 		live:     make(map[store.LogName]*live),
 		logs:     make(map[store.LogName]*log),
 		paths:    make(map[string]map[string]*log),
 		nonces:   make(map[store.LogName]map[store.Nonce]marked),
 		tables:   make(map[string]*table),
+		series:   make(map[seriesName][]point),
 	}
 	s.running.Go(s.commit)
 	s.running.Go(s.sweepLoop)
@@ -97,6 +102,9 @@ func (s *Store) Now() time.Time { return s.clock.Now() }
 
 // Announced returns a time up to which every watcher has heard; see store.Feed.
 func (s *Store) Announced() time.Time { return s.clock.Settled() }
+
+// Lag returns the zero value: a copy is there when its record is.
+func (s *Store) Lag(context.Context) (store.Lag, error) { return store.Lag{}, nil }
 
 // Shared returns false: nobody else sees the memory of the process.
 func (s *Store) Shared() bool { return false }
@@ -130,7 +138,7 @@ func (s *Store) Close() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.closed = true
-		s.logs, s.paths, s.nonces, s.tables, s.bytes = nil, nil, nil, nil, 0
+		s.logs, s.paths, s.nonces, s.tables, s.series, s.bytes = nil, nil, nil, nil, nil, 0
 	})
 	return nil
 }
@@ -153,6 +161,7 @@ func (s *Store) room(n int64) bool {
 	if s.bytes+n > s.maxBytes && !s.full {
 		s.sweepLogs()
 		s.sweepTables()
+		s.sweepSeries()
 	}
 	full := s.bytes+n > s.maxBytes
 	if full && !s.full {

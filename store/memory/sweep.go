@@ -32,6 +32,7 @@ func (s *Store) sweep() {
 	defer s.mu.Unlock()
 	s.sweepLogs()
 	s.sweepTables()
+	s.sweepSeries()
 	s.full = s.full && s.bytes >= s.maxBytes
 }
 

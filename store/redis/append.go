@@ -33,8 +33,11 @@ func (s *Store) Submit(name store.LogName, limits store.Limits, records []store.
 	size := 0
 	for i := range records {
 		size += len(records[i].Data)
-		if len(records[i].Data) > store.MaxRecord {
-			err = store.ErrTooLarge
+		if records[i].HasCopy() {
+			size += len(records[i].Copy.Data)
+		}
+		if bad := records[i].Validate(); bad != nil {
+			err = bad
 		}
 	}
 	switch {
@@ -89,6 +92,7 @@ func (c *call) command(s *Store, text bool) []any {
 	}
 	keys, nonces := c.keys, []byte(nil)
 	lengths := make([]byte, 0, 4*c.records)
+	var copies []any
 	biggest, i := 0, 0
 	for _, u := range c.submits {
 		for j := range u.records {
@@ -101,20 +105,26 @@ func (c *call) command(s *Store, text bool) []any {
 				nonces = binary.BigEndian.AppendUint16(nonces, uint16(i))
 				nonces = append48(nonces, remember(r))
 			}
+			if r.HasCopy() {
+				copies = append(copies, outboxed(i, r))
+			}
 		}
 	}
-	args := make([]any, 0, 3+len(keys)+5+c.records)
+	if len(copies) > 0 {
+		keys = append(keys, s.keys.outbox(p))
+	}
+	args := make([]any, 0, 3+len(keys)+5+c.records+len(copies))
 	args = append(args, name, script, len(keys))
 	for _, k := range keys {
 		args = append(args, k)
 	}
-	args = append(args, c.settings(s, biggest), s.keys.live(p, c.log.Feed), short(c.log.Feed)+short(c.log.Path), lengths, nonces)
+	args = append(args, c.settings(s, biggest, len(copies)), s.keys.live(p, c.log.Feed), short(c.log.Feed)+short(c.log.Path), lengths, nonces)
 	for _, u := range c.submits {
 		for j := range u.records {
 			args = append(args, u.records[j].Data)
 		}
 	}
-	return args
+	return append(args, copies...)
 }
 
 // appendKeys are the keys of a call without nonces.
@@ -127,7 +137,7 @@ func (s *Store) appendKeys(p int, name store.LogName) []string {
 }
 
 // settings is the first argument of append.lua.
-func (c *call) settings(s *Store, biggest int) []byte {
+func (c *call) settings(s *Store, biggest, copies int) []byte {
 	l := c.limits
 	age, idle := bound(l.Age), bound(l.Idle)
 	hold := age // how long after its last record nothing of the stream can be read
@@ -138,13 +148,14 @@ func (c *call) settings(s *Store, biggest int) []byte {
 	if last := max(age, idle); last > 0 || !l.Keeps() {
 		keep = last + metaLife.Milliseconds()
 	}
-	b := make([]byte, 0, 56)
+	b := make([]byte, 0, 64)
 	b = binary.BigEndian.AppendUint32(b, rand.Uint32()) // of a new epoch
 	b = append(b, c.tag[:]...)
 	for _, v := range [...]int64{age, int64(max(l.Length, 0)), idle, hold, keep, max(c.first-lookBack.Milliseconds(), 0)} {
 		b = append48(b, v)
 	}
-	return binary.BigEndian.AppendUint32(append(b, bit(l.Keeps()), bit(s.cluster)), uint32(biggest))
+	b = binary.BigEndian.AppendUint32(append(b, bit(l.Keeps()), bit(s.cluster)), uint32(biggest))
+	return binary.BigEndian.AppendUint16(b, uint16(copies))
 }
 
 // spread gives every submit of the call its share of the script's answer.

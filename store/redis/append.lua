@@ -2,10 +2,12 @@
 --
 -- KEYS  1 meta  2 stream  3 redacted  4 counter  5 index  6 wide flag
 --       7 wide counter  8... one for each record that has a nonce
+--       and last the outbox, if records have copies
 -- ARGV  1 settings, packed  2 live channel  3 feed and path, each behind its length
 --       4 lengths of the records, 4 bytes each
 --       5 for each record with a nonce: its number (2), how long to remember it (6)
---       6... the records
+--       6... the records, and then the copies: the number of the record (2), "1" for
+--       a copy of its data (1), and what the outbox says behind its place (outbox.go)
 -- Returns the position of the first record written (zeros: none), and for each that
 -- was there already its number (2) and position (16).
 --
@@ -18,9 +20,9 @@ local DAY = 86400000
 local SPOKE = 3602000 -- store.SpokeFor, and a little
 local call, pack, unpack, max = redis.call, struct.pack, struct.unpack, math.max
 
-local candidate, tag, age, length, idle, hold, keep, since, kept, sharded, biggest =
-  unpack('>c4c8I6I6I6I6I6I6I1I1I4', ARGV[1])
-local total = #ARGV - 5
+local candidate, tag, age, length, idle, hold, keep, since, kept, sharded, biggest, copies =
+  unpack('>c4c8I6I6I6I6I6I6I1I1I4I2', ARGV[1])
+local total = #ARGV - 5 - copies
 
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -159,7 +161,24 @@ end
 -- done. What keeps nothing and is known takes no room: a write that is never refused
 -- goes first, and then the others are not refused either.
 local state = pack(META, ms, epoch, n, start, void, till, told, widest, lms, lepoch, ln)
-if kept == 0 and meta then
+if copies > 0 then
+  local outbox, added, id, upTo = KEYS[#KEYS], 0, first, 1
+  for j = 6 + total, #ARGV do
+    local i, own = unpack('>I2c1', ARGV[j])
+    for before = upTo, i - 1 do
+      id = id + ((known and known[before]) and 0 or 1)
+    end
+    upTo = i
+    if not (known and known[i]) then
+      local to = pack('>I6c4I6', at, kept == 1 and epoch or lepoch, id) .. string.sub(ARGV[j], 4)
+      call('XADD', outbox, '*', 'c', own == '1' and to .. ARGV[5 + i] or to)
+      added = added + 1
+    end
+  end
+  if added > 0 and call('XLEN', outbox) == added then
+    call('PUBLISH', string.match(outbox, '^(.-):{') .. ':wake', outbox)
+  end
+elseif kept == 0 and meta then
   call('PEXPIRE', KEYS[4], DAY)
 end
 if kept == 0 and n > 0 and meta then

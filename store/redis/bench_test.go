@@ -2,6 +2,7 @@ package redis
 
 import (
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -101,10 +102,19 @@ func BenchmarkPublishCost(b *testing.B) {
 			return err
 		})
 	})
+	copied := measure("OursWithCopy", func(b *testing.B, s *Store) {
+		publishers(b, benchPublishers, func(i int) error {
+			_, err := storetest.Append(s, benchName(i*7919), keep, store.Record{Data: payload, Copy: &store.Copy{To: account, Limits: keep}})
+			return err
+		})
+		for waitingOf(b, s) > 0 {
+			runtime.Gosched()
+		}
+	})
 	script := measure("Script", func(b *testing.B, s *Store) { byHand(b, s, b.N, 7919) })
 	least := measure("Least", func(b *testing.B, s *Store) { byLeast(b, s, b.N) })
-	b.Logf("Redis CPU per publish: ours %.1f µs, the script by hand %.1f µs (ratio %.2f), the least script %.1f µs (ratio %.2f)",
-		ours, script, ours/script, least, ours/least)
+	b.Logf("Redis CPU per publish: ours %.1f µs, the script by hand %.1f µs (ratio %.2f), the least script %.1f µs (ratio %.2f), with a copy, there and moved, %.1f µs (ratio %.2f)",
+		ours, script, ours/script, least, ours/least, copied, copied/ours)
 }
 
 // byHand sends the append script in pipelines of maxFlight.
@@ -239,4 +249,39 @@ func BenchmarkPut(b *testing.B) {
 	publishers(b, benchPublishers, put)
 	b.StopTimer()
 	b.ReportMetric(float64(serverCPU(b, own)-before)/float64(time.Microsecond)/float64(b.N), "redis-µs/put")
+}
+
+// BenchmarkTakeAndSettle is what a record of a stream costs the server: taken in pages of
+// 1,000 and settled.
+func BenchmarkTakeAndSettle(b *testing.B) {
+	r := storetest.StartRedis(b, "--appendonly", "no")
+	s, own := openStore(b, r.URL), direct(b, r)
+	records := make([]store.Record, maxCall)
+	for i := range records {
+		records[i].Data = payload
+	}
+	const n = 100_000
+	for range n / len(records) {
+		_, err := storetest.Append(s, anyLog, keep, records...)
+		require.NoError(b, err)
+	}
+	g := store.GroupName{Log: anyLog, Name: "stream"}
+	b.ReportAllocs()
+	before := serverCPU(b, own)
+	for b.Loop() {
+		require.NoError(b, s.Seek(ctx, g, store.Position{}))
+		for range n / 1000 {
+			got, err := s.Take(ctx, g, keep, "a", 1000, 1<<20)
+			require.NoError(b, err)
+			require.Len(b, got.Entries, 1000)
+			at := make([]store.Position, 1000)
+			for i, e := range got.Entries {
+				at[i] = e.Position
+			}
+			require.NoError(b, s.Settle(ctx, g, at))
+		}
+	}
+	total := float64(n) * float64(b.N)
+	b.ReportMetric(float64(serverCPU(b, own)-before)/float64(time.Microsecond)/total, "redis-µs/record")
+	b.ReportMetric(total/b.Elapsed().Seconds(), "records/s")
 }

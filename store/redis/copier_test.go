@@ -41,3 +41,37 @@ func TestCopyToCluster(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, from.Close()) })
 	storetest.RunCopy(t, from, s)
 }
+
+// Copies that wait for a pump arrive in the other store, once however often they are
+// brought over; those that a pump died over do not come twice.
+func TestCopyOfWhatWaits(t *testing.T) {
+	server := storetest.StartRedis(t)
+	s, p := still(t, server.URL, "waits")
+	to, err := disk.Open(t.Context(), t.TempDir(), disk.Options{Floor: -1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, to.Close()) })
+	require.True(t, p.lease(ctx))
+	publishCopies(t, s, anyLog, 0, 2)
+	require.Equal(t, "r", p.reads(t).sends(t))
+	require.Equal(t, "p", p.reads(t).sends(t)) // and is not cleared
+	publishCopies(t, s, anyLog, 2, 1500)
+	waits := 0
+	for range 2 {
+		waits = 0
+		require.NoError(t, s.EachWaiting(ctx, func(w store.Waiting) error {
+			waits++
+			require.Equal(t, account, w.To)
+			_, err := storetest.Append(to, w.To, w.Limits, w.Record)
+			return err
+		}))
+	}
+	require.Equal(t, 1498, waits)
+	got := readAll(t, to, account)
+	require.Len(t, got, 1498)
+	for i, e := range got {
+		_, data, err := store.Origin(e.Data)
+		require.NoError(t, err)
+		_, n := split(t, data)
+		require.Equal(t, i+2, n)
+	}
+}

@@ -82,6 +82,13 @@ func (k *keys) wideFlag(p int) string    { return k.tags[p] + "wf" }
 func (k *keys) index(p int) string       { return k.tags[p] + "i" }
 func (k *keys) probe(p int) string       { return k.tags[p] + "probe" }
 
+// The outbox of a partition holds the copies of its records that wait for the pump;
+// wake is where it hears of them. moved says of a log that gets copies how far those
+// of each partition have come.
+func (k *keys) outbox(p int) string            { return k.tags[p] + "o" }
+func (k *keys) wake() string                   { return k.prefix + ":wake" }
+func (k *keys) moved(p int, log string) string { return k.of(p, "c", log) }
+
 // Of a table: its rows, their order, and when those with an end expire. Rows of a
 // table spread over the partitions by key.
 func (k *keys) row(p int, table, key string) string { return k.rows(p, table) + key }
@@ -92,8 +99,9 @@ func (k *keys) rows(p int, table string) string {
 func (k *keys) order(p int, table string) string    { return k.of(p, "k", table) }
 func (k *keys) expiries(p int, table string) string { return k.of(p, "x", table) }
 
-// config is the one key outside the partitions: how the key space is laid out.
+// Outside the partitions: how the key space is laid out, and who pumps.
 func (k *keys) config() string { return k.prefix + ":cfg" }
+func (k *keys) pump() string   { return k.prefix + ":pump" }
 
 // slots is how many slots a cluster has.
 const slots = 16384

@@ -25,6 +25,22 @@ var (
 	putText string
 	//go:embed remove.lua
 	removeText string
+	//go:embed take.lua
+	takeText string
+	//go:embed leave.lua
+	leaveText string
+	//go:embed place.lua
+	placeText string
+	//go:embed state.lua
+	stateText string
+	//go:embed lease.lua
+	leaseText string
+	//go:embed waiting.lua
+	waitingText string
+	//go:embed move.lua
+	moveText string
+	//go:embed moved.lua
+	movedText string
 
 	appendScript = goredis.NewScript(appendText)
 	deleteScript = goredis.NewScript(deleteText)
@@ -32,6 +48,15 @@ var (
 	seekScript   = goredis.NewScript(seekText)
 	putScript    = goredis.NewScript(putText)
 	removeScript = goredis.NewScript(removeText)
+	takeScript   = goredis.NewScript(takeText)
+	leaveScript  = goredis.NewScript(leaveText)
+	placeScript  = goredis.NewScript(placeText)
+	stateScript  = goredis.NewScript(stateText)
+
+	leaseScript   = goredis.NewScript(leaseText)
+	waitingScript = goredis.NewScript(waitingText)
+	moveScript    = goredis.NewScript(moveText + appendText)
+	movedScript   = goredis.NewScript(movedText)
 )
 
 // run runs a script alone, with its text where the server does not know it (any

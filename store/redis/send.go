@@ -125,12 +125,26 @@ func (s *Store) redirect(ctx context.Context, c *goredis.ClusterClient, call *ca
 // it is not clear whose.
 func (s *Store) acknowledgedByAll(ctx context.Context, c *goredis.ClusterClient) error {
 	return c.ForEachMaster(ctx, func(ctx context.Context, node *goredis.Client) error {
-		pipe := node.Pipeline()
-		pipe.Ping(ctx)
-		replicas := wait(ctx, pipe)
-		_, _ = pipe.Exec(ctx)
-		return acknowledged(replicas)
+		return replicatedTo(ctx, node)
 	})
+}
+
+// replicated waits until a replica of each primary has what was written before.
+func (s *Store) replicated(ctx context.Context) error {
+	if c, ok := s.client.(*goredis.ClusterClient); ok {
+		return s.acknowledgedByAll(ctx, c)
+	}
+	return replicatedTo(ctx, s.client)
+}
+
+// replicatedTo waits for a replica of one primary. WAIT is for what its connection wrote
+// or saw last, so something goes before it.
+func replicatedTo(ctx context.Context, to pipeliner) error {
+	pipe := to.Pipeline()
+	pipe.Ping(ctx)
+	replicas := wait(ctx, pipe)
+	_, _ = pipe.Exec(ctx)
+	return acknowledged(replicas)
 }
 
 // acknowledged returns what is wrong with the answer of a WAIT, if one was sent.

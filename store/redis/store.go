@@ -30,6 +30,9 @@ type Options struct {
 	AllowEviction bool
 	// Insecure opens a Redis on another machine that has neither password nor TLS.
 	Insecure bool
+	// Still leaves the copies of records where they wait: no pump runs here. For a store
+	// that is only copied.
+	Still bool
 	// Log is told what an operator should know. Default: nothing is logged.
 	Log *zap.Logger
 }
@@ -59,6 +62,7 @@ type Store struct {
 	breaker *breaker
 	gather  *gather
 	ears    *ears
+	held    int // store.MaxHeld, but for tests
 
 	cancel  context.CancelFunc // ends the goroutines
 	running sync.WaitGroup
@@ -94,7 +98,7 @@ func Open(ctx context.Context, url string, options Options) (*Store, error) {
 	}
 	s := &Store{
 		options: options, keys: newKeys(options.Prefix), log: options.Log,
-		cluster: at.kind == kindCluster, address: at, breaker: newBreaker(),
+		cluster: at.kind == kindCluster, address: at, breaker: newBreaker(), held: store.MaxHeld,
 	}
 	s.client = at.connect(s.breaker, s.log)
 	s.clock = newClock(s.times)
@@ -151,6 +155,9 @@ func (s *Store) start() {
 	s.gather.start()
 	s.running.Go(func() { s.clock.run(ctx, s.log) })
 	s.running.Go(func() { s.breaker.run(ctx, s.ping, s.tryWrite) })
+	if !s.options.Still {
+		s.running.Go(func() { newPump(s).run(ctx) })
+	}
 	s.ears.start(ctx, &s.running)
 }
 

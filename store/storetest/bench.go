@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,8 +19,9 @@ var payload = func() []byte {
 	return b
 }()
 
-// Bench measures a backend: appends one at a time and many at once, a page of
-// 1,000, a head, 500 heads, who of a feed of 100 logs spoke among 10,000 logs.
+// Bench measures a backend: appends one at a time and many at once, these with copies,
+// too, a page of 1,000, taken by a group and settled as well, a head, 500 heads, who of a
+// feed of 100 logs spoke among 10,000 logs.
 func Bench(b *testing.B, open Open) {
 	b.Run("Append", func(b *testing.B) {
 		s := open(b, time.Now)
@@ -32,26 +34,11 @@ func Bench(b *testing.B, open Open) {
 			}
 		}
 	})
-	b.Run("AppendParallel", func(b *testing.B) {
-		s := open(b, time.Now)
-		names := make([]store.LogName, 10_000)
-		for i := range names {
-			names[i] = name(fmt.Sprint(i))
-		}
-		var next atomic.Int64
-		b.ReportAllocs()
-		b.SetParallelism(64)
-		b.ResetTimer()
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				i := int(next.Add(1)*7919) % len(names)
-				if _, err := Append(s, names[i], keep, store.Record{Data: payload}); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
+	b.Run("AppendParallel", func(b *testing.B) { benchAppend(b, open(b, time.Now), store.Record{Data: payload}) })
+	b.Run("AppendWithCopy", func(b *testing.B) {
+		benchAppend(b, open(b, time.Now), store.Record{Data: payload, Copy: &store.Copy{To: account, Limits: keep}})
 	})
+	b.Run("TakeAndSettle", func(b *testing.B) { benchTake(b, open(b, time.Now)) })
 	b.Run("ReadPage", func(b *testing.B) {
 		s := open(b, time.Now)
 		fill(b, s, 5000)
@@ -75,6 +62,59 @@ func Bench(b *testing.B, open Open) {
 		}
 	})
 	b.Run("Many", func(b *testing.B) { benchMany(b, open) })
+}
+
+// benchAppend measures many publishers in many logs. Copies have arrived when it is over.
+func benchAppend(b *testing.B, s store.Store, r store.Record) {
+	names := make([]store.LogName, 10_000)
+	for i := range names {
+		names[i] = name(fmt.Sprint(i))
+	}
+	var next atomic.Int64
+	b.ReportAllocs()
+	b.SetParallelism(64)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := int(next.Add(1)*7919) % len(names)
+			if _, err := Append(s, names[i], keep, r); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	for {
+		lag, err := s.Lag(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if lag.Waiting == 0 {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+// benchTake measures a group that takes pages of 1,000 small records and settles them.
+func benchTake(b *testing.B, s store.Store) {
+	fill(b, s, 100_000)
+	g := store.GroupName{Log: name("full"), Name: "stream"}
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		got, err := s.Take(ctx, g, keep, "a", 1000, 1<<20)
+		if err == nil && len(got.Entries) == 0 {
+			err = s.Seek(ctx, g, store.Position{})
+		}
+		if err == nil {
+			err = s.Settle(ctx, g, places(got.Entries))
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		n += len(got.Entries)
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "records/s")
 }
 
 // benchMany measures what asks for many logs at once.

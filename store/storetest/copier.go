@@ -25,10 +25,14 @@ func RunCopy(t *testing.T, from, to store.Copier) {
 	copyAll(t, from, to)
 	sameLogs(t, from, to, logs)
 	sameRows(t, from, to)
+	samePoints(t, from, to)
+	sameGroups(t, to, logs)
 
 	copyAll(t, from, to) // done again it changes nothing
 	sameLogs(t, from, to, logs)
 	sameRows(t, from, to)
+	samePoints(t, from, to)
+	sameGroups(t, to, logs)
 
 	goesOn(t, to, logs)
 	strangers(t, to, logs[0])
@@ -82,7 +86,43 @@ func original(t testing.TB, s store.Copier) []copied {
 	}
 	_, err = s.Put(ctx, "", "x", store.Put{})
 	require.NoError(t, err)
+	for _, g := range grains {
+		for i := range 3 {
+			var rows []store.Point
+			for n := range 200 {
+				rows = append(rows, point(g, copiedSeries[i], s.Now(), n, fmt.Sprint(g, i, n)))
+			}
+			require.NoError(t, s.PutRows(ctx, g, []time.Duration{seriesKeep * g.Width(), 2 * seriesKeep * g.Width(), store.Forever}[i], rows))
+		}
+	}
+	// One group has settled some, one is where it was put.
+	g, placed := readers(logs[0]), store.GroupName{Log: logs[3].log, Name: "placed"}
+	got, err := s.Take(ctx, g, logs[0].limits, "a", 20, 1<<20)
+	require.NoError(t, err)
+	require.NoError(t, s.Settle(ctx, g, places(append(got.Entries[:5:5], got.Entries[7]))))
+	require.NoError(t, s.Seek(ctx, placed, read(t, s, logs[3])[99].Position))
 	return logs
+}
+
+func readers(l copied) store.GroupName { return store.GroupName{Log: l.log, Name: "readers\x00\xff"} }
+
+// sameGroups looks whether the groups go on behind what was settled.
+func sameGroups(t testing.TB, s store.Copier, logs []copied) {
+	t.Helper()
+	next := func(g store.GroupName, l copied, i int) {
+		t.Helper()
+		got, err := s.Take(ctx, g, l.limits, "b", 3, 1<<20)
+		require.NoError(t, err)
+		require.Equal(t, read(t, s, l)[i:i+3], plain(store.Page{Entries: got.Entries}).Entries)
+	}
+	next(readers(logs[0]), logs[0], 5)
+	next(store.GroupName{Log: logs[3].log, Name: "placed"}, logs[3], 100)
+	var names []store.GroupName
+	require.NoError(t, s.EachGroup(ctx, func(g store.GroupName) error {
+		names = append(names, g)
+		return nil
+	}))
+	require.Len(t, names, 2)
 }
 
 // read returns all of a log.
@@ -125,6 +165,47 @@ func copyAll(t testing.TB, from, to store.Copier) {
 		return nil
 	}))
 	require.NoError(t, to.ImportRows(ctx, rows))
+	require.NoError(t, from.EachPoints(ctx, func(p store.Points) error {
+		return to.PutRows(ctx, p.Grain, p.Keep, p.Rows)
+	}))
+	require.NoError(t, from.EachGroup(ctx, func(g store.GroupName) error {
+		state, err := from.State(ctx, g)
+		require.NoError(t, err)
+		return to.Seek(ctx, g, state.After)
+	}))
+}
+
+// copiedSeries are the series that a copy is tested with.
+var copiedSeries = []string{"a", "{b} :\x00\xff", strings.Repeat("s", store.MaxName)}
+
+// samePoints compares all rows of series, and how long they are kept.
+func samePoints(t testing.TB, from, to store.Copier) {
+	t.Helper()
+	all := func(s store.Copier) map[string]string {
+		out := make(map[string]string)
+		require.NoError(t, s.EachPoints(ctx, func(p store.Points) error {
+			require.GreaterOrEqual(t, p.Keep, (seriesKeep-1)*p.Grain.Width())
+			for _, row := range p.Rows {
+				key := fmt.Sprintf("%d %q %d", p.Grain, row.Series, row.Time.Unix())
+				require.NotContains(t, out, key, "once")
+				out[key] = string(row.Data)
+			}
+			return nil
+		}))
+		return out
+	}
+	want := all(from)
+	require.Len(t, want, len(grains)*3*200)
+	require.Equal(t, want, all(to))
+	for _, g := range grains {
+		r := store.SeriesRange{From: from.Now().Add(-250 * g.Width()), To: from.Now().Add(g.Width()), Keep: seriesKeep * g.Width()}
+		a, _, err := from.Rows(ctx, g, copiedSeries, r, 10_000)
+		require.NoError(t, err)
+		b, _, err := to.Rows(ctx, g, copiedSeries, r, 10_000)
+		require.NoError(t, err)
+		require.Equal(t, a, b)
+		require.Len(t, b[2], 200)
+	}
 }
 
 // sameLogs compares all that can be asked of logs.

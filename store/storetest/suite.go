@@ -132,11 +132,36 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("TableList", (*suite).tableList)
 	run("TableOnce", (*suite).tableOnce)
 	run("Revocations", (*suite).revocations)
+	run("Copies", (*suite).copies)
+	run("CopiesInOrder", (*suite).copiesInOrder)
+	run("CopiesFollow", (*suite).copiesFollow)
+	run("CopiesAfterLostReply", (*suite).copiesAfterLostReply)
+	run("CopiesWhenFull", (*suite).copiesWhenFull)
+	run("GroupShares", (*suite).groupShares)
+	run("GroupAfterLostReply", (*suite).groupAfterLostReply)
+	run("GroupSettlesReturned", (*suite).groupSettlesReturned)
+	run("GroupSeeks", (*suite).groupSeeks)
+	run("GroupBounds", (*suite).groupBounds)
+	run("GroupLimits", (*suite).groupLimits)
+	run("GroupEpochs", (*suite).groupEpochs)
+	run("GroupAtOnce", (*suite).groupAtOnce)
+	run("SeriesRoundTrip", (*suite).seriesRoundTrip)
+	run("SeriesRefused", (*suite).seriesRefused)
+	run("SeriesRanges", (*suite).seriesRanges)
+	run("SeriesLimit", (*suite).seriesLimit)
+	run("SeriesKept", (*suite).seriesKept)
+	run("SeriesTogether", (*suite).seriesTogether)
+	run("SeriesMany", (*suite).seriesMany)
+	run("SeriesFull", (*suite).seriesFull)
 	if o.Reopen != nil {
 		run("Reopen", (*suite).reopen)
+		run("GroupReopens", (*suite).groupReopens)
+		run("CopiesReopen", (*suite).copiesReopen)
 	}
 	for i, seed := range seeds() {
 		run(fmt.Sprintf("Model/%d", seed), func(u *suite) { u.model(seed) })
+		run(fmt.Sprintf("GroupModel/%d", seed), func(u *suite) { u.groupModels(seed) })
+		run(fmt.Sprintf("SeriesModel/%d", seed), func(u *suite) { u.seriesModel(seed) })
 		if o.OwnClock && i == 2 {
 			break // without a clock to turn they differ little
 		}
@@ -149,6 +174,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("SinceEachMS", (*suite).sinceEachMS)
 	run("Age", (*suite).age)
 	run("AgeAndLength", (*suite).ageAndLength)
+	run("GroupAge", (*suite).groupAge)
 	run("Idle", (*suite).idle)
 	run("ClockBack", (*suite).clockBack)
 	run("LengthInBuckets", (*suite).lengthInBuckets)
@@ -156,6 +182,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("NonceAge", (*suite).nonceAge)
 	run("TableTTL", (*suite).tableTTL)
 	run("SpokeFor", (*suite).spokeFor)
+	run("SeriesSwept", (*suite).seriesSwept)
 	run("AnnouncedAndClockBack", (*suite).announcedAndClockBack)
 }
 

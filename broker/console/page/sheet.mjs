@@ -14,6 +14,7 @@ const TILES = [
   ['sessions', (o) => count(sessions(o))],
   ['WebSockets', (o) => count(o.sockets)],
   ['polls and streams held', (o) => count(o.held)],
+  ['viewers', (o) => count(o.viewers)],
   ['messages received', (o, h) => perSecond(h.rate(total('received')))],
   ['publishes stored', (o, h) => perSecond(h.rate(total('published')))],
   ['deliveries', (o, h) => perSecond(h.rate(total('delivered')))],
