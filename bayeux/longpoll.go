@@ -35,8 +35,12 @@ type poll struct {
 	answer  chan *Advice // nil: there is nobody to answer
 	held    bool
 	took    []*Delivery // for the answer
-	severed bool        // no answer goes there any more; guarded by the session's mu
-	advice  *Advice     // of the answer
+	// bounded: it repeats a connect that was answered, and so is answered as that was,
+	// with rest more of what was sent then.
+	bounded bool
+	rest    int
+	severed bool    // no answer goes there any more; guarded by the session's mu
+	advice  *Advice // of the answer
 }
 
 func (p *poll) wake(*Session) {
@@ -187,9 +191,10 @@ func (s *Session) answers(p *poll) (r polled) {
 	case p.severed:
 		return polled{severed: true}
 	case s.out.sentBy == p:
-		s.out.answered, r.carries = true, true
+		s.out.answered, s.replied, r.carries = true, true, true
 		r.unsure = s.unsure(p.took)
 	default:
+		s.replied = s.replied || p.m.repeats(s.last)
 		r.carries = s.ended && s.reason != ReasonMoved && s.reason != ReasonShutdown
 	}
 	r.number = s.number(p)
@@ -306,7 +311,7 @@ func (v *Server) fill(ctx context.Context, p *poll) {
 		for _, d := range p.took[had:] {
 			size += d.Size()
 		}
-		if p.session.wanting(p) && p.session.pull(ctx, p) {
+		if !p.bounded && p.session.wanting(p) && p.session.pull(ctx, p) {
 			continue
 		}
 		if len(p.took) == had {

@@ -84,11 +84,11 @@ func (o *outbox) room(l *Limits) (int, bool) {
 	return max(1, min(pageMessages, l.QueueMessages-n)), true
 }
 
-// take moves deliveries of at most about most bytes (one at least) from the queue
-// to sent and appends them to ds. Nothing is taken beyond the window: as much may
+// take moves deliveries of at most about most bytes (one at least), and count, from the
+// queue to sent and appends them to ds. Nothing is taken beyond the window: as much may
 // be under way as may be queued.
-func (o *outbox) take(ds []*Delivery, by link, batch uint32, most int, l *Limits) []*Delivery {
-	for taken := 0; o.queue.len() > 0; {
+func (o *outbox) take(ds []*Delivery, by link, batch uint32, most, count int, l *Limits) []*Delivery {
+	for taken := 0; o.queue.len() > 0 && count > 0; count-- {
 		d := o.queue.at(0)
 		if taken > 0 && taken+d.Size() > most || o.shut(d.Size(), l) {
 			break
@@ -106,6 +106,16 @@ func (o *outbox) take(ds []*Delivery, by link, batch uint32, most int, l *Limits
 	}
 	o.sentBy, o.answered = by, false
 	return ds
+}
+
+// waiting is how many are in the queue, or would be had no poll taken what it does not
+// write any more.
+func (o *outbox) waiting() int {
+	n := o.queue.len()
+	if _, polled := o.sentBy.(*poll); polled && !o.answered {
+		n += len(o.sent)
+	}
+	return n
 }
 
 // takeBack returns what a poll took and does not write any more.

@@ -2,6 +2,7 @@ package bayeux
 
 import (
 	"crypto/rand"
+	"math"
 	"sync"
 	"time"
 
@@ -45,10 +46,10 @@ type Session struct {
 	connected bool   // a connect was seen
 	socket    uint64 // serial of the last socket that carried a connect
 	last      uint64 // mark of the last connect, if it came by HTTP; else 0
+	replied   bool   // that was answered
 	sequence  sequence
 	resends   int
 	lone      bool      // the message that resumed it came without company, or by socket
-	tookUp    bool      // TakeUp has decided what the next connect would
 	active    time.Time // when the client last said something but a connect
 	resumed   bool      // it was known elsewhere, or before a restart
 	acks      acks
@@ -201,6 +202,7 @@ func (s *Session) endFor(o Ordinal, reason string, a *Advice) error {
 	}
 	s.ended, s.reason = true, reason
 	h, l, stop := s.held, s.link, s.replays.stop
+	s.replied = s.replied || h != nil && a != nil && h.m.repeats(s.last) // in a moment
 	s.held, s.link, s.replays.list = nil, nil, nil
 	if reason == ReasonMoved || reason == ReasonShutdown {
 		s.still = true
@@ -394,7 +396,13 @@ func (s *Session) take(ds []*Delivery, l link, batch uint32, most int) (_ []*Del
 		return s.takeBatch(ds, l, most), false, false
 	}
 	limits := &s.server.options.Limits
-	ds = s.out.take(ds, l, batch, most, limits)
+	count, had := math.MaxInt, len(ds)
+	p, polls := l.(*poll)
+	if polls && p.bounded {
+		count = p.rest
+		defer func() { p.rest -= len(ds) - had }()
+	}
+	ds = s.out.take(ds, l, batch, most, count, limits)
 	// With the window shut there is no use in waking l: arrived does.
 	s.awake = s.out.queue.len() > 0
 	more = s.awake && !s.out.shut(s.out.queue.at(0).Size(), limits)

@@ -130,7 +130,8 @@ func TestAckUnsubscribes(t *testing.T) {
 				nodes[0].say("gala", "chat", 3)
 				nodes[1].die()
 				nodes[1].run()
-				require.Equal(t, c.want, p.connect(nodes[0], false))
+				got := p.connect(nodes[0], false)
+				require.Equal(t, c.want, append(got, p.connect(nodes[0], false)...))
 			})
 		})
 	}
