@@ -136,6 +136,8 @@ torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SE
 	TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
 		TORTURE_JOINERS=$(or $(JOINERS),200) TORTURE_RATE=$(or $(RATE),120) TORTURE_RACE=$(RACE) \
 		$(GO) test -count 1 -v -run '^$(if $(NODES),(TestTorture|TestTortureMany|TestRoundRobin|TestRollingRestart|TestFailover|TestMovingSlots|TestTwoPollers|TestTakeoverRace),TestTorture)$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest
+	TORTURE_CUTS=$(or $(CUTS),200) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
+		$(GO) test -count 1 -v -run '^(TestAckO|TestPollsWhosePeersReset)' -timeout 20m ./broker/brokertest
 	GOBELIN_SEEDS=$(or $(SEEDS),5000) $(GO) test -count 1 -run Simulation -timeout 30m ./broker
 	STORE_ROUNDS=$(or $(ROUNDS),50) $(GO) test -count 1 -run 'Kill|PowerLoss' -timeout 30m ./store/disk
 

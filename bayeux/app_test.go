@@ -86,7 +86,7 @@ func (a *app) deliver(channel, data string) {
 	defer a.mu.Unlock()
 	a.next++
 	d := NewDelivery(DeliveryFields{
-		Channel: channel, ID: fmt.Sprintf("m%d", a.next), Data: []byte(data), Kept: strings.HasPrefix(channel, "/kept"),
+		Channel: channel, ID: fmt.Sprintf("m%d", a.next), Data: []byte(data), Kept: strings.HasPrefix(channel, "/kept"), Lazy: strings.HasPrefix(channel, "/lazy"),
 	})
 	for s := range a.subs[channel] {
 		if !s.Deliver(d) {

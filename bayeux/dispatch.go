@@ -44,6 +44,7 @@ func (v *Server) dispatch(ctx context.Context, x exchange, peer Peer, m *Message
 	if !v.throttle(ctx, s, peer, m) {
 		return
 	}
+	s.touch(m)
 	switch {
 	case m.fault != nil:
 		v.refuse(x, m, m.fault, refuseMessage)

@@ -80,6 +80,7 @@ const (
 	ReasonDisconnect = "disconnect" // the client said so
 	ReasonExpired    = "expired"    // no connect in time
 	ReasonShutdown   = "shutdown"   // the server stops
+	ReasonInactive   = "inactive"   // the client said nothing but connects for too long
 	ReasonMoved      = "moved"      // another server has it: Close forgets nothing
 	ReasonKicked     = "kicked"     // Session.Close by the application
 )

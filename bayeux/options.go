@@ -33,6 +33,11 @@ type Options struct {
 	// have arrived (decided.md 4). Default 5 s. What was written since the last
 	// pong is sent again when the connection breaks.
 	AckPing time.Duration
+	// LazyTimeout is how long a lazy delivery may wait for company. Default 5 s.
+	LazyTimeout time.Duration
+	// Activity ends a session whose client has said nothing but connects for so long.
+	// Default 0: none is ended for that.
+	Activity time.Duration
 	// Transports are those offered and accepted. Default: websocket,
 	// long-polling, cross-origin-long-polling, callback-polling, eventsource.
 	Transports []string
@@ -163,6 +168,7 @@ func (o Options) withDefaults() Options {
 	set(&o.Ping, 25*time.Second)
 	set(&o.PongWait, 8*time.Second)
 	set(&o.AckPing, 5*time.Second)
+	set(&o.LazyTimeout, 5*time.Second)
 	set(&o.Logger, zap.NewNop())
 	if len(o.Transports) == 0 {
 		o.Transports = allTransports

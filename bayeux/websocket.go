@@ -385,6 +385,8 @@ func (c *socket) release(s *Session, m *Message, a *Advice) {
 	c.refuseConnect(reply{m: m, clientID: s.id, advice: a, ack: s.emptyNumber(c)}.encode())
 }
 
+func (c *socket) tell(encoded []byte) { c.reply(encoded) }
+
 func (c *socket) join(s *Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -79,6 +79,10 @@
 // on, and a session is resumed as of a little before that, unless it is further
 // behind, which its record then says (remember.go). What comes twice has the same id.
 //
+// A client with the ack extension says by number what it has. Its session's record is
+// written before each answer that brings kept messages (ack.go), and what it says of where
+// the session stands holds until the next one, whoever has the session.
+//
 // # Many nodes on one store
 //
 //	connect of s ──► node B ── claim ──► record of s: owner A, version 7

@@ -21,6 +21,9 @@ type Options struct {
 	Accounts []Account
 	// Open lists the channels that need no root (product.md §15), none by default.
 	Open []OpenPrefix
+	// Lazy are patterns of open channels, and of channels as they are named below a root,
+	// whose messages may wait for company on their way (bayeux-cometd.md §2.8).
+	Lazy []channels.Pattern
 	// Kinds overrides the built-in channel kinds (product.md §4) by name.
 	Kinds map[string]KindOptions
 	// AutoCreate makes an object on its first mention by a trusted party.

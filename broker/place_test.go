@@ -273,3 +273,36 @@ func TestLiveOnANodeBehind(t *testing.T) {
 		require.Equal(t, on(live, 3), p.poll())
 	})
 }
+
+// What was queued of a channel when its live subscription ended, and its node then died,
+// comes when it is taken again; what a catch-up brings does not come live, too.
+func TestUnsubscribedBeforeItsNodeDied(t *testing.T) {
+	for _, wasLive := range []bool{true, false} {
+		inBubble(t, func(t *testing.T) {
+			nodes := newFleet(t, 2)
+			live := nodes[0].root("gala", channels.ClassView) + "/chat"
+			nodes[1].say("gala", "chat", 1)
+			time.Sleep(10 * time.Millisecond)
+			p := nodes[0].join("")
+			require.True(t, p.subscribe(live+"/catchup/1h").ok())
+			require.Equal(t, on(live+"/catchup/1h", 1), p.poll())
+			time.Sleep(30 * time.Second)
+			require.Empty(t, p.poll())
+			want := []string{live + " 5"}
+			if wasLive {
+				require.True(t, p.subscribe(live).ok())
+				nodes[1].say("gala", "chat", 2, 3)
+				p.unsubscribe(live)
+				nodes[1].say("gala", "chat", 4)
+				want = on(live, 2, 3, 4, 5)
+			}
+			nodes[0].die()
+			nodes[0].run() // another node now
+			require.True(t, p.connectAt(nodes[1], 1).ok())
+			require.True(t, p.at(nodes[1], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, live))).ok())
+			nodes[1].say("gala", "chat", 5)
+			got := append(textsOf(p), p.pollAround(nodes[1:])...)
+			require.Equal(t, want, got)
+		})
+	}
+}

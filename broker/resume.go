@@ -156,8 +156,13 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 				sm.Undeliver(before)
 			}
 		}
-		if land.lost {
-			sm.Undeliver(endOf(land.since.UnixMilli() - 1)) // what was queued then is
+		if had := endOf(land.since.UnixMilli() - 1); land.lost && r.Seam.Resumes {
+			// What was live then may still have been queued; what was before came by a
+			// catch-up, which comes again.
+			if had.Before(r.Seam.Start) {
+				had = r.Seam.Start
+			}
+			sm.Undeliver(had)
 		}
 		return nil
 	}
@@ -230,6 +235,9 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 				replay.Advance(p.After)
 			}
 			began := replay.Position()
+			if land.undecided && p != nil && p.Sent != nil {
+				began = store.Position{} // of which giveUnderway has a part
+			}
 			f := l.flowOf(tp, sm.exact || l.wild(tp))
 			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r, p)})
 			f.give()

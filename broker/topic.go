@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type topic struct {
 	space  *space
 	limits store.Limits // zero for a topic that keeps nothing
 	kind   *kind
+	lazy   bool // its messages may wait for company
 	// flows counts the flows that read the topic.
 	flows atomic.Int32
 
@@ -46,6 +48,11 @@ type topic struct {
 	retried bool  // and again in a moment
 	synced  bool  // last is known
 	touched int64 // unix seconds of the last entry, for the sweep
+}
+
+// isLazy reports whether messages of a channel may wait for company.
+func (b *Broker) isLazy(name channels.Name) bool {
+	return slices.ContainsFunc(b.opt.Lazy, func(p channels.Pattern) bool { return p.Matches(name) })
 }
 
 // deliver hands one entry to every listener. The caller holds t.mu and is the
@@ -74,7 +81,7 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 			}
 		}
 		if d == nil {
-			d = newDelivery(l.prefix+t.name.String(), m, form{numbered: numbered, kept: kept})
+			d = newDelivery(l.prefix+t.name.String(), m, form{numbered: numbered, kept: kept, lazy: t.lazy})
 			list = append(list, encodedFor{l.prefix, numbered, d})
 		}
 		l.offer(t, d)
@@ -178,6 +185,7 @@ type form struct {
 	replay   bool // by a catch-up
 	numbered bool // with its replay id in its data
 	kept     bool
+	lazy     bool // in no hurry
 }
 
 // newDelivery encodes a message for a channel (product.md §4, message envelope).
@@ -193,5 +201,6 @@ func newDelivery(channel string, m catchup.Message, as form) *bayeux.Delivery {
 		Data:    data,
 		Ext:     m.AppendExt(buf[:0], as.replay),
 		Kept:    as.kept,
+		Lazy:    as.lazy,
 	})
 }

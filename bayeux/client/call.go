@@ -331,6 +331,7 @@ func (c *Client) receive(ctx context.Context, frame []byte) error {
 			return err
 		}
 	}
+	c.taken(all)
 	for _, h := range held {
 		_ = c.answer(h.call, h.reply) // of a connect it returns nil
 	}
@@ -382,7 +383,6 @@ func (c *Client) answer(k *call, e envelope) error {
 	if e.successful && k.channel == metaConnect {
 		c.mu.Lock()
 		c.contact = time.Now()
-		c.acks.takenLocked(e.ext)
 		c.mu.Unlock()
 	}
 	if e.successful || isOwn {

@@ -50,6 +50,13 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		}
 		o.Open = append(o.Open, broker.OpenPrefix{Pattern: pattern, Publish: rule.Publish, History: rule.History})
 	}
+	for _, text := range c.Channels.Lazy {
+		pattern, err := channels.ParsePattern(text)
+		if err != nil {
+			return broker.Options{}, fmt.Errorf("channels.lazy: %s: %w", text, err)
+		}
+		o.Lazy = append(o.Lazy, pattern)
+	}
 	return o, nil
 }
 
@@ -96,12 +103,13 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 	o := bayeux.Options{
 		Mount: c.Mount, Timeout: c.Bayeux.Timeout, Interval: c.Bayeux.Interval, MaxInterval: c.Bayeux.MaxInterval,
 		Ping: c.Bayeux.IdlePing, PongWait: c.Bayeux.PongWait, AckPing: c.Bayeux.Ping,
+		LazyTimeout: c.Channels.LazyFor, Activity: c.Bayeux.Activity,
 		Transports: c.Bayeux.Transports, Origins: c.Origins, Script: script,
 		Scripts: map[string][]byte{"history.js": browser.HistoryJS},
 		Logger:  log.Named("bayeux"),
 		Limits: bayeux.Limits{
 			Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth, Channel: l.Channel, Segments: l.Segments,
-			SubscriptionList: l.SubscriptionList, Queue: int(l.Queue), QueueMessages: l.QueueMessages, Stall: l.Stall,
+			SubscriptionList: l.SubscriptionList, Queue: int(l.Queue), QueueMessages: l.QueueMessages, Response: int(l.Response), Stall: l.Stall,
 			SessionsPerAddr: l.SessionsPerIP, HandshakesPerAddr: float64(l.HandshakesPerIP), HandshakeBurst: l.HandshakeBurst,
 			RequestsPerSession: float64(l.RequestsPerSession), RequestBurst: l.Burst,
 			PublishPerSession: float64(l.PublishPerSession), PublishBurst: l.Burst,
