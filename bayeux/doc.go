@@ -44,6 +44,12 @@
 //	disconnect
 //	publish                 ──► Handler.Publish
 //
+// Connects are told apart by their ids, which clients count up (Ordinal). One that is
+// older than the newest is answered with nothing, wherever it comes: it is a copy that its
+// client gave up, and the next connect would tell that what it took has arrived. One that
+// is the newest again is answered as that was, with nothing more; the first of the two is
+// cut off if it has no answer yet. A client whose ids begin anew is served after a few.
+//
 // From its end until its Close has returned, a session that moved or was shut down
 // stands still: it queues, and hands out nothing. Only then may it come back here.
 //

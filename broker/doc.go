@@ -92,13 +92,19 @@
 //	                 record: owner B, version 9 ─► subscriptions, from where they stood
 //
 // A session lives on one node, the owner in its record; the record's version is the
-// fence. Only a connect moves it (takeover.go). The owner that is asked writes down
-// where the session stands on each channel (place.go), so nothing is lost and nothing
-// comes twice; one that is dead or silent for a second is not waited for, and the
-// session resumes as after a crash. A node that finds another version than it wrote
-// drops the session. Subscribes and disconnects are carried out where the session
-// lives (Forward); a publish goes ahead where it came in (absent.go), and the store
-// knows it again when it comes twice.
+// fence. Only a connect moves it (takeover.go), and the owner decides: of a connect that
+// a newer one has overtaken nobody takes notice (bayeux.Ordinal), since the answer to a
+// copy that its client gave up long ago would seem to have arrived. The owner that is
+// asked writes down where the session stands on each channel (place.go), so nothing is
+// lost and nothing comes twice (landing.go says how a node that is behind or ahead of
+// that goes on); one that is dead is not waited for, and the session resumes as after a
+// crash, nor is one that beats but leaves three letters unanswered. A node that finds
+// another version than it wrote drops the session. Subscribes and disconnects are carried
+// out where the session lives (Forward), once, also when the answer is lost (errand.go);
+// if nobody answers, the subscribe takes the session over and what is under way is taken
+// along undecided (underway.go), as a subscribe does not tell whether it has arrived. A
+// publish goes ahead where it came in (absent.go), and the store knows it again when it
+// comes twice.
 //
 // A store that fails over may go back to what it was seconds ago. A node finds that out
 // by its own row, whose version falls, and nobody takes a session up for a second

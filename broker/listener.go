@@ -55,9 +55,9 @@ func (l *listener) hears(k *kind) bool {
 	return grade(l.grade.Load()) >= k.hearing()
 }
 
-// offer hands one delivery over, unless a flow of the topic is to bring it. The
+// offer hands the delivery at p over, unless a flow of the topic is to bring it. The
 // caller holds the topic's mu.
-func (l *listener) offer(t *topic, d *bayeux.Delivery) {
+func (l *listener) offer(t *topic, p store.Position, d *bayeux.Delivery) {
 	if l.flowing.Load() != 0 {
 		l.sub.mu.Lock()
 		f := l.flows[t]
@@ -66,7 +66,7 @@ func (l *listener) offer(t *topic, d *bayeux.Delivery) {
 			return
 		}
 	}
-	if l.landed.Load() != nil && l.lands(t) {
+	if l.landed.Load() != nil && l.lands(t, p) {
 		return
 	}
 	if l.sub.session.Deliver(d) {

@@ -23,11 +23,11 @@ type wanderer struct {
 	rng    *rand.Rand
 	nodes  []*bench
 	last   string   // its newest connect, for when the answer was lost
+	acks   bool     // it has the ack extension
+	batch  string   // and has had the answer of that number
 	lossy  bool     // answers are lost now and then
 	lost   int      // answers in a row; a server does not repeat one without end
 	given  []string // connects that were answered, of which copies may be on their way
-	acks   bool     // it has the ack extension
-	batch  string   // and has had the answer of that number
 	denied int
 }
 

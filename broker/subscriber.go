@@ -162,6 +162,12 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 			if err != nil {
 				return err
 			}
+			if s.b.hub.shared {
+				if err := s.b.hub.levelUnder(ctx, roadFeed(t), t.pattern); err != nil {
+					s.b.hub.letGo(r, l)
+					return err
+				}
+			}
 			t.fresh = true
 			s.notePattern(channel, s.b.opt.Store.Now().UnixMilli())
 			l.join(t.pattern, r, time.Now())

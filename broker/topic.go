@@ -84,7 +84,7 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 			d = newDelivery(l.prefix+t.name.String(), m, form{numbered: numbered, kept: kept, lazy: t.lazy})
 			list = append(list, encodedFor{l.prefix, numbered, d})
 		}
-		l.offer(t, d)
+		l.offer(t, e.Position, d)
 	})
 	t.space.mu.RUnlock()
 	if kept {
@@ -120,12 +120,18 @@ func (t *topic) level(ctx context.Context, log store.Log) error {
 	if err != nil {
 		return err
 	}
+	return t.reach(ctx, head.Last)
+}
+
+// reach returns when everything up to p was handed to the listeners. The caller holds no
+// lock.
+func (t *topic) reach(ctx context.Context, p store.Position) error {
 	late, soon := time.NewTimer(patience), time.NewTimer(fannedSoon)
 	defer late.Stop()
 	defer soon.Stop()
 	for {
 		t.mu.Lock()
-		if !t.last.Before(head.Last) {
+		if !t.last.Before(p) {
 			t.mu.Unlock()
 			return nil
 		}
