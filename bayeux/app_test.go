@@ -170,6 +170,12 @@ func (u *user) Publish(_ context.Context, m *Message, done func(Ack, error)) {
 		defer a.mu.Unlock()
 		a.late = append(a.late, done)
 	case "/never":
+	case "/service/echo":
+		done(Ack{Data: m.Data, Ext: m.ExtValue("ack")}, nil)
+	case "/service/much":
+		done(Ack{Data: []byte(`"` + strings.Repeat("x", 600<<10) + `"`)}, nil)
+	case "/service/refuse":
+		done(Ack{}, &Error{Code: 404, Args: []string{m.ChannelText}, Text: "No such thing"})
 	default:
 		a.deliver(m.ChannelText, string(m.Data))
 		done(Ack{Ext: m.ExtValue("ack")}, nil)

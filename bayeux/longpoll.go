@@ -69,6 +69,15 @@ func (x *request) reply(encoded []byte) {
 	x.replies = append(x.replies, encoded)
 }
 
+func (x *request) pending() (n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, r := range x.replies {
+		n += len(r)
+	}
+	return n
+}
+
 func (x *request) begin(int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -54,6 +54,9 @@ type Options struct {
 	// and as <mount>.js. Scripts are further files by name, below the mount.
 	Script  []byte
 	Scripts map[string][]byte
+	// HandshakeExt is what every handshake that succeeds is answered with in its ext, a
+	// JSON object with at least one member; nil: nothing.
+	HandshakeExt []byte
 	// Limits bounds what a peer can push on.
 	Limits Limits
 	// Logger hears of what the operator should know. Default: nobody.
@@ -121,6 +124,9 @@ const (
 	inflightMessages = 256
 	// pendingReplies is how many bytes of unread replies stop the reading.
 	pendingReplies = 256 << 10
+	// mostAnswers is how many bytes of unread replies refuse remote calls: a small batch
+	// of them could ask for a hundred large answers.
+	mostAnswers = 1 << 20
 	// frameJoin is up to how many bytes are joined into one frame.
 	frameJoin = 64 << 10
 	// socketSessions bounds the sessions that one socket carries.

@@ -286,6 +286,12 @@ func (c *socket) refuseConnect(encoded []byte) {
 	c.enqueue(func() { c.connects, c.waiting = append(c.connects, encoded), c.waiting+len(encoded) })
 }
 
+func (c *socket) pending() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting
+}
+
 func (c *socket) begin(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -26,6 +26,19 @@
 // with the topic. While a flow of a topic exists, the topic queues nothing for that
 // listener; which positions come which way is kept by catchup.Seam.
 //
+// A subscription by replay id (replay.go) is a live one whose flow begins in the past, at
+// the place of the id: it lags from there, and so comes to the present without a seam. A
+// repeat sets the flow back. The topic knows which listeners want ids in their data
+// (topic.numbered) and encodes a message for them once more per root. Until what was
+// said before the subscribe has arrived, the record has where it began (unreadRecord), so
+// that a crash begins there again.
+//
+// # Remote calls
+//
+// A publish to /service/<target> is a call (call.go): its answer goes back with the reply,
+// on the connection it came by, whichever node that is, so nothing of it is ever queued,
+// kept, or heard by others. How many bytes of answers may wait is bayeux's bound.
+//
 // # Accumulations
 //
 // A channel of kind accumulate is written by who has a token of the object and read from

@@ -53,6 +53,11 @@ type Options struct {
 	// StatsPublic lets viewers hear how many they are (/stats/live), and see the chart of
 	// that.
 	StatsPublic bool
+	// Services are the targets of remote calls that are answered, of those that Services
+	// names (bayeux-cometd.md §2.10); none by default.
+	Services []string
+	// NoReplay: ext.replay in a subscribe says nothing (bayeux-cometd.md §3).
+	NoReplay bool
 	// EndOnExpiry ends a session once a token that it has rights from has ended; its
 	// client handshakes again. Otherwise a running subscription outlives its token.
 	EndOnExpiry bool

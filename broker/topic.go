@@ -36,6 +36,8 @@ type topic struct {
 	looked uint64
 	forks       // what it handed out and was lost then
 	ring   ring // positions handed out of late, where the store is shared
+	// numbered are the listeners that get messages with their replay ids (replay.go).
+	numbered map[*listener]struct{}
 
 	// guarded by shard.mu
 	refs    int   // subscriptions and flows that hold it
@@ -54,7 +56,8 @@ func (b *Broker) isLazy(name channels.Name) bool {
 }
 
 // deliver hands one entry to every listener. The caller holds t.mu and is the
-// shard's goroutine. A message is encoded once per root in use (security.md §1.7).
+// shard's goroutine. A message is encoded once per root in use (security.md §1.7), and
+// once more where somebody wants it with its replay id.
 func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 	m, err := catchup.Decode(e)
 	if err != nil {
@@ -70,15 +73,16 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 			return
 		}
 		var d *bayeux.Delivery
+		numbered := len(t.numbered) > 0 && t.isNumbered(l)
 		for i := range list {
-			if list[i].prefix == l.prefix {
+			if list[i].prefix == l.prefix && list[i].numbered == numbered {
 				d = list[i].delivery
 				break
 			}
 		}
 		if d == nil {
-			d = newDelivery(l.prefix+t.name.String(), m, delivering{kept: kept, lazy: t.lazy})
-			list = append(list, encodedFor{l.prefix, d})
+			d = newDelivery(l.prefix+t.name.String(), m, form{numbered: numbered, kept: kept, lazy: t.lazy})
+			list = append(list, encodedFor{l.prefix, numbered, d})
 		}
 		l.offer(t, d)
 	})
@@ -170,23 +174,33 @@ func (t *topic) catchUp(ctx context.Context, p store.Position) error {
 
 type encodedFor struct {
 	prefix   string
+	numbered bool
 	delivery *bayeux.Delivery
 }
 
 type encoded struct{ first [3]encodedFor }
 
+// form is how a message is delivered, beside its name.
+type form struct {
+	replay   bool // by a catch-up
+	numbered bool // with its replay id in its data
+	kept     bool
+	lazy     bool // in no hurry
+}
+
 // newDelivery encodes a message for a channel (product.md §4, message envelope).
-func newDelivery(channel string, m catchup.Message, how delivering) *bayeux.Delivery {
+func newDelivery(channel string, m catchup.Message, as form) *bayeux.Delivery {
 	var buf [96]byte
+	data := m.Data
+	if as.numbered {
+		data = catchup.AppendEvent(make([]byte, 0, len(m.Data)+96), m.Data, m.Position)
+	}
 	return bayeux.NewDelivery(bayeux.DeliveryFields{
 		Channel: channel,
 		ID:      m.Position.String(),
-		Data:    m.Data,
-		Ext:     m.AppendExt(buf[:0], how.replay),
-		Kept:    how.kept,
-		Lazy:    how.lazy,
+		Data:    data,
+		Ext:     m.AppendExt(buf[:0], as.replay),
+		Kept:    as.kept,
+		Lazy:    as.lazy,
 	})
 }
-
-// delivering is how a message is delivered: from the past, kept, in no hurry.
-type delivering struct{ replay, kept, lazy bool }

@@ -284,6 +284,9 @@ func (c *Client) resubscribeLocked() []*call {
 		c.registerLocked(k)
 		queue = append(queue, k)
 	}
+	for _, k := range queue {
+		k.extra = c.replayExtLocked(k.subscription)
+	}
 	slices.SortStableFunc(queue, func(a, b *call) int { return cmp.Compare(past(a), past(b)) })
 	return queue
 }

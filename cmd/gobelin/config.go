@@ -80,6 +80,8 @@ type bayeuxConfig struct {
 	Activity    time.Duration
 	Transports  []string
 	ForwardExt  []string
+	Replay      bool
+	Services    []string
 	ClientJS    string
 	URL         string
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
 )
 
 // option is one row of the table from which flags, environment names, the
@@ -71,6 +73,8 @@ var options = []*option{
 	{key: "bayeux.activity", def: "0s", unit: "duration", high: 365 * day, doc: "A session whose client says nothing but connects for this long ends; 0: never. An audience that only listens is silent, too.", field: func(c *config) any { return &c.Bayeux.Activity }},
 	{key: "bayeux.transports", def: "long-polling, cross-origin-long-polling, callback-polling, websocket, eventsource", unit: "list", doc: "Connection types offered. Leave callback-polling out where all pages are of one origin.", choices: []string{"long-polling", "cross-origin-long-polling", "callback-polling", "websocket", "eventsource"}, field: func(c *config) any { return &c.Bayeux.Transports }},
 	{key: "bayeux.forward_ext", def: "binary", dev: "*", unit: "list", doc: "Keys of a publisher's ext that subscribers see; * is all but our own.", field: func(c *config) any { return &c.Bayeux.ForwardExt }},
+	{key: "bayeux.replay", def: "true", unit: "bool", doc: "Subscriptions by replay id (ext.replay), as Salesforce's clients make them; off, it says nothing.", field: func(c *config) any { return &c.Bayeux.Replay }},
+	{key: "bayeux.services", def: strings.Join(broker.Services(), ", "), unit: "list", doc: "Targets of remote calls (/service/<name>) that are answered; empty: none.", choices: broker.Services(), field: func(c *config) any { return &c.Bayeux.Services }},
 	{key: "bayeux.client_js", def: "builtin", unit: "builtin or file", doc: "What <mount>/client.js serves: our small client, or a file such as faye-browser-min.js.", field: func(c *config) any { return &c.Bayeux.ClientJS }},
 	{key: "bayeux.url", unit: "URL", doc: "The endpoint as clients reach it, told to REST clients, such as https://live.example.com/faye; empty: made from the request's host.", field: func(c *config) any { return &c.Bayeux.URL }},
 

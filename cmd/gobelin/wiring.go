@@ -26,6 +26,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 	o := broker.Options{
 		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
 		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic, StatsSample: c.Stats.Sample, StatsPublic: c.Stats.Public,
+		NoReplay: !c.Bayeux.Replay, Services: c.Bayeux.Services,
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		Accumulate: broker.AccumulateOptions{TTL: c.Accumulate.TTL, Page: c.Accumulate.Page, Max: c.Accumulate.Max},
 		Streams: broker.StreamOptions{
@@ -113,6 +114,9 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 			RequestsPerSession: float64(l.RequestsPerSession), RequestBurst: l.Burst,
 			PublishPerSession: float64(l.PublishPerSession), PublishBurst: l.Burst,
 		},
+	}
+	if c.Bayeux.Replay {
+		o.HandshakeExt = []byte(broker.HandshakeExt)
 	}
 	o.TrustedProxies = c.proxies()
 	return o
