@@ -68,7 +68,7 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	}
 	s.arm(start)
 	var wake link
-	if prompt || s.out.queue.len() > 0 || !s.replays.empty() || s.acks.on && len(s.out.sent) > 0 {
+	if prompt || s.due() {
 		wake = s.rouse()
 	}
 	s.mu.Unlock()

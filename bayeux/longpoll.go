@@ -29,6 +29,7 @@ type request struct {
 // the request is answered.
 type poll struct {
 	session *Session
+	request *request
 	m       *Message
 	woken   chan struct{}
 	answer  chan *Advice // nil: there is nobody to answer
@@ -56,6 +57,8 @@ func (p *poll) release(_ *Session, _ *Message, a *Advice) {
 	}
 }
 
+func (p *poll) tell(encoded []byte) { p.request.reply(encoded) }
+
 func (p *poll) join(*Session) {}
 
 func (p *poll) leave(*Session) {}
@@ -64,6 +67,15 @@ func (x *request) reply(encoded []byte) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.replies = append(x.replies, encoded)
+}
+
+func (x *request) pending() (n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, r := range x.replies {
+		n += len(r)
+	}
+	return n
 }
 
 func (x *request) begin(int) {
@@ -103,7 +115,7 @@ func (x *request) connect(s *Session, m *Message) {
 		x.refuseConnect(reply{m: m, clientID: s.id, advice: x.server.streaming()}.encode())
 		return
 	}
-	p := &poll{session: s, m: m, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
+	p := &poll{session: s, request: x, m: m, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
 	a.link = p
 	if x.alone && !x.server.draining.Load() {
 		a.hold = x.server.holdFor(m)
@@ -276,7 +288,10 @@ func (v *Server) await(ctx, there context.Context, p *poll) (a *Advice, gone boo
 	v.stats.polls.Add(1)
 	defer v.stats.polls.Add(-1)
 	for {
-		if v.fill(ctx, p); len(p.took) > 0 {
+		if p.session.isDue() {
+			v.fill(ctx, p)
+		}
+		if len(p.took) > 0 {
 			p.session.unhold(p)
 			return a, false
 		}

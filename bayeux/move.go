@@ -145,14 +145,14 @@ func (s *Session) TakeUp(left []byte, m *Message) (arrived, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last, s.replied, s.resends, s.sequence = w.Last, w.Replied, w.Resends, w.sequence()
+	old := s.sequence
 	if w.Ack != nil {
-		n, said := m.acked()
 		// What is given to Underway is the answer of that number.
 		s.acks = acks{on: true, last: max(*w.Ack, w.Batch), batch: w.Batch, went: true, noted: true}
+		n, said := m.acked()
 		arrived = m.kind == kindConnect && said && n >= w.Batch
-		return arrived, arrived
+		return arrived, arrived // the next connect may say so yet
 	}
-	old := s.sequence
 	switch {
 	case !w.Polled:
 		return false, true

@@ -49,8 +49,9 @@ type Session struct {
 	replied   bool   // that was answered
 	sequence  sequence
 	resends   int
-	lone      bool // the message that resumed it came without company, or by socket
-	resumed   bool // it was known elsewhere, or before a restart
+	lone      bool      // the message that resumed it came without company, or by socket
+	active    time.Time // when the client last said something but a connect
+	resumed   bool      // it was known elsewhere, or before a restart
 	acks      acks
 }
 
@@ -59,6 +60,9 @@ type Session struct {
 type link interface {
 	// wake: the session has something to send. Called without locks.
 	wake(s *Session)
+	// tell: a message of the server's own goes to the client, before what release
+	// answers. Called without locks.
+	tell(encoded []byte)
 	// release: connect m, held by this link, is to be answered now. Called
 	// without locks.
 	release(s *Session, m *Message, a *Advice)
@@ -138,7 +142,12 @@ func (s *Session) Deliver(d *Delivery) bool {
 		}
 	}
 	s.out.push(d)
-	l := s.rouse()
+	var l link
+	if s.due() {
+		l = s.rouse()
+	} else {
+		s.linger()
+	}
 	s.mu.Unlock()
 	if l != nil {
 		l.wake(s)
@@ -313,8 +322,10 @@ func (s *Session) begin() bool {
 	if s.ended {
 		return false
 	}
-	s.expires = time.Now().Add(s.server.lifetime())
+	s.active = time.Now()
+	s.expires = s.active.Add(s.server.lifetime())
 	s.timer = time.AfterFunc(s.server.lifetime(), s.tick)
+	s.arm(s.active)
 	return true
 }
 
@@ -333,12 +344,21 @@ func (s *Session) tick() {
 		}
 		return
 	}
+	if at, ends := s.inactiveAt(); ends && !now.Before(at) {
+		s.mu.Unlock()
+		s.endInactive()
+		return
+	}
 	var h *held
 	if s.held != nil && !s.held.prompt && !now.Before(s.held.until) {
 		h, s.held = s.held, nil
 	}
+	l := s.endLinger(now)
 	s.arm(now)
 	s.mu.Unlock()
+	if l != nil {
+		l.wake(s)
+	}
 	if h != nil {
 		h.link.release(s, h.m, s.server.usual())
 	}
@@ -349,6 +369,12 @@ func (s *Session) arm(now time.Time) {
 	next := s.expires
 	if s.held != nil && !s.held.prompt && s.held.until.Before(next) {
 		next = s.held.until
+	}
+	if at, ends := s.inactiveAt(); ends && at.Before(next) {
+		next = at
+	}
+	if lazy := s.out.lazy.until; !lazy.IsZero() && lazy.Before(next) {
+		next = lazy
 	}
 	s.timer.Reset(next.Sub(now))
 }
@@ -390,7 +416,7 @@ func (s *Session) arrived(l link, batch uint32) {
 		s.out.arrived(batch)
 	}
 	var wake link
-	if s.link == l && s.out.queue.len() > 0 && !s.acks.on {
+	if s.link == l && !s.acks.on && s.due() {
 		s.awake, wake = true, l
 	}
 	s.mu.Unlock()

@@ -26,6 +26,19 @@
 // with the topic. While a flow of a topic exists, the topic queues nothing for that
 // listener; which positions come which way is kept by catchup.Seam.
 //
+// A subscription by replay id (replay.go) is a live one whose flow begins in the past, at
+// the place of the id: it lags from there, and so comes to the present without a seam. A
+// repeat sets the flow back. The topic knows which listeners want ids in their data
+// (topic.numbered) and encodes a message for them once more per root. Until what was
+// said before the subscribe has arrived, the record has where it began (unreadRecord), so
+// that a crash begins there again.
+//
+// # Remote calls
+//
+// A publish to /service/<target> is a call (call.go): its answer goes back with the reply,
+// on the connection it came by, whichever node that is, so nothing of it is ever queued,
+// kept, or heard by others. How many bytes of answers may wait is bayeux's bound.
+//
 // # Accumulations
 //
 // A channel of kind accumulate is written by who has a token of the object and read from
@@ -65,6 +78,10 @@
 // written per message: each second the node writes how far it has handed everything
 // on, and a session is resumed as of a little before that, unless it is further
 // behind, which its record then says (remember.go). What comes twice has the same id.
+//
+// A client with the ack extension says by number what it has. Its session's record is
+// written before each answer that brings kept messages (ack.go), and what it says of where
+// the session stands holds until the next one, whoever has the session.
 //
 // # Many nodes on one store
 //

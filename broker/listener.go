@@ -46,6 +46,7 @@ type listener struct {
 type seam struct {
 	catchup.Seam
 	exact    bool           // subscribed by its own name
+	numbered bool           // and by a replay id: topic.numbered has the listener
 	channels map[string]int // catch-up channels and how often each was asked for
 }
 
@@ -212,6 +213,7 @@ func (l *listener) begin(t *topic, s *seam, pre *prelude, now time.Time) *flow {
 
 // dropSeam forgets one seam and gives up its hold on the topic.
 func (l *listener) dropSeam(t *topic) {
+	l.seams[t].plainFor(l, t)
 	delete(l.seams, t)
 	l.sub.b.hub.shardOf(t.log).release(t)
 }

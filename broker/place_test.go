@@ -33,10 +33,14 @@ func TestCatchupsMove(t *testing.T) {
 					want = append(want, fmt.Sprint(n))
 				}
 				time.Sleep(time.Second)
+				span := "1h"
+				if seed%2 == 1 {
+					span, want = "25n", want[15:]
+				}
 				p := nodes[0].join("")
 				require.True(t, p.at(nodes[0], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, live))).ok())
 				for range 3 {
-					require.True(t, p.at(nodes[rng.IntN(3)], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, live+"/catchup/1h"))).ok())
+					require.True(t, p.at(nodes[rng.IntN(3)], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, live+"/catchup/"+span))).ok())
 					for range rng.IntN(5) {
 						require.True(t, p.connectAt(nodes[rng.IntN(3)], 1+rng.IntN(20)).ok())
 					}

@@ -93,7 +93,7 @@ func (s *subscriber) noteSubscriptions() {
 			patterns = append(patterns, patternRecord{Pattern: name, Grade: grade(l.grade.Load()), Since: s.patternSince[name]})
 		}
 		for t, sm := range l.seams {
-			r := topicRecord{Channel: l.prefix + t.name.String(), Grade: grade(l.grade.Load()), User: l.user, Exact: sm.exact, Seam: sm.State()}
+			r := topicRecord{Channel: l.prefix + t.name.String(), Grade: grade(l.grade.Load()), User: l.user, Exact: sm.exact, Numbered: sm.numbered, Seam: sm.State()}
 			if len(sm.channels) > 0 {
 				r.Catchups = make(map[string]int, len(sm.channels))
 				for name, n := range sm.channels {

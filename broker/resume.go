@@ -167,6 +167,9 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 		return nil
 	}
 	sm.exact = true
+	if r.Numbered {
+		sm.number(l, tp)
+	}
 	if t.kind.name == presenceKind {
 		if err := s.b.presence.greet(ctx, l); err != nil {
 			return storeRefusal(err, s.b, "resume")
@@ -192,7 +195,11 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 	if err != nil {
 		return errNotAsBefore
 	}
-	if !is {
+	switch {
+	case r.byID():
+		s.restoreReplay(r, name, land)
+		return nil
+	case !is:
 		return s.restoreSnapshot(ctx, name)
 	}
 	var first store.Position
@@ -221,6 +228,7 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 			if err != nil {
 				return storeRefusal(err, s.b, "resume")
 			}
+			replay.Skip(r.After)
 			if under {
 				replay.Begin(first)
 			} else if p != nil {

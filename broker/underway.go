@@ -98,6 +98,7 @@ func (s *subscriber) sentOn(ctx context.Context, channel string, of stretch) (ds
 	if !replay {
 		base = name
 	}
+	as := form{replay: replay, numbered: !replay && s.numbers(base), kept: true}
 	t, known := s.heardAs(ctx, base)
 	if !known || of.upTo.IsZero() {
 		return nil, nil
@@ -114,7 +115,7 @@ func (s *subscriber) sentOn(ctx context.Context, channel string, of stretch) (ds
 				continue
 			}
 			if m, err := catchup.Decode(e); err == nil {
-				ds = append(ds, newDelivery(channel, m, replay, true))
+				ds = append(ds, newDelivery(channel, m, as))
 			}
 		}
 		if !page.More || len(page.Entries) == 0 {
