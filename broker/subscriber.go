@@ -266,10 +266,11 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 
 	replay, extent, err := s.b.newReplay(ctx, tp, t.catchup, since, upTo)
 	if err == nil {
-		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo}, nil)
+		r := unreadRecord{Channel: channel, Since: since, UpTo: upTo}
 		if t.catchup.Count > 0 {
-			u.After = replay.Position()
+			r.After = replay.Position()
 		}
+		u := s.unreadOf(r, nil)
 		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
