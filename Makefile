@@ -138,6 +138,7 @@ torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SE
 		$(GO) test -count 1 -v -run '^$(if $(NODES),(TestTorture|TestTortureMany|TestRoundRobin|TestRollingRestart|TestFailover|TestMovingSlots|TestTwoPollers|TestTakeoverRace),TestTorture)$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest
 	TORTURE_CUTS=$(or $(CUTS),200) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
 		$(GO) test -count 1 -v -run '^(TestAckO|TestPollsWhosePeersReset)' -timeout 20m ./broker/brokertest
+	$(if $(NODES),MINUTES=$(or $(MINUTES),3) $(GO) test -count 1 -v -run TestMinutesOnRedis -timeout 15m ./broker/brokertest)
 	GOBELIN_SEEDS=$(or $(SEEDS),5000) $(GO) test -count 1 -run Simulation -timeout 30m ./broker
 	STORE_ROUNDS=$(or $(ROUNDS),50) $(GO) test -count 1 -run 'Kill|PowerLoss' -timeout 30m ./store/disk
 
