@@ -163,9 +163,10 @@ func (l *listener) stood(t *topic) store.Position {
 	return p.After
 }
 
-// unheard returns the places, at most most, of channels that no wildcard has met here:
-// they are taken along, where at, in ms of the store's clock, does not say enough.
-func (l *listener) unheard(at int64, most int) (places []placeRecord) {
+// unheard returns the places, at most most, of channels that no wildcard has met here: they
+// are taken along, as this node may have missed what they said since and know nothing of
+// it.
+func (l *listener) unheard(most int) (places []placeRecord) {
 	ld := l.landed.Load()
 	if ld == nil {
 		return nil
@@ -174,7 +175,7 @@ func (l *listener) unheard(at int64, most int) (places []placeRecord) {
 	defer l.sub.mu.Unlock()
 	for channel, p := range ld.places {
 		text, ours := strings.CutPrefix(channel, l.prefix)
-		if _, met := ld.met[text]; met || !ours || p.After.MS() <= at || len(places) >= most {
+		if _, met := ld.met[text]; met || !ours || p.After.IsZero() || len(places) >= most {
 			continue
 		}
 		name, err := channels.Parse(text)

@@ -32,10 +32,8 @@ const (
 	// silentFor is how long a node that did not answer a letter is taken for dead, unless
 	// anything is heard of it meanwhile: the store may have been away, not the node.
 	silentFor = 2 * time.Second
-	// beatLate is how old the last beat of a node may be that has not answered a letter
-	// and is asked again all the same: it is slow, not dead. mostUnanswered is how many
-	// letters in a row it may leave unanswered.
-	beatLate       = 3 * beatEvery / 2
+	// mostUnanswered is how many letters in a row a node may leave unanswered that has its
+	// lease: it is slow, not dead, and asked again.
 	mostUnanswered = 3
 	// rowFor is how long the row of another node is used without reading it again.
 	rowFor = 500 * time.Millisecond
@@ -269,8 +267,7 @@ func (n *nodes) mute(ctx context.Context, id string) (dead bool) {
 	defer n.mu.Unlock()
 	o := n.others[id]
 	o.missed++
-	beats := !row.Gone && n.store.Now().UnixMilli()-row.Beat < beatLate.Milliseconds()
-	if dead = !beats || o.missed >= mostUnanswered; dead {
+	if dead = !n.fresh(&row) || o.missed >= mostUnanswered; dead {
 		o.silent, o.mute = time.Now(), o.row.Beat
 	}
 	n.others[id] = o

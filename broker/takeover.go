@@ -20,12 +20,14 @@ import (
 // than it knows and drops the session (store.md §5.6, decided.md 17).
 const (
 	// claimTime and claimTries bound for how long a node tries to get hold of a session
-	// for which others contend; claimPause is what it waits at first, and mostPause at
+	// for which others contend, or whose owner is slow; forwardTime is for how long a
+	// message is tried to be carried out where it lives. claimPause is what it waits at first, and mostPause at
 	// most.
-	claimTime  = 3 * time.Second
-	claimTries = 40
-	claimPause = 25 * time.Millisecond
-	mostPause  = 200 * time.Millisecond
+	claimTime   = (mostUnanswered + 1) * answerIn
+	forwardTime = mostUnanswered * answerIn
+	claimTries  = 40
+	claimPause  = 25 * time.Millisecond
+	mostPause   = 200 * time.Millisecond
 	// mostFreed is how often an owner is asked to let go of a session that another then
 	// takes: a connect that came late, of a connection that is gone, must not fight for
 	// it with the one that the client waits on.
@@ -295,7 +297,7 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 	m.Errand = b.newErrand()
 	began, asked := time.Now(), uint64(0)
 	var wait backoff
-	for time.Since(began) < claimTime {
+	for time.Since(began) < forwardTime {
 		r, version, err := b.loadSession(ctx, key)
 		switch {
 		case b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)):
