@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"slices"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -22,11 +23,49 @@ const (
 	mostErrands = 32
 )
 
-// errand is one that was carried out.
+// errand is one that was carried out, or a message that came where the session lives: of
+// both a copy may be on its way that its client sent again, or gave up.
 type errand struct {
-	ID  string          `json:"id"`
+	ID  string          `json:"id,omitempty"`
 	At  int64           `json:"at"` // by the store's clock, in ms
 	Ext json.RawMessage `json:"ext,omitempty"`
+	// Mark stands for the message's own id, Of for what it asks for; 0: it has no id.
+	Mark uint64 `json:"mark,omitempty"`
+	Of   uint64 `json:"of,omitempty"`
+}
+
+// marksOf returns an errand's Mark and Of.
+func marksOf(m *bayeux.Message) (mark, of uint64) {
+	if len(m.ID) == 0 {
+		return 0, 0
+	}
+	sum := func(parts ...string) uint64 {
+		h := fnv.New64a()
+		for _, p := range parts {
+			_, _ = h.Write([]byte(p))
+			_, _ = h.Write([]byte{0})
+		}
+		return h.Sum64()
+	}
+	return sum(string(m.ID)), sum(append([]string{m.ChannelText}, m.Subscription...)...)
+}
+
+// undone reports whether an unsubscribe is a copy of one that was carried out: carried out
+// again it would undo what its client has asked for since. Of a client that uses its ids
+// again only the last message with an id counts.
+func (s *subscriber) undone(m *bayeux.Message) bool {
+	mark, of := marksOf(m)
+	if mark == 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range slices.Backward(s.memory.record.Errands) {
+		if e.Mark == mark {
+			return e.Of == of
+		}
+	}
+	return false
 }
 
 // newErrand returns an id that no other node or message has.
@@ -50,14 +89,15 @@ func (s *subscriber) carriedOut(m *bayeux.Message) (ext []byte, again bool) {
 
 // noteErrand notes that a message is carried out with the next record that is written.
 func (s *subscriber) noteErrand(m *bayeux.Message, ext []byte) {
-	if m.Errand == "" {
+	mark, of := marksOf(m)
+	if m.Errand == "" && mark == 0 {
 		return
 	}
 	now := s.b.opt.Store.Now().UnixMilli()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rest := slices.DeleteFunc(slices.Clone(s.memory.record.Errands), func(e errand) bool { return now-e.At > errandLife })
-	rest = append(rest, errand{ID: m.Errand, At: now, Ext: ext})
+	rest = append(rest, errand{ID: m.Errand, At: now, Ext: ext, Mark: mark, Of: of})
 	s.memory.record.Errands = rest[max(0, len(rest)-mostErrands):]
 }
 
@@ -65,5 +105,8 @@ func (s *subscriber) noteErrand(m *bayeux.Message, ext []byte) {
 func (s *subscriber) dropErrand(m *bayeux.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.memory.record.Errands = slices.DeleteFunc(slices.Clone(s.memory.record.Errands), func(e errand) bool { return e.ID == m.Errand })
+	mark, of := marksOf(m)
+	s.memory.record.Errands = slices.DeleteFunc(slices.Clone(s.memory.record.Errands), func(e errand) bool {
+		return e.ID == m.Errand && e.Mark == mark && e.Of == of
+	})
 }

@@ -106,3 +106,47 @@ func TestAnUndoneCatchupIsForgotten(t *testing.T) {
 		require.Empty(t, p.pollAround(nodes[1:]))
 	})
 }
+
+// A copy of an unsubscribe that comes when its client has subscribed again undoes nothing,
+// on whatever node; another unsubscribe does, also of a client that uses its ids again.
+func TestALateUnsubscribe(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 3)
+		live := nodes[0].root("gala", channels.ClassView) + "/chat"
+		p := nodes[0].join("")
+		what := fmt.Sprintf(`,"subscription":%q`, live)
+		say := func(n int, want ...any) {
+			t.Helper()
+			nodes[0].say("gala", "chat", n)
+			require.Equal(t, on(live, want...), p.pollAround(nodes))
+		}
+		require.True(t, p.at(nodes[0], p.message("/meta/subscribe", what)).ok())
+		say(1, 1)
+		drop := p.message("/meta/unsubscribe", what)
+		for _, x := range nodes {
+			require.True(t, p.at(x, drop).ok())
+		}
+		require.Empty(t, p.pollAround(nodes))
+		require.True(t, p.at(nodes[1], p.message("/meta/subscribe", what)).ok())
+		for _, x := range nodes {
+			require.True(t, p.at(x, drop).ok())
+		}
+		say(2, 2)
+		require.True(t, p.at(nodes[1], p.message("/meta/unsubscribe", what)).ok())
+		nodes[0].say("gala", "chat", 3)
+		require.Empty(t, p.pollAround(nodes))
+
+		same := func(channel string) string {
+			return fmt.Sprintf(`{"channel":%q,"clientId":%q,"id":"one"%s}`, channel, p.id, what)
+		}
+		require.True(t, p.at(nodes[1], same("/meta/subscribe")).ok())
+		p.pollAround(nodes)
+		for range 3 {
+			require.True(t, p.at(nodes[1], same("/meta/unsubscribe")).ok())
+			nodes[0].say("gala", "chat", 4)
+			require.Empty(t, p.pollAround(nodes))
+			require.True(t, p.at(nodes[2], same("/meta/subscribe")).ok())
+			require.NotEmpty(t, p.pollAround(nodes))
+		}
+	})
+}

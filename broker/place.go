@@ -73,7 +73,7 @@ func (s *subscriber) standing(ctx context.Context, goesOn bool) (left bayeux.Lef
 		for _, t := range heard {
 			add(s.place(l, t))
 		}
-		for _, p := range l.unheard(standingMost-wild) {
+		for _, p := range l.unheard(standingMost - wild) {
 			wild++
 			add(p)
 		}

@@ -301,7 +301,7 @@ func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
 
 // Unsubscribe is part of bayeux.SessionHandler.
 func (s *subscriber) Unsubscribe(ctx context.Context, m *bayeux.Message, patterns []channels.Pattern) error {
-	if _, again := s.carriedOut(m); again {
+	if _, again := s.carriedOut(m); again || s.undone(m) {
 		return nil
 	}
 	for _, p := range patterns {

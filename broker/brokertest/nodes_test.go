@@ -12,7 +12,6 @@ import (
 // get everything once and in order, live, by catch-up and by pattern. Nothing breaks
 // here, so nothing may come again.
 func TestRoundRobin(t *testing.T) {
-	manyNodes(t)
 	if testing.Short() {
 		t.Skip("takes a quarter of a minute")
 	}
@@ -30,7 +29,6 @@ func TestRoundRobin(t *testing.T) {
 // TestRollingRestart: all nodes are stopped in order and started again, one by one,
 // under load. No session has to be made again, and none waits for long.
 func TestRollingRestart(t *testing.T) {
-	manyNodes(t)
 	if testing.Short() {
 		t.Skip("takes a quarter of a minute")
 	}
@@ -45,7 +43,6 @@ func TestRollingRestart(t *testing.T) {
 // TestFailover: the store fails over to a replica that had been cut off. What it
 // lost may be missing, and is counted; all else holds.
 func TestFailover(t *testing.T) {
-	manyNodes(t)
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
@@ -60,7 +57,6 @@ func TestFailover(t *testing.T) {
 
 // TestMovingSlots: parts of a Redis Cluster move from master to master under load.
 func TestMovingSlots(t *testing.T) {
-	manyNodes(t)
 	if testing.Short() {
 		t.Skip("takes a quarter of a minute")
 	}
@@ -68,14 +64,4 @@ func TestMovingSlots(t *testing.T) {
 		Length: 8 * time.Second, Nodes: 3, Backend: onCluster(t), Moves: 3,
 		Channels: 3, Publishers: 6, Rate: 60, Joiners: 24, RetryPublish: true, Durable: true,
 	})
-}
-
-// manyNodes skips what is run by make torture with NODES alone: a machine with two
-// processors is busy with it for minutes, and it still finds what README's "Many nodes"
-// says it does.
-func manyNodes(t *testing.T) {
-	t.Helper()
-	if number(t, "NODES", 1) < 2 {
-		t.Skip("make torture NODES=3 STORE=redis runs it")
-	}
 }

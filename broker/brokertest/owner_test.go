@@ -228,7 +228,6 @@ func TestHeldPollMoves(t *testing.T) {
 // TestTwoPollers: a client that has gone mad polls two nodes at once for a while,
 // each takes the session from the other. Nothing is lost.
 func TestTwoPollers(t *testing.T) {
-	contended(t)
 	w := wander(t)
 	stop := w.talking(5 * time.Millisecond)
 	mad, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -260,7 +259,6 @@ func TestTwoPollers(t *testing.T) {
 // TestTakeoverRace: many connects for one session reach three nodes at once. One
 // node has it in the end, and what is said then comes once.
 func TestTakeoverRace(t *testing.T) {
-	contended(t)
 	w := wander(t)
 	const each = 3
 	var all []Kept
@@ -313,14 +311,5 @@ func (w *wanderer) holder(node int) {
 	w.t.Helper()
 	for end := time.Now().Add(2 * answerTime); w.alone() != node; rest(w.t.Context(), 20*time.Millisecond) {
 		require.True(w.t, time.Now().Before(end), "node %d does not take the session", node)
-	}
-}
-
-// contended skips what is run by make torture with NODES alone: it depends on who is
-// first on a busy machine.
-func contended(t *testing.T) {
-	t.Helper()
-	if os.Getenv("NODES") == "" {
-		t.Skip("make torture NODES=3 STORE=redis runs it")
 	}
 }

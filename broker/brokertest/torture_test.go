@@ -79,7 +79,6 @@ func TestTorture(t *testing.T) {
 
 // TestTortureMany is the short form on three nodes.
 func TestTortureMany(t *testing.T) {
-	manyNodes(t)
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
