@@ -117,7 +117,7 @@ func (r *reader) among(set *catchup.StreamSet) *catchup.StreamMember {
 }
 
 // run serves the peer until it is gone, ctx ends, or the reader has to go. It and what
-// calls it keep little on the stack: with some 500 bytes more, the runtime would leave
+// calls it keep little on the stack: with some 200 bytes more, the runtime would leave
 // each connection that rests a stack of 16 KiB instead of 8.
 func (r *reader) run(ctx context.Context) {
 	poking := time.NewTicker(r.b.opt.Streams.Poke)
