@@ -23,7 +23,7 @@ GOFILES = $$(find . -name node_modules -prune -o -name '*.go' -print)
 WITHIN  = $$(command -v timeout >/dev/null && echo timeout -k 10 $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build deps go test units allocs format lint conformance e2e bench fuzz torture clean
+.PHONY: help go-clients run build deps go test units allocs format lint conformance e2e bench fuzz torture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,16 @@ conformance: deps ## the conformance suite against the real binary
 
 e2e: deps ## real browsers and real Faye clients against the real binary
 	$(call suite,e2e,end-to-end tests,GOBELIN="$$bin" $(call WITHIN,10m) npm test)
+	@$(MAKE) --no-print-directory go-clients
+
+go-clients: go ## other people's Go clients against the real binary
+	@cd examples/go-clients && if ! log=$$($(GO) mod download 2>&1); then \
+		echo "skipped: other people's Go clients, which could not be downloaded: $$log" | head -n 3 >&2; \
+		[ "$(CI)" != true ]; exit $$?; \
+	fi; \
+	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	(cd ../.. && CGO_ENABLED=0 $(GO) build -buildvcs=false -o "$$dir/gobelin" ./cmd/gobelin) && \
+	GOBELIN="$$dir/gobelin" $(call WITHIN,5m) $(GO) test -count 1 ./...
 
 comma := ,
 
@@ -126,6 +136,8 @@ torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SE
 	TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
 		TORTURE_JOINERS=$(or $(JOINERS),200) TORTURE_RATE=$(or $(RATE),120) TORTURE_RACE=$(RACE) \
 		$(GO) test -count 1 -v -run '^$(if $(NODES),(TestTorture|TestTortureMany|TestRoundRobin|TestRollingRestart|TestFailover|TestMovingSlots|TestTwoPollers|TestTakeoverRace),TestTorture)$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest
+	TORTURE_CUTS=$(or $(CUTS),200) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
+		$(GO) test -count 1 -v -run '^(TestAckO|TestPollsWhosePeersReset)' -timeout 20m ./broker/brokertest
 	GOBELIN_SEEDS=$(or $(SEEDS),5000) $(GO) test -count 1 -run Simulation -timeout 30m ./broker
 	STORE_ROUNDS=$(or $(ROUNDS),50) $(GO) test -count 1 -run 'Kill|PowerLoss' -timeout 30m ./store/disk
 

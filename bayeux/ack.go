@@ -2,6 +2,7 @@ package bayeux
 
 import (
 	"context"
+	"math"
 	"strconv"
 )
 
@@ -102,7 +103,7 @@ func (s *Session) takeBatch(ds []*Delivery, l link, most int) []*Delivery {
 		k.last++
 		k.batch, k.went, k.noted = k.last, false, false
 	}
-	return o.take(ds, l, 0, most, &s.server.options.Limits)
+	return o.take(ds, l, 0, most, math.MaxInt, &s.server.options.Limits)
 }
 
 // number returns the number of an answer of l that is made now; 0: it has none, so

@@ -86,7 +86,7 @@ func (a *app) deliver(channel, data string) {
 	defer a.mu.Unlock()
 	a.next++
 	d := NewDelivery(DeliveryFields{
-		Channel: channel, ID: fmt.Sprintf("m%d", a.next), Data: []byte(data), Kept: strings.HasPrefix(channel, "/kept"),
+		Channel: channel, ID: fmt.Sprintf("m%d", a.next), Data: []byte(data), Kept: strings.HasPrefix(channel, "/kept"), Lazy: strings.HasPrefix(channel, "/lazy"),
 	})
 	for s := range a.subs[channel] {
 		if !s.Deliver(d) {
@@ -170,6 +170,12 @@ func (u *user) Publish(_ context.Context, m *Message, done func(Ack, error)) {
 		defer a.mu.Unlock()
 		a.late = append(a.late, done)
 	case "/never":
+	case "/service/echo":
+		done(Ack{Data: m.Data, Ext: m.ExtValue("ack")}, nil)
+	case "/service/much":
+		done(Ack{Data: []byte(`"` + strings.Repeat("x", 600<<10) + `"`)}, nil)
+	case "/service/refuse":
+		done(Ack{}, &Error{Code: 404, Args: []string{m.ChannelText}, Text: "No such thing"})
 	default:
 		a.deliver(m.ChannelText, string(m.Data))
 		done(Ack{Ext: m.ExtValue("ack")}, nil)

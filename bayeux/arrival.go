@@ -33,13 +33,19 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	previous, old := s.held, s.link
 	s.held = nil
 	usual := s.server.usual()
-	if repeated := s.recover(a); repeated {
-		if p, is := old.(*poll); is {
-			// Whoever repeats a connect has given its first connection up. Were that
-			// answered, too, a client that reads only there would go on, and seem to
-			// have what the second one brought.
-			p.severed, usual = true, nil
-		}
+	waiting := s.out.waiting()
+	repeated, answered := s.recover(a)
+	if p, is := old.(*poll); is && repeated {
+		// Whoever repeats a connect has given its first connection up. Were that
+		// answered, too, a client that reads only there would go on, and seem to
+		// have what the second one brought.
+		p.severed, usual = true, nil
+	}
+	if p, is := a.link.(*poll); is && answered {
+		// If it is a late copy, of which the answer arrived, then that is what the next
+		// connect tells of.
+		p.bounded, p.rest = true, s.out.queue.len()-waiting
+		a.hold = 0
 	}
 	if a.socket != 0 {
 		// So that the client hears something on its new connection
@@ -62,7 +68,7 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	}
 	s.arm(start)
 	var wake link
-	if prompt || s.out.queue.len() > 0 || !s.replays.empty() || s.acks.on && len(s.out.sent) > 0 {
+	if prompt || s.due() {
 		wake = s.rouse()
 	}
 	s.mu.Unlock()
@@ -76,13 +82,15 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 }
 
 // recover decides what becomes of deliveries that are on their way when a
-// connect arrives (decided.md 4), and reports whether it is one that came before.
-// The caller holds mu.
-func (s *Session) recover(a arrival) (repeated bool) {
+// connect arrives (decided.md 4), and reports whether it is one that came before, and
+// then whether that was answered and the answer, empty or not, is due again. The caller
+// holds mu.
+func (s *Session) recover(a arrival) (repeated, answered bool) {
 	// Faye repeats a connect whose poll broke on the socket it goes to, too.
 	repeated = s.connected && a.m.repeats(s.last)
+	replied := repeated && s.replied
 	failed := a.m.failed(a.socket != 0 || a.alone)
-	s.last = 0
+	s.last, s.replied = 0, false
 	if a.socket == 0 {
 		s.last = a.m.mark()
 	}
@@ -90,28 +98,27 @@ func (s *Session) recover(a arrival) (repeated bool) {
 		s.sequence.add(o)
 	}
 	if s.acknowledges(a.m) {
-		s.tookUp = false
-		return repeated
+		return repeated, false
 	}
 	_, polled := s.out.sentBy.(*poll)
 	s.out.takeBack()
+	sent := len(s.out.sent)
 	switch {
-	case s.tookUp:
-		s.tookUp = false // what there was to decide, TakeUp has
-	case len(s.out.sent) == 0:
-		s.resends = 0
-	case !polled:
+	case sent > 0 && !polled:
 		if s.out.sentBy != a.link {
 			s.server.stats.resent.Add(int64(s.out.putBack()))
 		}
+	case sent == 0 && !replied:
+		s.resends = 0
 	case (repeated || failed) && s.resends < mostResends:
 		s.resends++
 		s.server.stats.resent.Add(int64(s.out.putBack()))
+		return repeated, replied
 	default:
 		s.resends = 0
 		s.out.acknowledge()
 	}
-	return repeated
+	return repeated, false
 }
 
 // overtaken reports whether a connect is older than the newest, and counts it. The
@@ -178,7 +185,7 @@ func (s *Session) serve(st *stream) bool {
 		return false
 	}
 	previous, old := s.held, s.link
-	s.held, s.tookUp = nil, false
+	s.held = nil
 	s.takeBack()
 	s.acks.went = false
 	if _, polled := s.out.sentBy.(*poll); polled {
@@ -207,6 +214,7 @@ func (s *Session) detach(l link) {
 		s.takeBack()
 	default:
 		s.server.stats.resent.Add(int64(s.out.putBack()))
+		s.replied = false
 	}
 	if s.held != nil && s.held.link == l {
 		s.held = nil

@@ -47,6 +47,7 @@ func BenchmarkNewDelivery(b *testing.B) {
 // sink is a link that takes at once what it is woken for.
 type sink struct{ ds []*Delivery }
 
+func (*sink) tell([]byte) {}
 func (k *sink) wake(s *Session) {
 	k.ds, _, _ = s.take(k.ds[:0], k, 1, frameJoin)
 	s.arrived(k, 1)

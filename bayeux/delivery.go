@@ -7,6 +7,7 @@ type Delivery struct {
 	frame []byte // "[{…}]": a lone delivery is one write of these bytes
 	idAt  uint32 // where in frame the id begins, at its quote; 0: it has none
 	kept  bool
+	lazy  bool
 }
 
 // DeliveryFields is what a Delivery carries.
@@ -21,6 +22,8 @@ type DeliveryFields struct {
 	// Kept says that the message can be read again from the store, so that a
 	// session whose queue is full lags instead of losing it (decided.md 13).
 	Kept bool
+	// Lazy says that it may wait for company, up to Options.LazyTimeout.
+	Lazy bool
 }
 
 // NewDelivery encodes f. It copies Data and Ext.
@@ -45,7 +48,7 @@ func NewDelivery(f DeliveryFields) *Delivery {
 		b = append(b, `,"ext":`...)
 		b = append(b, f.Ext...)
 	}
-	return &Delivery{frame: append(b, '}', ']'), idAt: uint32(idAt), kept: f.Kept}
+	return &Delivery{frame: append(b, '}', ']'), idAt: uint32(idAt), kept: f.Kept, lazy: f.Lazy}
 }
 
 // Channel returns the name the subscriber subscribed to. It is read from the frame,

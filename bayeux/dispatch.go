@@ -17,12 +17,14 @@ type exchange interface {
 	reply(encoded []byte)
 	// begin: a publish of n bytes is on its way to the application.
 	begin(n int)
-	// settle answers what was begun.
+	// settle answers what was begun; encoded may be an answer and the reply after it.
 	settle(n int, encoded []byte)
 	// refuseConnect answers a connect that is not held; it goes last.
 	refuseConnect(encoded []byte)
 	// connect binds the session of a connect that was admitted.
 	connect(s *Session, m *Message)
+	// pending is how many bytes of replies wait to be written.
+	pending() int
 	// leaving: a session says goodbye. What that leads to goes back together, when
 	// the result is called; gone: it has ended.
 	leaving() func(gone bool)
@@ -42,6 +44,7 @@ func (v *Server) dispatch(ctx context.Context, x exchange, peer Peer, m *Message
 	if !v.throttle(ctx, s, peer, m) {
 		return
 	}
+	s.touch(m)
 	switch {
 	case m.fault != nil:
 		v.refuse(x, m, m.fault, refuseMessage)
@@ -192,7 +195,7 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 	s.acks.on = m.wantsAck()
 	s.mu.Unlock()
 	v.remember(s)
-	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports, grants: m.wantsAck()}.encode())
+	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports, ext: v.options.HandshakeExt, grants: m.wantsAck()}.encode())
 }
 
 func (v *Server) checkHandshake(m *Message) *Error {
@@ -354,8 +357,8 @@ func (v *Server) disconnect(x exchange, s *Session, m *Message) (moved bool) {
 }
 
 // publish hands a message to the application, in order, and lets the reply
-// follow when the outcome is known. /service channels go nowhere: they are
-// between a client and the server, and no application is asked.
+// follow when the outcome is known. /service channels are between a client and the
+// server: what the application answers goes back with the reply.
 func (v *Server) publish(ctx context.Context, x exchange, s *Session, peer Peer, m *Message) {
 	switch {
 	case m.kind == kindMeta:
@@ -367,8 +370,8 @@ func (v *Server) publish(ctx context.Context, x exchange, s *Session, peer Peer,
 	case m.Channel.IsZero():
 		v.refuse(x, m, ErrInvalidChannel(m.ChannelText), refuseMessage)
 		return
-	case reserved(m.ChannelText, "/service"):
-		x.reply(reply{m: m, clientID: m.ClientID}.encode())
+	case reserved(m.ChannelText, "/service") && x.pending() > mostAnswers:
+		v.refuse(x, m, &Error{Code: 429, Args: []string{m.ChannelText}, Text: "Too much is asked at once"}, refuseRate)
 		return
 	}
 	n := m.size
@@ -378,8 +381,13 @@ func (v *Server) publish(ctx context.Context, x exchange, s *Session, peer Peer,
 			x.settle(n, reply{m: m, clientID: m.ClientID, err: v.failure("publish", err).Error()}.encode())
 			return
 		}
+		encoded := reply{m: m, clientID: m.ClientID, ext: ack.Ext}.encode()
+		if reserved(m.ChannelText, "/service") {
+			x.settle(n, answered(m, ack.Data, encoded))
+			return
+		}
 		v.stats.published.Add(1)
-		x.settle(n, reply{m: m, clientID: m.ClientID, ext: ack.Ext}.encode())
+		x.settle(n, encoded)
 	}
 	if s != nil && s.call(func(h SessionHandler) { h.Publish(ctx, m, done) }) {
 		return

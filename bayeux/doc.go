@@ -21,6 +21,18 @@
 // after the deliveries (decided.md 4). A ping asks only for what was written whole
 // before it. An EventSource has no way to tell: what was written counts as arrived.
 //
+// A publish to /service/** is a remote call: what the application answers is a message of
+// the same channel and id, right before the reply, on the connection that it came by. It
+// passes no outbox, so a client whose link breaks there asks again.
+//
+// # CometD's extensions
+//
+// With the ack extension (ack.go) deliveries leave with the answers to connects only, over
+// a WebSocket, too: the outbox's sent is what the newest answer brought, it has a number,
+// and goes again as it was until a connect names that number. So it does not matter which
+// connection, or which server, an answer went by; a BatchHandler writes it down first.
+// timesync.go, lazy.go and activity.go are small and stand for themselves.
+//
 // # Many servers
 //
 // A session lives on one server at a time. Who knows where is the Resumer:
@@ -31,6 +43,12 @@
 //	subscribe, unsubscribe, ──► Forward ── ParseForwarded, Carry on the other server
 //	disconnect
 //	publish                 ──► Handler.Publish
+//
+// Connects are told apart by their ids, which clients count up (Ordinal). One that is
+// older than the newest is answered with nothing, wherever it comes: it is a copy that its
+// client gave up, and the next connect would tell that what it took has arrived. One that
+// is the newest again is answered as that was, with nothing more; the first of the two is
+// cut off if it has no answer yet. A client whose ids begin anew is served after a few.
 //
 // From its end until its Close has returned, a session that moved or was shut down
 // stands still: it queues, and hands out nothing. Only then may it come back here.

@@ -30,6 +30,9 @@ func (t *stream) wake(*Session) {
 // release: a stream holds no connect.
 func (t *stream) release(*Session, *Message, *Advice) {}
 
+// tell: a stream has no place for it.
+func (t *stream) tell([]byte) {}
+
 func (t *stream) join(*Session) {}
 
 func (t *stream) leave(*Session) { t.once.Do(func() { close(t.gone) }) }

@@ -148,6 +148,7 @@ func (v *Server) forward(ctx context.Context, peer Peer, m *Message) (ext []byte
 func (s *Session) Carry(ctx context.Context, m *Message) (ext []byte, err error) {
 	v := s.server
 	v.stats.carried.Add(1)
+	s.touch(m)
 	defer func() { // the caller is no connection that could be closed
 		if p := recover(); p != nil {
 			v.panicked("carry", p)

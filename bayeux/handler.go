@@ -47,6 +47,10 @@ type SessionHandler interface {
 type Ack struct {
 	// Ext rides in the reply's ext; nil: none.
 	Ext []byte
+	// Data answers a remote call, a publish to /service/**: one JSON value, which goes
+	// before the reply, as a message of the same channel and id (bayeux-cometd.md §2.10).
+	// nil: there is no answer. Elsewhere it is not looked at.
+	Data []byte
 }
 
 // Peer is where a request came from.
@@ -76,6 +80,7 @@ const (
 	ReasonDisconnect = "disconnect" // the client said so
 	ReasonExpired    = "expired"    // no connect in time
 	ReasonShutdown   = "shutdown"   // the server stops
+	ReasonInactive   = "inactive"   // the client said nothing but connects for too long
 	ReasonMoved      = "moved"      // another server has it: Close forgets nothing
 	ReasonKicked     = "kicked"     // Session.Close by the application
 )

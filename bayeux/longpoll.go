@@ -29,13 +29,18 @@ type request struct {
 // the request is answered.
 type poll struct {
 	session *Session
+	request *request
 	m       *Message
 	woken   chan struct{}
 	answer  chan *Advice // nil: there is nobody to answer
 	held    bool
 	took    []*Delivery // for the answer
-	severed bool        // no answer goes there any more; guarded by the session's mu
-	advice  *Advice     // of the answer
+	// bounded: it repeats a connect that was answered, and so is answered as that was,
+	// with rest more of what was sent then.
+	bounded bool
+	rest    int
+	severed bool    // no answer goes there any more; guarded by the session's mu
+	advice  *Advice // of the answer
 }
 
 func (p *poll) wake(*Session) {
@@ -52,6 +57,8 @@ func (p *poll) release(_ *Session, _ *Message, a *Advice) {
 	}
 }
 
+func (p *poll) tell(encoded []byte) { p.request.reply(encoded) }
+
 func (p *poll) join(*Session) {}
 
 func (p *poll) leave(*Session) {}
@@ -60,6 +67,15 @@ func (x *request) reply(encoded []byte) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.replies = append(x.replies, encoded)
+}
+
+func (x *request) pending() (n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, r := range x.replies {
+		n += len(r)
+	}
+	return n
 }
 
 func (x *request) begin(int) {
@@ -99,7 +115,7 @@ func (x *request) connect(s *Session, m *Message) {
 		x.refuseConnect(reply{m: m, clientID: s.id, advice: x.server.streaming()}.encode())
 		return
 	}
-	p := &poll{session: s, m: m, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
+	p := &poll{session: s, request: x, m: m, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
 	a.link = p
 	if x.alone && !x.server.draining.Load() {
 		a.hold = x.server.holdFor(m)
@@ -184,9 +200,10 @@ func (s *Session) answers(p *poll) (r polled) {
 	case p.severed:
 		return polled{severed: true}
 	case s.out.sentBy == p:
-		s.out.answered, r.carries = true, true
+		s.out.answered, s.replied, r.carries = true, true, true
 		r.unsure = s.unsure(p.took)
 	default:
+		s.replied = s.replied || p.m.repeats(s.last)
 		r.carries = s.ended && s.reason != ReasonMoved && s.reason != ReasonShutdown
 	}
 	r.number = s.number(p)
@@ -271,7 +288,10 @@ func (v *Server) await(ctx, there context.Context, p *poll) (a *Advice, gone boo
 	v.stats.polls.Add(1)
 	defer v.stats.polls.Add(-1)
 	for {
-		if v.fill(ctx, p); len(p.took) > 0 {
+		if p.session.isDue() {
+			v.fill(ctx, p)
+		}
+		if len(p.took) > 0 {
 			p.session.unhold(p)
 			return a, false
 		}
@@ -300,7 +320,7 @@ func (v *Server) fill(ctx context.Context, p *poll) {
 		for _, d := range p.took[had:] {
 			size += d.Size()
 		}
-		if p.session.wanting(p) && p.session.pull(ctx, p) {
+		if !p.bounded && p.session.wanting(p) && p.session.pull(ctx, p) {
 			continue
 		}
 		if len(p.took) == had {

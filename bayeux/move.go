@@ -22,6 +22,7 @@ type Left struct {
 // wire is the form of Left.Wire.
 type wire struct {
 	Last    uint64 `json:"last,omitempty"`    // mark of the last connect by HTTP
+	Replied bool   `json:"replied,omitempty"` // that was answered
 	Newest  uint64 `json:"newest,omitempty"`  // the sequence of connects
 	Rising  bool   `json:"rising,omitempty"`  // likewise
 	Late    int    `json:"late,omitempty"`    // likewise
@@ -56,7 +57,7 @@ func (s *Session) left() (l Left) {
 	}
 	l.Queued = append(l.Queued, s.out.queue.live()...)
 	q := s.sequence
-	w := wire{Last: s.last, Newest: q.newest, Rising: q.rising, Late: q.late, Back: q.back, Resends: s.resends}
+	w := wire{Last: s.last, Replied: s.replied, Newest: q.newest, Rising: q.rising, Late: q.late, Back: q.back, Resends: s.resends}
 	_, w.Polled = s.out.sentBy.(*poll)
 	if k := &s.acks; k.on {
 		w.Ack, w.Batch, l.Numbered = &k.last, k.batch, true
@@ -133,9 +134,9 @@ func (s *Session) yield() {
 // elsewhere, Left.Wire, and reports whether what was Sent there is known to have
 // arrived, now that m is here (decided.md 4): an answer to a poll has, unless m says
 // otherwise; over a socket nothing has. known is false while that cannot be told, as m is
-// no connect, or a late one: what was Sent is given to Underway then. It is called at most
-// once, inside Resume, with its m. A nil wire, or one that cannot be read: it has not
-// arrived.
+// no connect or a late one, or where m asks for it again: what was Sent is given to
+// Underway then. It is called at most once, inside Resume, with its m. A nil wire, or one
+// that cannot be read: it has not arrived.
 func (s *Session) TakeUp(left []byte, m *Message) (arrived, known bool) {
 	var w wire
 	if left == nil || json.Unmarshal(left, &w) != nil {
@@ -143,27 +144,23 @@ func (s *Session) TakeUp(left []byte, m *Message) (arrived, known bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last, s.resends, s.sequence = w.Last, w.Resends, w.sequence()
+	s.last, s.replied, s.resends, s.sequence = w.Last, w.Replied, w.Resends, w.sequence()
+	old := s.sequence
 	if w.Ack != nil {
-		n, said := m.acked()
 		// What is given to Underway is the answer of that number.
 		s.acks = acks{on: true, last: max(*w.Ack, w.Batch), batch: w.Batch, went: true, noted: true}
-		return m.kind == kindConnect && said && n >= w.Batch, m.kind == kindConnect
+		n, said := m.acked()
+		arrived = m.kind == kindConnect && said && n >= w.Batch
+		return arrived, arrived // the next connect may say so yet
 	}
-	if old := s.sequence; m.kind != kindConnect || old.overtaken(m.Ordinal()) {
-		return false, !w.Polled
-	}
-	s.tookUp = true
 	switch {
 	case !w.Polled:
-		s.resends = 0
 		return false, true
-	case (m.repeats(w.Last) || m.failed(s.lone)) && w.Resends < mostResends:
-		s.resends++
-		return false, true
+	case m.kind != kindConnect, old.overtaken(m.Ordinal()):
+		return false, false
 	}
-	s.resends = 0
-	return true, true
+	again := (m.repeats(w.Last) || m.failed(s.lone)) && w.Resends < mostResends
+	return !again, !again
 }
 
 // Underway gives a session that is being resumed what was Sent elsewhere, in order, where

@@ -48,7 +48,8 @@ func TestAPollHereAPollThere(t *testing.T) {
 // decided.md 4, when the connect that tells comes to another server.
 func TestAnAnswerThatDidNotArriveElsewhere(t *testing.T) {
 	for name, c := range map[string]string{
-		"the same connect again": whose("b", "a", "1") + `b< [{"data":1},{"data":2},{"id":"1"}]`,
+		"the same connect again": whose("b", "a", "1") + `b< [{"data":1},{"id":"1"}]
+			` + whose("b", "a", "2") + `b< [{"data":2},{"id":"2"}]`,
 		"the same connect on a socket": `
 			open c websocket
 			` + whose("c", "a", "1") + `
@@ -317,8 +318,10 @@ func TestAForwardThatResumesDuringAnAnswer(t *testing.T) {
 	for name, c := range map[string]string{
 		"the next connect":            whose("b", "a", "2") + `b< [{"data":2},{"id":"2"}]`,
 		"the next connect, elsewhere": "at one\n" + connects("a", "2") + `a< [{"data":2},{"id":"2"}]`,
-		"the same connect":            whose("b", "a", "1") + `b< [{"data":1},{"data":2},{"id":"1"}]`,
-		"the same connect, elsewhere": "at one\n" + connects("a", "1") + `a< [{"data":1},{"data":2},{"id":"1"}]`,
+		"the same connect": whose("b", "a", "1") + `b< [{"data":1},{"id":"1"}]
+			` + whose("b", "a", "2") + `b< [{"data":2},{"id":"2"}]`,
+		"the same connect, elsewhere": "at one\n" + connects("a", "1") + `a< [{"data":1},{"id":"1"}]
+			` + connects("a", "2") + `a< [{"data":2},{"id":"2"}]`,
 		"timeout 0 and alone": `
 			b> {"channel":"/meta/connect","clientId":"${a}","connectionType":"long-polling","id":"2","advice":{"timeout":0}}
 			b< [{"data":1},{"data":2},{"id":"2"}]`,
@@ -486,8 +489,8 @@ func TestAConnectDuringAnAnswer(t *testing.T) {
 	s := v.newSession(Peer{}, nil)
 	s.handler = &user{app: newApp(), session: s}
 	v.remember(s)
-	first := &poll{session: s, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
-	second := &poll{session: s, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
+	first := &poll{session: s, m: &Message{ID: []byte(`"1"`)}, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
+	second := &poll{session: s, m: &Message{ID: []byte(`"2"`)}, woken: make(chan struct{}, 1), answer: make(chan *Advice, 1)}
 	_, ok := s.attach(arrival{m: &Message{ID: []byte(`"1"`), AdviceTimeout: -1}, link: first, hold: time.Hour, alone: true})
 	require.True(t, ok)
 	s.Deliver(delivery(128))

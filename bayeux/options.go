@@ -33,6 +33,11 @@ type Options struct {
 	// have arrived (decided.md 4). Default 5 s. What was written since the last
 	// pong is sent again when the connection breaks.
 	AckPing time.Duration
+	// LazyTimeout is how long a lazy delivery may wait for company. Default 5 s.
+	LazyTimeout time.Duration
+	// Activity ends a session whose client has said nothing but connects for so long.
+	// Default 0: none is ended for that.
+	Activity time.Duration
 	// Transports are those offered and accepted. Default: websocket,
 	// long-polling, cross-origin-long-polling, callback-polling, eventsource.
 	Transports []string
@@ -49,6 +54,9 @@ type Options struct {
 	// and as <mount>.js. Scripts are further files by name, below the mount.
 	Script  []byte
 	Scripts map[string][]byte
+	// HandshakeExt is what every handshake that succeeds is answered with in its ext, a
+	// JSON object with at least one member; nil: nothing.
+	HandshakeExt []byte
 	// Limits bounds what a peer can push on.
 	Limits Limits
 	// Logger hears of what the operator should know. Default: nobody.
@@ -116,6 +124,9 @@ const (
 	inflightMessages = 256
 	// pendingReplies is how many bytes of unread replies stop the reading.
 	pendingReplies = 256 << 10
+	// mostAnswers is how many bytes of unread replies refuse remote calls: a small batch
+	// of them could ask for a hundred large answers.
+	mostAnswers = 1 << 20
 	// frameJoin is up to how many bytes are joined into one frame.
 	frameJoin = 64 << 10
 	// socketSessions bounds the sessions that one socket carries.
@@ -157,6 +168,7 @@ func (o Options) withDefaults() Options {
 	set(&o.Ping, 25*time.Second)
 	set(&o.PongWait, 8*time.Second)
 	set(&o.AckPing, 5*time.Second)
+	set(&o.LazyTimeout, 5*time.Second)
 	set(&o.Logger, zap.NewNop())
 	if len(o.Transports) == 0 {
 		o.Transports = allTransports

@@ -108,6 +108,40 @@ func TestARepeatedConnectCutsTheFirstElsewhere(t *testing.T) {
 	})
 }
 
+// A copy of a connect that was answered is answered as it was, and with nothing more: it
+// may be late, the answer have arrived, and the next connect tells of that.
+func TestACopyOfAnAnsweredConnect(t *testing.T) {
+	for _, at := range []string{"one", "two"} {
+		for _, what := range []string{"with something", "with nothing", "released"} {
+			t.Run(what+" at "+at, func(t *testing.T) {
+				across(t, Options{}, func(t *testing.T, w *talk) {
+					w.Run("open a\n" + hello("a") + listen("a", "/x") + connects("a", "1"))
+					got := ""
+					switch what {
+					case "with something":
+						w.Run("deliver /x 1\na< [{\"data\":1},{\"id\":\"1\"}]\n")
+						got = `{"data":1},`
+					case "with nothing":
+						w.Run("wait 45s\na< {\"id\":\"1\",\"successful\":true}\n")
+					case "released":
+						w.home(w.Value("a")).session.Close(ReasonMoved)
+						w.Run("a< {\"id\":\"1\",\"successful\":true}\n")
+					}
+					w.Run(`
+						deliver /x 2
+						at ` + at + `
+						open b
+						` + whose("b", "a", "1") + `
+						b< [` + got + `{"id":"1","successful":true}]
+						` + whose("b", "a", "2") + `
+						b< [{"data":2},{"id":"2"}]
+					`)
+				})
+			})
+		}
+	}
+}
+
 // The page of a client was loaded anew, so that its numbers begin again, or they are none:
 // it is served, here and elsewhere.
 func TestNumbersThatBeginAnew(t *testing.T) {

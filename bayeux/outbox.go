@@ -5,6 +5,7 @@ package bayeux
 type outbox struct {
 	queue deque
 	bytes int // of queue
+	lazy  lazy
 	// queued counts what was ever put in.
 	queued uint64
 	// sent is in order; a connection that breaks gives it back to the front of
@@ -39,13 +40,16 @@ func (o *outbox) push(d *Delivery) {
 	o.queued++
 	o.queue.push(d)
 	o.bytes += d.Size()
+	o.lazy.add(d, 1)
 }
 
 // evict drops the oldest deliveries that are not kept until d fits, and returns
 // how many; the queue may still be too full if all the rest is kept.
 func (o *outbox) evict(d *Delivery, l *Limits) (dropped int) {
 	for !o.fits(d, l) && !o.queue.at(0).kept {
-		o.bytes -= o.queue.pop().Size()
+		old := o.queue.pop()
+		o.bytes -= old.Size()
+		o.lazy.add(old, -1)
 		dropped++
 	}
 	if o.fits(d, l) {
@@ -59,6 +63,7 @@ func (o *outbox) evict(d *Delivery, l *Limits) (dropped int) {
 		full := n >= l.QueueMessages || o.bytes+d.Size() > l.Queue
 		if full && !q.kept {
 			o.bytes -= q.Size()
+			o.lazy.add(q, -1)
 			dropped++
 			n--
 			continue
@@ -79,24 +84,38 @@ func (o *outbox) room(l *Limits) (int, bool) {
 	return max(1, min(pageMessages, l.QueueMessages-n)), true
 }
 
-// take moves deliveries of at most about most bytes (one at least) from the queue
-// to sent and appends them to ds. Nothing is taken beyond the window: as much may
+// take moves deliveries of at most about most bytes (one at least), and count, from the
+// queue to sent and appends them to ds. Nothing is taken beyond the window: as much may
 // be under way as may be queued.
-func (o *outbox) take(ds []*Delivery, by link, batch uint32, most int, l *Limits) []*Delivery {
-	for taken := 0; o.queue.len() > 0; {
+func (o *outbox) take(ds []*Delivery, by link, batch uint32, most, count int, l *Limits) []*Delivery {
+	for taken := 0; o.queue.len() > 0 && count > 0; count-- {
 		d := o.queue.at(0)
 		if taken > 0 && taken+d.Size() > most || o.shut(d.Size(), l) {
 			break
 		}
 		o.queue.pop()
 		o.bytes -= d.Size()
+		o.lazy.add(d, -1)
 		o.sent = append(o.sent, sent{d, batch})
 		o.sentBytes += d.Size()
 		taken += d.Size()
 		ds = append(ds, d)
 	}
+	if o.queue.len() == 0 {
+		o.lazy = lazy{}
+	}
 	o.sentBy, o.answered = by, false
 	return ds
+}
+
+// waiting is how many are in the queue, or would be had no poll taken what it does not
+// write any more.
+func (o *outbox) waiting() int {
+	n := o.queue.len()
+	if _, polled := o.sentBy.(*poll); polled && !o.answered {
+		n += len(o.sent)
+	}
+	return n
 }
 
 // takeBack returns what a poll took and does not write any more.
@@ -151,6 +170,10 @@ func (o *outbox) putBack() int {
 		return 0
 	}
 	o.queue.unshift(o.sent)
+	for _, s := range o.sent {
+		o.lazy.add(s.d, 1)
+	}
+	o.lazy.over = true
 	o.bytes += o.sentBytes
 	o.acknowledge()
 	return n

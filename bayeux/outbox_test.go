@@ -67,7 +67,7 @@ func TestOutboxAgainstAModel(t *testing.T) {
 			"take": func(t *rapid.T) {
 				batch++
 				most := rapid.IntRange(1, 300).Draw(t, "most")
-				for _, d := range o.take(nil, by, batch, most, l) {
+				for _, d := range o.take(nil, by, batch, most, 1<<30, l) {
 					if d != queue[0] {
 						t.Fatal("out of order")
 					}

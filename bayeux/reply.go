@@ -73,6 +73,21 @@ func (r reply) encode() []byte {
 	return append(r.appendExt(b), '}')
 }
 
+// answered puts the answer to a remote call before its reply, if there is one. CometD's
+// users ask the answer itself whether the call went well.
+func answered(m *Message, data, reply []byte) []byte {
+	if data == nil {
+		return reply
+	}
+	b := make([]byte, 0, 64+len(m.ChannelText)+len(m.ID)+len(data)+len(reply))
+	b = appendText(append(b, `{"channel":`...), m.ChannelText)
+	if len(m.ID) > 0 {
+		b = append(append(b, `,"id":`...), m.ID...)
+	}
+	b = append(append(b, `,"data":`...), data...)
+	return append(append(b, `,"successful":true},`...), reply...)
+}
+
 // appendExt writes the extensions' members behind the application's own.
 func (r reply) appendExt(b []byte) []byte {
 	own := r.ownExt(nil)

@@ -2,6 +2,7 @@ package bayeux
 
 import (
 	"crypto/rand"
+	"math"
 	"sync"
 	"time"
 
@@ -45,11 +46,12 @@ type Session struct {
 	connected bool   // a connect was seen
 	socket    uint64 // serial of the last socket that carried a connect
 	last      uint64 // mark of the last connect, if it came by HTTP; else 0
+	replied   bool   // that was answered
 	sequence  sequence
 	resends   int
-	lone      bool // the message that resumed it came without company, or by socket
-	tookUp    bool // TakeUp has decided what the next connect would
-	resumed   bool // it was known elsewhere, or before a restart
+	lone      bool      // the message that resumed it came without company, or by socket
+	active    time.Time // when the client last said something but a connect
+	resumed   bool      // it was known elsewhere, or before a restart
 	acks      acks
 }
 
@@ -58,6 +60,9 @@ type Session struct {
 type link interface {
 	// wake: the session has something to send. Called without locks.
 	wake(s *Session)
+	// tell: a message of the server's own goes to the client, before what release
+	// answers. Called without locks.
+	tell(encoded []byte)
 	// release: connect m, held by this link, is to be answered now. Called
 	// without locks.
 	release(s *Session, m *Message, a *Advice)
@@ -137,7 +142,12 @@ func (s *Session) Deliver(d *Delivery) bool {
 		}
 	}
 	s.out.push(d)
-	l := s.rouse()
+	var l link
+	if s.due() {
+		l = s.rouse()
+	} else {
+		s.linger()
+	}
 	s.mu.Unlock()
 	if l != nil {
 		l.wake(s)
@@ -192,6 +202,7 @@ func (s *Session) endFor(o Ordinal, reason string, a *Advice) error {
 	}
 	s.ended, s.reason = true, reason
 	h, l, stop := s.held, s.link, s.replays.stop
+	s.replied = s.replied || h != nil && a != nil && h.m.repeats(s.last) // in a moment
 	s.held, s.link, s.replays.list = nil, nil, nil
 	if reason == ReasonMoved || reason == ReasonShutdown {
 		s.still = true
@@ -311,8 +322,10 @@ func (s *Session) begin() bool {
 	if s.ended {
 		return false
 	}
-	s.expires = time.Now().Add(s.server.lifetime())
+	s.active = time.Now()
+	s.expires = s.active.Add(s.server.lifetime())
 	s.timer = time.AfterFunc(s.server.lifetime(), s.tick)
+	s.arm(s.active)
 	return true
 }
 
@@ -331,12 +344,21 @@ func (s *Session) tick() {
 		}
 		return
 	}
+	if at, ends := s.inactiveAt(); ends && !now.Before(at) {
+		s.mu.Unlock()
+		s.endInactive()
+		return
+	}
 	var h *held
 	if s.held != nil && !s.held.prompt && !now.Before(s.held.until) {
 		h, s.held = s.held, nil
 	}
+	l := s.endLinger(now)
 	s.arm(now)
 	s.mu.Unlock()
+	if l != nil {
+		l.wake(s)
+	}
 	if h != nil {
 		h.link.release(s, h.m, s.server.usual())
 	}
@@ -347,6 +369,12 @@ func (s *Session) arm(now time.Time) {
 	next := s.expires
 	if s.held != nil && !s.held.prompt && s.held.until.Before(next) {
 		next = s.held.until
+	}
+	if at, ends := s.inactiveAt(); ends && at.Before(next) {
+		next = at
+	}
+	if lazy := s.out.lazy.until; !lazy.IsZero() && lazy.Before(next) {
+		next = lazy
 	}
 	s.timer.Reset(next.Sub(now))
 }
@@ -368,7 +396,13 @@ func (s *Session) take(ds []*Delivery, l link, batch uint32, most int) (_ []*Del
 		return s.takeBatch(ds, l, most), false, false
 	}
 	limits := &s.server.options.Limits
-	ds = s.out.take(ds, l, batch, most, limits)
+	count, had := math.MaxInt, len(ds)
+	p, polls := l.(*poll)
+	if polls && p.bounded {
+		count = p.rest
+		defer func() { p.rest -= len(ds) - had }()
+	}
+	ds = s.out.take(ds, l, batch, most, count, limits)
 	// With the window shut there is no use in waking l: arrived does.
 	s.awake = s.out.queue.len() > 0
 	more = s.awake && !s.out.shut(s.out.queue.at(0).Size(), limits)
@@ -382,7 +416,7 @@ func (s *Session) arrived(l link, batch uint32) {
 		s.out.arrived(batch)
 	}
 	var wake link
-	if s.link == l && s.out.queue.len() > 0 && !s.acks.on {
+	if s.link == l && !s.acks.on && s.due() {
 		s.awake, wake = true, l
 	}
 	s.mu.Unlock()

@@ -38,7 +38,7 @@ var refuseNames = [refuseReasons]string{
 }
 
 // Why a session ended; anything else is counted as kicked.
-var endNames = [...]string{ReasonDisconnect, ReasonExpired, ReasonShutdown, ReasonMoved, ReasonKicked}
+var endNames = [...]string{ReasonDisconnect, ReasonExpired, ReasonShutdown, ReasonMoved, ReasonInactive, ReasonKicked}
 
 // Stats is a snapshot of a Server's counters. All but the first three rise only.
 type Stats struct {

@@ -286,6 +286,12 @@ func (c *socket) refuseConnect(encoded []byte) {
 	c.enqueue(func() { c.connects, c.waiting = append(c.connects, encoded), c.waiting+len(encoded) })
 }
 
+func (c *socket) pending() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting
+}
+
 func (c *socket) begin(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -378,6 +384,8 @@ func (c *socket) wake(s *Session) {
 func (c *socket) release(s *Session, m *Message, a *Advice) {
 	c.refuseConnect(reply{m: m, clientID: s.id, advice: a, ack: s.emptyNumber(c)}.encode())
 }
+
+func (c *socket) tell(encoded []byte) { c.reply(encoded) }
 
 func (c *socket) join(s *Session) {
 	c.mu.Lock()

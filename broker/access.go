@@ -44,9 +44,10 @@ type target struct {
 	object  *Object // of the root used; nil for open channels
 	kind    *kind
 	class   class
-	token   Role          // level of the asker's token on the object
-	speaker *Identity     // the token that acts on the object; nil: there is none
-	catchup time.Duration // the interval of a catch-up, 0 for live
+	token   Role             // level of the asker's token on the object
+	speaker *Identity        // the token that acts on the object; nil: there is none
+	catchup catchup.Interval // of a catch-up; zero for live
+	replay  replayID         // from where a live one is asked for
 	open    *OpenPrefix
 	user    string   // the user_ref whose document it is, in scope user
 	shared  []target // of a wildcard: the same in spaces that objects share (data.go)
@@ -134,7 +135,7 @@ func (b *Broker) subscription(ctx context.Context, p channels.Pattern, a asker) 
 	return t, refuseAs(err, text)
 }
 
-func (b *Broker) catchupTarget(ctx context.Context, base channels.Name, interval time.Duration, text string, a asker) (target, error) {
+func (b *Broker) catchupTarget(ctx context.Context, base channels.Name, interval catchup.Interval, text string, a asker) (target, error) {
 	t, err := b.listen(ctx, base.Pattern(), a)
 	if err != nil {
 		return target{}, refuseAs(err, text)
@@ -145,7 +146,7 @@ func (b *Broker) catchupTarget(ctx context.Context, base channels.Name, interval
 	if t.kind.catchup == 0 {
 		return target{}, errNoCatchup(text)
 	}
-	if interval > t.kind.catchup {
+	if interval.Age > t.kind.catchup {
 		return target{}, &bayeux.Error{Code: 413, Args: []string{text, wholeUnits(t.kind.catchup)}, Text: "Catch-up interval too long"}
 	}
 	t.catchup = interval

@@ -130,7 +130,8 @@ func TestAckUnsubscribes(t *testing.T) {
 				nodes[0].say("gala", "chat", 3)
 				nodes[1].die()
 				nodes[1].run()
-				require.Equal(t, c.want, p.connect(nodes[0], false))
+				got := p.connect(nodes[0], false)
+				require.Equal(t, c.want, append(got, p.connect(nodes[0], false)...))
 			})
 		})
 	}
@@ -150,5 +151,40 @@ func TestAckWithoutTheStore(t *testing.T) {
 		x.options.Store.(*sharedStore).away.Store(false)
 		require.Equal(t, []string{"1"}, p.connect(x, false))
 		require.Empty(t, p.connect(x, false))
+	})
+}
+
+// TestLazyChannels: bayeux-cometd.md §2.8, for an open channel and for one below a root.
+func TestLazyChannels(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, func(o *Options, bo *bayeux.Options) {
+			for _, text := range []string{"/open/lazy/**", "/reactions"} {
+				p, err := channels.ParsePattern(text)
+				require.NoError(t, err)
+				o.Lazy = append(o.Lazy, p)
+			}
+			bo.LazyTimeout = 3 * time.Second
+		})
+		p := x.join("")
+		root := x.root("gala", channels.ClassView)
+		require.True(t, p.subscribe("/open/lazy/a", root+"/reactions", root+"/chat").ok())
+		lasts := func(say func()) time.Duration {
+			begun := time.Now()
+			go func() {
+				time.Sleep(time.Millisecond)
+				say()
+			}()
+			require.True(t, x.post(p, p.message("/meta/connect", `,"connectionType":"long-polling"`))[0].ok())
+			return time.Since(begun) - time.Millisecond
+		}
+		say := func(channel string) {
+			who := &Identity{App: x.app, Role: RoleServer}
+			require.NoError(t, x.b.PublishAll(t.Context(), who, []Publication{{ObjectID: "gala", Channel: channel, Data: []byte("1")}})[0].Err)
+		}
+		require.Equal(t, 3*time.Second, lasts(func() { say("reactions") }))
+		require.Zero(t, lasts(func() { say("chat") }))
+		q := x.join("")
+		require.Equal(t, 3*time.Second, lasts(func() { q.publish("/open/lazy/a", "2", "") }))
+		require.Len(t, p.inbox, 3)
 	})
 }

@@ -26,6 +26,19 @@
 // with the topic. While a flow of a topic exists, the topic queues nothing for that
 // listener; which positions come which way is kept by catchup.Seam.
 //
+// A subscription by replay id (replay.go) is a live one whose flow begins in the past, at
+// the place of the id: it lags from there, and so comes to the present without a seam. A
+// repeat sets the flow back. The topic knows which listeners want ids in their data
+// (topic.numbered) and encodes a message for them once more per root. Until what was
+// said before the subscribe has arrived, the record has where it began (unreadRecord), so
+// that a crash begins there again.
+//
+// # Remote calls
+//
+// A publish to /service/<target> is a call (call.go): its answer goes back with the reply,
+// on the connection it came by, whichever node that is, so nothing of it is ever queued,
+// kept, or heard by others. How many bytes of answers may wait is bayeux's bound.
+//
 // # Accumulations
 //
 // A channel of kind accumulate is written by who has a token of the object and read from
@@ -66,6 +79,10 @@
 // on, and a session is resumed as of a little before that, unless it is further
 // behind, which its record then says (remember.go). What comes twice has the same id.
 //
+// A client with the ack extension says by number what it has. Its session's record is
+// written before each answer that brings kept messages (ack.go), and what it says of where
+// the session stands holds until the next one, whoever has the session.
+//
 // # Many nodes on one store
 //
 //	connect of s ──► node B ── claim ──► record of s: owner A, version 7
@@ -75,13 +92,19 @@
 //	                 record: owner B, version 9 ─► subscriptions, from where they stood
 //
 // A session lives on one node, the owner in its record; the record's version is the
-// fence. Only a connect moves it (takeover.go). The owner that is asked writes down
-// where the session stands on each channel (place.go), so nothing is lost and nothing
-// comes twice; one that is dead or silent for a second is not waited for, and the
-// session resumes as after a crash. A node that finds another version than it wrote
-// drops the session. Subscribes and disconnects are carried out where the session
-// lives (Forward); a publish goes ahead where it came in (absent.go), and the store
-// knows it again when it comes twice.
+// fence. Only a connect moves it (takeover.go), and the owner decides: of a connect that
+// a newer one has overtaken nobody takes notice (bayeux.Ordinal), since the answer to a
+// copy that its client gave up long ago would seem to have arrived. The owner that is
+// asked writes down where the session stands on each channel (place.go), so nothing is
+// lost and nothing comes twice (landing.go says how a node that is behind or ahead of
+// that goes on); one that is dead is not waited for, and the session resumes as after a
+// crash, nor is one that beats but leaves three letters unanswered. A node that finds
+// another version than it wrote drops the session. Subscribes and disconnects are carried
+// out where the session lives (Forward), once, also when the answer is lost (errand.go);
+// if nobody answers, the subscribe takes the session over and what is under way is taken
+// along undecided (underway.go), as a subscribe does not tell whether it has arrived. A
+// publish goes ahead where it came in (absent.go), and the store knows it again when it
+// comes twice.
 //
 // A store that fails over may go back to what it was seconds ago. A node finds that out
 // by its own row, whose version falls, and nobody takes a session up for a second

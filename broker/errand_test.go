@@ -36,7 +36,7 @@ func errandIsCarriedOutOnce(t *testing.T, unanswered int32) {
 		require.True(t, r.ok(), r.Error)
 		require.NotNil(t, r.Ext.Catchup)
 		require.Equal(t, 2, r.Ext.Catchup.Messages)
-		synctest.Wait() // node 0 hears that it was taken for dead
+		time.Sleep(2 * beatEvery) // node 0 hears that it was taken for dead, and is heard again
 		require.Equal(t, unanswered == mostUnanswered, nodes[1].server.Sessions() == 1, "it was taken over")
 		require.Equal(t, on(root+"/chat/catchup/1h", 1, 2), p.pollAround(nodes))
 		nodes[2].say("gala", "chat", 3)
@@ -76,5 +76,33 @@ func errandIsCarriedOutOnce(t *testing.T, unanswered int32) {
 		nodes[1].b.mail.carry(t.Context(), s, drop)
 		require.Len(t, s.memory.record.Errands, 1)
 		synctest.Wait()
+	})
+}
+
+// A catch-up that was undone, since its subscribe could not be kept, is not in the records
+// that follow: taken over just then, it would come though it was refused, or twice.
+func TestAnUndoneCatchupIsForgotten(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		live := nodes[0].root("gala", channels.ClassView) + "/chat"
+		nodes[0].say("gala", "chat", 1, 2)
+		p := nodes[0].join("")
+		require.True(t, p.connectAt(nodes[0], 1).ok())
+		refused := false
+		nodes[0].link().hook.Store(&fault{lost: func(table, _ string) bool {
+			first := table == tableSession && !refused
+			refused = refused || first
+			return first
+		}})
+		require.False(t, p.subscribe(live+"/catchup/1h").ok())
+		nodes[0].link().hook.Store(nil)
+		require.True(t, p.subscribe("/open/a").ok()) // which writes the record again
+		s, _ := nodes[0].b.subscriberOf(sessionKey(p.id))
+		r, _, err := nodes[0].b.loadSession(t.Context(), s.key)
+		require.NoError(t, err)
+		require.Empty(t, r.Unread)
+		nodes[0].die()
+		nodes[0].run()
+		require.Empty(t, p.pollAround(nodes[1:]))
 	})
 }

@@ -30,6 +30,7 @@ type flow struct {
 	replays []replaying
 	prelude *prelude       // due before anything live
 	begun   *unread        // of a prelude that was handed over with the last page
+	past    *unread        // of a replay by id, until all of that was read
 	lags    bool           // the live subscription waits behind this flow
 	cursor  store.Position // newest live position handed over, while it lags
 	since   time.Time      // nothing older is due; zero: no bound
@@ -110,7 +111,7 @@ func (f *flow) pullReplay(ctx context.Context, limit int) ([]*bayeux.Delivery, e
 		if err != nil {
 			return nil, store.Position{}, false, err
 		}
-		return f.encode(r.channel, entries, true), r.replay.Position(), !r.replay.Ended(), nil
+		return f.encode(r.channel, entries, form{replay: true, kept: true}), r.replay.Position(), !r.replay.Ended(), nil
 	}
 	var ds []*bayeux.Delivery
 	var err error
@@ -137,8 +138,9 @@ func (f *flow) pullReplay(ctx context.Context, limit int) ([]*bayeux.Delivery, e
 // when it was up with the topic: from then on live entries are queued again.
 func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery, level bool, err error) {
 	t := f.topic
+	f.pastRead(f.lags)
 	t.mu.Lock()
-	last := t.last
+	last, numbered := t.last, t.isNumbered(f.listener)
 	f.turnBack()
 	ahead := f.lags && last.Before(f.cursor)
 	waits := f.lags && !f.from.IsZero() && last.Before(f.from)
@@ -174,7 +176,7 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	for len(due) > 0 && due[0].Position.Before(f.from) {
 		due = due[1:] // the client has it: since counts in ms
 	}
-	page = f.encode(f.listener.prefix+t.name.String(), due, false)
+	page = f.encode(f.listener.prefix+t.name.String(), due, form{numbered: numbered, kept: true})
 	f.listener.sub.b.metrics.mended.Add(float64(len(page)))
 	return page, false, nil
 }
@@ -246,7 +248,7 @@ func (f *flow) land(ctx context.Context) {
 	f.since, f.from = time.Time{}, store.Position{}
 }
 
-func (f *flow) encode(channel string, entries []store.Entry, replay bool) []*bayeux.Delivery {
+func (f *flow) encode(channel string, entries []store.Entry, as form) []*bayeux.Delivery {
 	b := f.listener.sub.b
 	page := make([]*bayeux.Delivery, 0, len(entries))
 	for _, e := range entries {
@@ -255,7 +257,7 @@ func (f *flow) encode(channel string, entries []store.Entry, replay bool) []*bay
 			b.metrics.badRecords.Inc()
 			continue
 		}
-		page = append(page, newDelivery(channel, m, replay, true))
+		page = append(page, newDelivery(channel, m, as))
 	}
 	return page
 }
@@ -263,6 +265,10 @@ func (f *flow) encode(channel string, entries []store.Entry, replay bool) []*bay
 // end takes the flow away from its listener. The caller holds f.mu and topic.mu,
 // so that no entry is handed out between.
 func (f *flow) end() {
+	if f.past != nil { // the store lost its end
+		f.listener.sub.replayed(f.past)
+		f.past = nil
+	}
 	f.ended = true
 	f.listener.removeFlow(f)
 }

@@ -65,12 +65,23 @@ func (b *Broker) Publish(ctx context.Context, _ bayeux.Peer, m *bayeux.Message, 
 		switch {
 		case err == nil:
 			a.session = away.identity
+			if _, calls := service(m.ChannelText); calls {
+				done(b.call(ctx, m, a))
+				return
+			}
 			b.publishAway(ctx, m, a, away, done)
 			return
 		case !errors.Is(err, store.ErrNotFound):
 			done(bayeux.Ack{}, storeRefusal(err, b, "publish"))
 			return
 		}
+	}
+	if _, calls := service(m.ChannelText); calls && m.ClientID == "" {
+		done(b.call(ctx, m, a))
+		return
+	} else if calls {
+		done(bayeux.Ack{}, errUnknownClient(m.ClientID))
+		return
 	}
 	if identity == nil {
 		t, err := b.openTarget(m.Channel)
@@ -79,12 +90,16 @@ func (b *Broker) Publish(ctx context.Context, _ bayeux.Peer, m *bayeux.Message, 
 			if m.ClientID == "" {
 				done(bayeux.Ack{}, &bayeux.Error{Code: 402, Args: []string{"clientId"}, Text: "Missing required parameter"})
 			} else {
-				done(bayeux.Ack{}, &bayeux.Error{Code: 401, Args: []string{m.ClientID}, Text: "Unknown client"})
+				done(bayeux.Ack{}, errUnknownClient(m.ClientID))
 			}
 			return
 		}
 	}
 	b.publishMessage(ctx, m, a, false, known{}, done)
+}
+
+func errUnknownClient(id string) error {
+	return &bayeux.Error{Code: 401, Args: []string{id}, Text: "Unknown client"}
 }
 
 // messageIdentity verifies the token of a message; nil without one. A bad token is

@@ -53,7 +53,17 @@ type HistoryPage struct {
 // cursor), 4001, 4003 (rights), 4004 (no object, or no history), 4013 (since too
 // long ago), and the store's.
 func (b *Broker) History(ctx context.Context, who *Identity, q HistoryQuery) (HistoryPage, error) {
-	w, err := b.walkHistory(ctx, who, q)
+	t, err := b.historyTarget(ctx, who, q)
+	if err != nil {
+		b.metrics.refused("history").Inc()
+		return HistoryPage{}, err
+	}
+	return b.historyPage(ctx, t, q)
+}
+
+// historyPage is History for a channel that the asker may read.
+func (b *Broker) historyPage(ctx context.Context, t target, q HistoryQuery) (HistoryPage, error) {
+	w, err := b.walkHistory(ctx, t, q)
 	if err != nil {
 		return HistoryPage{}, err
 	}
@@ -86,7 +96,12 @@ func (b *Broker) History(ctx context.Context, who *Identity, q HistoryQuery) (Hi
 // reads the next when yield has returned; an error of yield ends it. Next is not
 // set. Errors as History, before the first page, or the store's or yield's.
 func (b *Broker) WalkHistory(ctx context.Context, who *Identity, q HistoryQuery, yield func(HistoryPage) error) error {
-	w, err := b.walkHistory(ctx, who, q)
+	t, err := b.historyTarget(ctx, who, q)
+	if err != nil {
+		b.metrics.refused("history").Inc()
+		return err
+	}
+	w, err := b.walkHistory(ctx, t, q)
 	if err != nil {
 		return err
 	}
@@ -136,14 +151,9 @@ type historyWalk struct {
 	replay    *catchup.Replay
 }
 
-func (b *Broker) walkHistory(ctx context.Context, who *Identity, q HistoryQuery) (*historyWalk, error) {
-	t, err := b.historyTarget(ctx, who, q)
-	if err != nil {
-		b.metrics.refused("history").Inc()
-		return nil, err
-	}
+func (b *Broker) walkHistory(ctx context.Context, t target, q HistoryQuery) (w *historyWalk, err error) {
 	now := b.opt.Store.Now()
-	w := &historyWalk{b: b, target: t, channel: q.Channel, since: now.Add(-t.kind.catchup)}
+	w = &historyWalk{b: b, target: t, channel: q.Channel, since: now.Add(-t.kind.catchup)}
 	if q.Since != "" {
 		if w.since, err = sinceTime(q.Since, now, t.kind.catchup); err != nil {
 			return nil, err
@@ -227,8 +237,8 @@ func (w *historyWalk) cursor(ctx context.Context, name, text string) (store.Posi
 // sinceTime reads Since; most is how long ago it may be.
 func sinceTime(text string, now time.Time, most time.Duration) (time.Time, error) {
 	var since time.Time
-	if d, err := catchup.ParseInterval(text); err == nil {
-		since = now.Add(-d)
+	if d, err := catchup.ParseInterval(text); err == nil && d.Age > 0 {
+		since = now.Add(-d.Age)
 	} else if ms, err := strconv.ParseInt(text, 10, 64); err == nil && ms >= 0 && ms < 1<<48 {
 		since = time.UnixMilli(ms)
 	} else if since, err = time.Parse(time.RFC3339, text); err != nil {

@@ -113,19 +113,35 @@ func (ld *landed) matches(name channels.Name) bool {
 	return slices.ContainsFunc(ld.patterns, func(p channels.Pattern) bool { return p.Matches(name) })
 }
 
-// lands has a topic that a wildcard meets for the first time read from where the session
-// stood, and reports whether the entry after t.last comes that way. The caller holds the
-// topic's mu.
-func (l *listener) lands(t *topic) bool {
-	ld, first := l.meets(t)
-	if !first {
+// lands sees to the entry at p, after t.last, of a topic that a wildcard has not met yet,
+// and reports whether there is nothing more to do: the session has had it, or it comes with
+// what is due before. The caller holds the topic's mu.
+func (l *listener) lands(t *topic, p store.Position) bool {
+	ld := l.landed.Load()
+	if ld == nil || !ld.hears(l, t) {
+		return false
+	}
+	name := t.name.String()
+	l.sub.mu.Lock()
+	_, met := ld.met[name]
+	l.sub.mu.Unlock()
+	if met {
 		return false
 	}
 	f := &flow{listener: l, topic: t}
-	ld.begin(f, l.prefix+t.name.String(), store.Position{})
-	if f.from.IsZero() && (f.cursor == t.last || f.cursor.IsZero() && t.last.Time().Before(f.since)) {
+	ld.begin(f, l.prefix+name, store.Position{})
+	had := f.cursor
+	if before := endOf(f.since.UnixMilli() - 1); !f.since.IsZero() && had.Before(before) {
+		had = before
+	}
+	switch {
+	case f.from.IsZero() && !had.Before(p):
+		return true
+	case f.from.IsZero() && !had.Before(t.last):
+		l.meets(t)
 		return false // it is just there
 	}
+	l.meets(t)
 	l.addFlow(f)
 	f.give()
 	return true

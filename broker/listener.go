@@ -46,6 +46,7 @@ type listener struct {
 type seam struct {
 	catchup.Seam
 	exact    bool           // subscribed by its own name
+	numbered bool           // and by a replay id: topic.numbered has the listener
 	channels map[string]int // catch-up channels and how often each was asked for
 }
 
@@ -54,9 +55,9 @@ func (l *listener) hears(k *kind) bool {
 	return grade(l.grade.Load()) >= k.hearing()
 }
 
-// offer hands one delivery over, unless a flow of the topic is to bring it. The
+// offer hands the delivery at p over, unless a flow of the topic is to bring it. The
 // caller holds the topic's mu.
-func (l *listener) offer(t *topic, d *bayeux.Delivery) {
+func (l *listener) offer(t *topic, p store.Position, d *bayeux.Delivery) {
 	if l.flowing.Load() != 0 {
 		l.sub.mu.Lock()
 		f := l.flows[t]
@@ -65,7 +66,7 @@ func (l *listener) offer(t *topic, d *bayeux.Delivery) {
 			return
 		}
 	}
-	if l.landed.Load() != nil && l.lands(t) {
+	if l.landed.Load() != nil && l.lands(t, p) {
 		return
 	}
 	if l.sub.session.Deliver(d) {
@@ -212,6 +213,7 @@ func (l *listener) begin(t *topic, s *seam, pre *prelude, now time.Time) *flow {
 
 // dropSeam forgets one seam and gives up its hold on the topic.
 func (l *listener) dropSeam(t *topic) {
+	l.seams[t].plainFor(l, t)
 	delete(l.seams, t)
 	l.sub.b.hub.shardOf(t.log).release(t)
 }

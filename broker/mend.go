@@ -182,6 +182,36 @@ func (h *hub) mendRoads(ctx context.Context, due []mending) error {
 	return nil
 }
 
+// levelUnder returns when the topics of a feed that a pattern matches, at most
+// standingMost, are where their logs end: what was acknowledged before a wildcard was
+// asked for does not come by it, though this node may not have handed it out yet.
+func (h *hub) levelUnder(ctx context.Context, feed string, p channels.Pattern) error {
+	var topics []*topic
+	for _, s := range h.shards {
+		for _, t := range s.keptUnder(feed) {
+			if p.Matches(t.name) && len(topics) < standingMost {
+				topics = append(topics, t)
+			}
+		}
+	}
+	for batch := range slices.Chunk(topics, headsAtOnce) {
+		logs := make([]store.LogName, len(batch))
+		for i, t := range batch {
+			logs[i] = t.log
+		}
+		heads, err := h.b.opt.Store.Heads(ctx, logs)
+		if err != nil {
+			return fmt.Errorf("broker: level: heads: %w", err)
+		}
+		for i, t := range batch {
+			if err := t.reach(ctx, heads[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // compareHeads has those topics read from the store that are not where their logs
 // end.
 func (h *hub) compareHeads(ctx context.Context, topics []*topic) error {

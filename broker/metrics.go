@@ -12,7 +12,7 @@ type metrics struct {
 	sessionRecords, repeats, forgottenSeams                                             prometheus.Counter
 	feedBreaks, lostWildcards, forks, deepForks, recordForks                            prometheus.Counter
 	changes, snapshots, lostEvents                                                      prometheus.Counter
-	refusals, drops                                                                     *prometheus.CounterVec
+	refusals, drops, calls                                                              *prometheus.CounterVec
 	records, streamEvents, redelivered, streamFaults, superseded                        prometheus.Counter
 	accumulated                                                                         prometheus.Counter
 	samples, lostSamples, minutesClosed, minutesUnmeasured, statsMessages, unlistedURLs prometheus.Counter
@@ -73,6 +73,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		streamFaults:      counter("stream_faults_total", "Times a connection to a stream could not be served by the store, to be tried again."),
 		superseded:        counter("stream_superseded_total", "Connections to streams ended because their peer had come again."),
 		refusals:          vec("refused_total", "Requests refused, by what was asked.", "what"),
+		calls:             vec("remote_calls_total", "Remote calls answered, by service.", "service"),
 		drops:             vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
 		sampleSeconds:     sampleSeconds,
 		samples:           counter("viewer_samples_total", "Times this node counted its viewers."),
@@ -104,5 +105,9 @@ func addGauge(reg prometheus.Registerer, name, help string, now func() float64) 
 }
 
 func (m *metrics) refused(what string) prometheus.Counter { return m.refusals.WithLabelValues(what) }
+
+func (m *metrics) called(service string) prometheus.Counter {
+	return m.calls.WithLabelValues(service)
+}
 
 func (m *metrics) dropped(reason string) prometheus.Counter { return m.drops.WithLabelValues(reason) }

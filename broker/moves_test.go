@@ -22,11 +22,12 @@ type wanderer struct {
 	*peer
 	rng    *rand.Rand
 	nodes  []*bench
-	last   string // its newest connect, for when the answer was lost
-	acks   bool   // it has the ack extension
-	batch  string // and has had the answer of that number
-	lossy  bool   // answers are lost now and then
-	lost   int    // answers in a row; a server does not repeat one without end
+	last   string   // its newest connect, for when the answer was lost
+	acks   bool     // it has the ack extension
+	batch  string   // and has had the answer of that number
+	lossy  bool     // answers are lost now and then
+	lost   int      // answers in a row; a server does not repeat one without end
+	given  []string // connects that were answered, of which copies may be on their way
 	denied int
 }
 
@@ -55,16 +56,30 @@ func (w *wanderer) connect(hold int) {
 			w.last = "" // another connect, as CometD's client sends it
 		}
 	default:
-		w.last, w.lost = "", 0
+		w.given, w.last, w.lost = append(w.given, w.last), "", 0
 		if r.Ext.Ack != nil {
 			w.batch = string(r.Ext.Ack)
 		}
 	}
+	if w.lossy && len(w.given) > 0 && w.rng.IntN(6) == 0 {
+		w.copied()
+	}
+}
+
+// copied sends a connect that was answered once more, by a connection that is gone: its
+// answer is lost.
+func (w *wanderer) copied() {
+	had := len(w.inbox)
+	old := w.given[max(0, len(w.given)-1-w.rng.IntN(3))]
+	r := w.at(w.nodes[w.rng.IntN(len(w.nodes))], old)
+	require.True(w.x.t, r.ok() || r.Error == "503::Service unavailable", r.Error)
+	w.inbox = w.inbox[:had]
 }
 
 // TestMovesAtRandom publishes while sessions go about, by name, by wildcard and with
 // catch-ups, with queues that are often too short and answers that are lost, between
-// nodes that stop and, for odd seeds, die. GOBELIN_SEEDS says how many.
+// nodes that stop and, for odd seeds, die. Copies of connects come late. GOBELIN_SEEDS says
+// how many.
 func TestMovesAtRandom(t *testing.T) {
 	seeds := uint64(8)
 	if n, err := strconv.ParseUint(os.Getenv("GOBELIN_SEEDS"), 10, 64); err == nil {

@@ -194,6 +194,11 @@ func (n *nodes) look(ctx context.Context, id string) (nodeRow, error) {
 	if known && time.Since(o.read) < rowFor && (o.row.Gone || n.fresh(&o.row)) {
 		return o.row, nil
 	}
+	return n.lookAgain(ctx, id)
+}
+
+// lookAgain is look, but the row is read.
+func (n *nodes) lookAgain(ctx context.Context, id string) (nodeRow, error) {
 	v, err := n.store.Get(ctx, tableNode, id)
 	if err != nil {
 		return nodeRow{}, err
@@ -204,7 +209,7 @@ func (n *nodes) look(ctx context.Context, id string) (nodeRow, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	o = n.others[id]
+	o := n.others[id]
 	o.row, o.read = row, time.Now()
 	n.others[id] = o
 	for other, known := range n.others { // those of long ago
@@ -246,7 +251,9 @@ func (n *nodes) alive(ctx context.Context, id string) (bool, error) {
 	doubt := n.failed != nil || time.Since(n.back) < leaseTime
 	n.mu.Unlock()
 	if time.Since(o.silent) < silentFor && row.Beat <= o.mute {
-		return false, nil
+		if row, err = n.lookAgain(ctx, id); err != nil || row.Beat <= o.mute {
+			return false, err
+		}
 	}
 	return n.fresh(&row) || doubt && !row.Gone, nil
 }
@@ -254,13 +261,7 @@ func (n *nodes) alive(ctx context.Context, id string) (bool, error) {
 // mute notes that a node did not answer a letter, and reports whether it is taken for
 // dead: it does not say any more that it lives, or has left too many unanswered.
 func (n *nodes) mute(ctx context.Context, id string) (dead bool) {
-	n.mu.Lock()
-	if o, known := n.others[id]; known {
-		o.read = time.Time{}
-		n.others[id] = o
-	}
-	n.mu.Unlock()
-	row, err := n.look(ctx, id)
+	row, err := n.lookAgain(ctx, id)
 	if err != nil {
 		row = nodeRow{}
 	}

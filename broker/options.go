@@ -21,6 +21,9 @@ type Options struct {
 	Accounts []Account
 	// Open lists the channels that need no root (product.md §15), none by default.
 	Open []OpenPrefix
+	// Lazy are patterns of open channels, and of channels as they are named below a root,
+	// whose messages may wait for company on their way (bayeux-cometd.md §2.8).
+	Lazy []channels.Pattern
 	// Kinds overrides the built-in channel kinds (product.md §4) by name.
 	Kinds map[string]KindOptions
 	// AutoCreate makes an object on its first mention by a trusted party.
@@ -50,6 +53,11 @@ type Options struct {
 	// StatsPublic lets viewers hear how many they are (/stats/live), and see the chart of
 	// that.
 	StatsPublic bool
+	// Services are the targets of remote calls that are answered, of those that Services
+	// names (bayeux-cometd.md §2.10); none by default.
+	Services []string
+	// NoReplay: ext.replay in a subscribe says nothing (bayeux-cometd.md §3).
+	NoReplay bool
 	// EndOnExpiry ends a session once a token that it has rights from has ended; its
 	// client handshakes again. Otherwise a running subscription outlives its token.
 	EndOnExpiry bool

@@ -93,6 +93,12 @@ func (s *subscriber) standing(ctx context.Context, goesOn bool) (left bayeux.Lef
 			var place *placeRecord
 			if n, there := index[d.Channel()]; there {
 				place = &places[n]
+				if !place.After.IsZero() && place.After.Before(p) {
+					// It is after what the place says: its client went back behind it, or it
+					// was handed over since. It comes again from there.
+					place.Lags = true
+					continue
+				}
 			} else if place = stray[d.Channel()]; place == nil {
 				place = &placeRecord{Channel: d.Channel()}
 				stray[d.Channel()] = place
@@ -216,6 +222,9 @@ func (s *subscriber) catchups(left bayeux.Left) {
 	begun := map[string][]int{} // by channel, those of which something was queued
 	for i, u := range unread {
 		places[i] = placeRecord{Channel: u.Channel, After: u.UpTo}
+		if u.byID() {
+			continue // how far that is says the place of its channel
+		}
 		r, reading := read[u]
 		if reading {
 			places[i].After, places[i].Lags = r.replay.Position(), true

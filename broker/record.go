@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -80,15 +81,25 @@ type topicRecord struct {
 	Grade    grade             `json:"grade"`
 	User     string            `json:"user,omitempty"` // whose document it is, in scope user
 	Exact    bool              `json:"exact,omitempty"`
+	Numbered bool              `json:"numbered,omitempty"` // by a replay id
 	Seam     catchup.SeamState `json:"seam"`
 	Catchups map[string]int    `json:"catchups,omitempty"`
 }
 
 // unreadRecord is a catch-up of which the client is not known to have everything.
 type unreadRecord struct {
-	Channel string         `json:"channel"` // X/catchup/6h; X where it is a snapshot
+	Channel string         `json:"channel"` // X/catchup/6h; X where it is a snapshot or by a replay id
 	Since   time.Time      `json:"since"`
 	UpTo    store.Position `json:"up_to"`
+	// After is where a catch-up of so many messages begins, since of those younger than
+	// Since it has only the newest, and where a subscription by replay id did. Otherwise
+	// zero.
+	After store.Position `json:"after,omitzero"`
+}
+
+// byID reports whether it is of a subscription by replay id.
+func (r *unreadRecord) byID() bool {
+	return !r.After.IsZero() && !strings.Contains(r.Channel, "/"+catchup.Word+"/")
 }
 
 func recordOf(id *Identity) *identityRecord {

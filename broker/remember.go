@@ -93,7 +93,7 @@ func (s *subscriber) noteSubscriptions() {
 			patterns = append(patterns, patternRecord{Pattern: name, Grade: grade(l.grade.Load()), Since: s.patternSince[name]})
 		}
 		for t, sm := range l.seams {
-			r := topicRecord{Channel: l.prefix + t.name.String(), Grade: grade(l.grade.Load()), User: l.user, Exact: sm.exact, Seam: sm.State()}
+			r := topicRecord{Channel: l.prefix + t.name.String(), Grade: grade(l.grade.Load()), User: l.user, Exact: sm.exact, Numbered: sm.numbered, Seam: sm.State()}
 			if len(sm.channels) > 0 {
 				r.Catchups = make(map[string]int, len(sm.channels))
 				for name, n := range sm.channels {
@@ -297,11 +297,13 @@ func (s *subscriber) replayed(u *unread) {
 	u.ended, u.queued = true, queued
 }
 
-// dropUnread: the client does not want a catch-up any more.
+// dropUnread: the client does not want a catch-up any more, or it was undone. The next
+// record does not name it, so that nobody begins it again.
 func (s *subscriber) dropUnread(u *unread) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u.ended, u.queued = true, 0
+	s.memory.unread = slices.DeleteFunc(s.memory.unread, func(other *unread) bool { return other == u })
+	s.memory.dirty = true
 }
 
 // rememberSessions is one round: the records of sessions, then the watermark.

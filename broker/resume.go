@@ -156,12 +156,20 @@ func (s *subscriber) restoreTopic(ctx context.Context, r topicRecord, land landi
 				sm.Undeliver(before)
 			}
 		}
-		if land.lost {
-			sm.Undeliver(endOf(land.since.UnixMilli() - 1)) // what was queued then is
+		if had := endOf(land.since.UnixMilli() - 1); land.lost && r.Seam.Resumes {
+			// What was live then may still have been queued; what was before came by a
+			// catch-up, which comes again.
+			if had.Before(r.Seam.Start) {
+				had = r.Seam.Start
+			}
+			sm.Undeliver(had)
 		}
 		return nil
 	}
 	sm.exact = true
+	if r.Numbered {
+		sm.number(l, tp)
+	}
 	if t.kind.name == presenceKind {
 		if err := s.b.presence.greet(ctx, l); err != nil {
 			return storeRefusal(err, s.b, "resume")
@@ -187,7 +195,11 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 	if err != nil {
 		return errNotAsBefore
 	}
-	if !is {
+	switch {
+	case r.byID():
+		s.restoreReplay(r, name, land)
+		return nil
+	case !is:
 		return s.restoreSnapshot(ctx, name)
 	}
 	var first store.Position
@@ -216,12 +228,16 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 			if err != nil {
 				return storeRefusal(err, s.b, "resume")
 			}
+			replay.Skip(r.After)
 			if under {
 				replay.Begin(first)
 			} else if p != nil {
 				replay.Advance(p.After)
 			}
 			began := replay.Position()
+			if land.undecided && p != nil && p.Sent != nil {
+				began = store.Position{} // of which giveUnderway has a part
+			}
 			f := l.flowOf(tp, sm.exact || l.wild(tp))
 			f.replays = append(f.replays, replaying{channel: r.Channel, replay: replay, began: began, unread: s.unreadOf(r, p)})
 			f.give()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
 	"github.com/gobelin-broker/gobelin/store/memory"
@@ -58,7 +59,7 @@ type cover struct {
 var (
 	simChannels = []string{"chat", "a/b", "a/c", "analytics"}
 	simPatterns = []string{"/**", "/*", "/a/*", "/a/**"}
-	simSpans    = []string{"1h", "2h", "20s"}
+	simSpans    = []string{"1h", "2h", "20s", "1n", "3n"}
 )
 
 // GOBELIN_SEEDS=20000 is the long form, on seeds never seen before.
@@ -371,7 +372,7 @@ func (m *simulation) leave(s *simulated, root, pattern string) {
 }
 
 func (m *simulation) catchup(s *simulated, base, span string) {
-	interval, err := time.ParseDuration(span)
+	interval, err := catchup.ParseInterval(span)
 	require.NoError(m.t, err)
 	name := base + "/catchup/" + span
 	before := m.x.store.Now()
@@ -387,12 +388,15 @@ func (m *simulation) catchup(s *simulated, base, span string) {
 	}
 	c.catchups[span], c.idle, c.known = true, time.Time{}, true
 	count := func(now time.Time) int {
-		since := now.Add(-interval).UnixMilli()
+		since := interval.Since(now, day).UnixMilli()
 		n := 0
 		for _, ms := range m.said[base[42:]][:upTo] {
 			if ms >= since && ms >= 0 {
 				n++
 			}
+		}
+		if interval.Count > 0 {
+			return min(n, interval.Count)
 		}
 		return n
 	}

@@ -161,7 +161,7 @@ func (s *shard) take(t *target, r *road) (tp *topic, synced bool) {
 // makeTopic adds a topic, which takes over one hold of its space. The caller
 // holds s.mu.
 func (s *shard) makeTopic(log store.LogName, name channels.Name, sp *space, k *kind) *topic {
-	t := &topic{shard: s, log: log, name: name, space: sp, kind: k, limits: k.limits, touched: time.Now().Unix()}
+	t := &topic{shard: s, log: log, name: name, space: sp, kind: k, lazy: s.hub.b.isLazy(name), limits: k.limits, touched: time.Now().Unix()}
 	t.synced = !k.limits.Keeps() // nothing to read: it begins with what comes
 	s.topics[log] = t
 	if s.byFeed[log.Feed] == nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
 
@@ -67,7 +68,10 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 	}
 	targets := make([]target, len(patterns))
 	for i, p := range patterns {
-		if targets[i], err = s.b.subscription(ctx, p, a); err != nil {
+		if targets[i], err = s.b.subscription(ctx, p, a); err == nil {
+			err = s.b.replayTarget(m, p, &targets[i])
+		}
+		if err != nil {
 			s.b.metrics.refused("subscribe").Inc()
 			return nil, err
 		}
@@ -84,7 +88,7 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 		for i := range targets {
 			// Catch-ups come first, so that of one message the past comes wholly
 			// before the live, whatever its order (product.md §4, seam).
-			if past != (targets[i].catchup > 0) {
+			if past == targets[i].catchup.IsZero() {
 				continue
 			}
 			if err := s.take(ctx, patterns[i].String(), &targets[i], &ext); err != nil {
@@ -158,6 +162,12 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 			if err != nil {
 				return err
 			}
+			if s.b.hub.shared {
+				if err := s.b.hub.levelUnder(ctx, roadFeed(t), t.pattern); err != nil {
+					s.b.hub.letGo(r, l)
+					return err
+				}
+			}
 			t.fresh = true
 			s.notePattern(channel, s.b.opt.Store.Now().UnixMilli())
 			l.join(t.pattern, r, time.Now())
@@ -176,7 +186,7 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 			return err
 		}
 	}
-	if t.catchup > 0 {
+	if !t.catchup.IsZero() {
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
 	if err := s.takeLive(ctx, l, tp, channel, t); err != nil {
@@ -201,12 +211,21 @@ func (s *subscriber) takeLive(ctx context.Context, l *listener, tp *topic, chann
 	if !taken {
 		defer s.b.hub.shardOf(tp.log).release(tp)
 	}
+	if t.replay.past() {
+		return s.takeReplay(ctx, l, tp, channel, t, sm)
+	}
 	if sm.exact {
+		if t.replay.asked {
+			sm.number(l, tp)
+		}
 		return nil
 	}
 	pre, err := s.preludeOf(ctx, tp, channel, t)
 	if err != nil {
 		return err
+	}
+	if t.replay.asked {
+		sm.number(l, tp)
 	}
 	t.fresh = true
 	sm.exact = true
@@ -232,7 +251,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	if !taken {
 		defer s.b.hub.shardOf(tp.log).release(tp)
 	}
-	since := s.b.opt.Store.Now().Add(-t.catchup)
+	since := t.catchup.Since(s.b.opt.Store.Now(), t.kind.catchup)
 	f := l.flowOf(tp, sm.Live())
 	defer f.mu.Unlock()
 
@@ -245,9 +264,12 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	sm.channels[channel]++
 	t.fresh = true
 
-	replay, extent, err := catchup.NewReplay(ctx, s.b.opt.Store, tp.log, tp.limits, since, upTo)
+	replay, extent, err := s.b.newReplay(ctx, tp, t.catchup, since, upTo)
 	if err == nil {
 		u := s.unreadOf(unreadRecord{Channel: channel, Since: since, UpTo: upTo}, nil)
+		if t.catchup.Count > 0 {
+			u.After = replay.Position()
+		}
 		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
 		x.asked = true
 		x.Messages += extent.Messages
@@ -259,6 +281,14 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	// Also after an error: the flow may have to bring the live entries level.
 	f.give()
 	return err
+}
+
+// newReplay prepares the walk of a catch-up.
+func (b *Broker) newReplay(ctx context.Context, tp *topic, interval catchup.Interval, since time.Time, upTo store.Position) (*catchup.Replay, catchup.Extent, error) {
+	if interval.Count > 0 {
+		return catchup.NewReplayNewest(ctx, b.opt.Store, tp.log, tp.limits, since, upTo, interval.Count)
+	}
+	return catchup.NewReplay(ctx, b.opt.Store, tp.log, tp.limits, since, upTo)
 }
 
 func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
@@ -324,6 +354,7 @@ func (s *subscriber) quit(ctx context.Context, p channels.Pattern) {
 
 func (s *subscriber) quitLive(ctx context.Context, l *listener, t *topic, sm *seam) {
 	sm.exact = false
+	sm.plainFor(l, t)
 	s.dropPrelude(l, t)
 	s.stopLive(ctx, l, t, sm, func() { l.space.tree.Remove(t.name.Pattern(), l) })
 }
@@ -458,6 +489,10 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 	a, err := s.asker(m)
 	if err != nil {
 		done(bayeux.Ack{}, err)
+		return
+	}
+	if _, calls := service(m.ChannelText); calls {
+		done(s.b.call(ctx, m, a))
 		return
 	}
 	if len(m.ID) == 0 {

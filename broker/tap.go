@@ -146,7 +146,7 @@ func (ts *taps) hand(e store.Tail) {
 	if t == nil {
 		return
 	}
-	d := newDelivery("/@"+number+"/"+oid+e.Log.Path, m, false, false)
+	d := newDelivery("/@"+number+"/"+oid+e.Log.Path, m, form{})
 	for s := range t.listeners {
 		s.session.Deliver(d)
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type topic struct {
 	space  *space
 	limits store.Limits // zero for a topic that keeps nothing
 	kind   *kind
+	lazy   bool // its messages may wait for company
 	// flows counts the flows that read the topic.
 	flows atomic.Int32
 
@@ -34,6 +36,8 @@ type topic struct {
 	looked uint64
 	forks       // what it handed out and was lost then
 	ring   ring // positions handed out of late, where the store is shared
+	// numbered are the listeners that get messages with their replay ids (replay.go).
+	numbered map[*listener]struct{}
 
 	// guarded by shard.mu
 	refs    int   // subscriptions and flows that hold it
@@ -46,8 +50,14 @@ type topic struct {
 	touched int64 // unix seconds of the last entry, for the sweep
 }
 
+// isLazy reports whether messages of a channel may wait for company.
+func (b *Broker) isLazy(name channels.Name) bool {
+	return slices.ContainsFunc(b.opt.Lazy, func(p channels.Pattern) bool { return p.Matches(name) })
+}
+
 // deliver hands one entry to every listener. The caller holds t.mu and is the
-// shard's goroutine. A message is encoded once per root in use (security.md §1.7).
+// shard's goroutine. A message is encoded once per root in use (security.md §1.7), and
+// once more where somebody wants it with its replay id.
 func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 	m, err := catchup.Decode(e)
 	if err != nil {
@@ -63,17 +73,18 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 			return
 		}
 		var d *bayeux.Delivery
+		numbered := len(t.numbered) > 0 && t.isNumbered(l)
 		for i := range list {
-			if list[i].prefix == l.prefix {
+			if list[i].prefix == l.prefix && list[i].numbered == numbered {
 				d = list[i].delivery
 				break
 			}
 		}
 		if d == nil {
-			d = newDelivery(l.prefix+t.name.String(), m, false, kept)
-			list = append(list, encodedFor{l.prefix, d})
+			d = newDelivery(l.prefix+t.name.String(), m, form{numbered: numbered, kept: kept, lazy: t.lazy})
+			list = append(list, encodedFor{l.prefix, numbered, d})
 		}
-		l.offer(t, d)
+		l.offer(t, e.Position, d)
 	})
 	t.space.mu.RUnlock()
 	if kept {
@@ -109,12 +120,18 @@ func (t *topic) level(ctx context.Context, log store.Log) error {
 	if err != nil {
 		return err
 	}
+	return t.reach(ctx, head.Last)
+}
+
+// reach returns when everything up to p was handed to the listeners. The caller holds no
+// lock.
+func (t *topic) reach(ctx context.Context, p store.Position) error {
 	late, soon := time.NewTimer(patience), time.NewTimer(fannedSoon)
 	defer late.Stop()
 	defer soon.Stop()
 	for {
 		t.mu.Lock()
-		if !t.last.Before(head.Last) {
+		if !t.last.Before(p) {
 			t.mu.Unlock()
 			return nil
 		}
@@ -163,19 +180,33 @@ func (t *topic) catchUp(ctx context.Context, p store.Position) error {
 
 type encodedFor struct {
 	prefix   string
+	numbered bool
 	delivery *bayeux.Delivery
 }
 
 type encoded struct{ first [3]encodedFor }
 
+// form is how a message is delivered, beside its name.
+type form struct {
+	replay   bool // by a catch-up
+	numbered bool // with its replay id in its data
+	kept     bool
+	lazy     bool // in no hurry
+}
+
 // newDelivery encodes a message for a channel (product.md §4, message envelope).
-func newDelivery(channel string, m catchup.Message, replay, kept bool) *bayeux.Delivery {
+func newDelivery(channel string, m catchup.Message, as form) *bayeux.Delivery {
 	var buf [96]byte
+	data := m.Data
+	if as.numbered {
+		data = catchup.AppendEvent(make([]byte, 0, len(m.Data)+96), m.Data, m.Position)
+	}
 	return bayeux.NewDelivery(bayeux.DeliveryFields{
 		Channel: channel,
 		ID:      m.Position.String(),
-		Data:    m.Data,
-		Ext:     m.AppendExt(buf[:0], replay),
-		Kept:    kept,
+		Data:    data,
+		Ext:     m.AppendExt(buf[:0], as.replay),
+		Kept:    as.kept,
+		Lazy:    as.lazy,
 	})
 }

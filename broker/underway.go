@@ -49,7 +49,13 @@ func (s *subscriber) underway(ctx context.Context, c *claimed) (all []*bayeux.De
 			continue
 		}
 		of := stretch{from: *p.Sent, upTo: p.After, before: p.Queued}
-		n := slices.IndexFunc(c.Topics, func(t topicRecord) bool { return t.Channel == p.Channel && !t.Exact })
+		switch {
+		case p.After.IsZero() && p.Queued != nil: // what follows that was not read yet
+			of.upTo = *p.Queued
+		case p.After.IsZero(): // it spoke too long ago to be named
+			of.upTo = endOf(c.left.At)
+		}
+		n := slices.IndexFunc(c.Topics, func(t topicRecord) bool { return t.Channel == p.Channel && !t.Seam.Live })
 		if n >= 0 {
 			// See covers: positions are those before the first.
 			of.after, of.upTo = true, c.Topics[n].Seam.End
@@ -92,6 +98,7 @@ func (s *subscriber) sentOn(ctx context.Context, channel string, of stretch) (ds
 	if !replay {
 		base = name
 	}
+	as := form{replay: replay, numbered: !replay && s.numbers(base), kept: true}
 	t, known := s.heardAs(ctx, base)
 	if !known || of.upTo.IsZero() {
 		return nil, nil
@@ -108,7 +115,7 @@ func (s *subscriber) sentOn(ctx context.Context, channel string, of stretch) (ds
 				continue
 			}
 			if m, err := catchup.Decode(e); err == nil {
-				ds = append(ds, newDelivery(channel, m, replay, true))
+				ds = append(ds, newDelivery(channel, m, as))
 			}
 		}
 		if !page.More || len(page.Entries) == 0 {

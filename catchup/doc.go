@@ -7,12 +7,16 @@
 //
 // A channel's history is one log of the store; a record is the publisher's data,
 // byte for byte, with the ext that is passed on (Encode, Decode). A catch-up is a
-// name, <channel>/catchup/<interval> (Split). A Replay walks a stretch of a log
+// name, <channel>/catchup/<interval> (Split), where the interval is a time or a count of
+// messages: 6h, 50n (NewReplayNewest finds where the last fifty begin). A Replay walks a stretch of a log
 // page by page and holds neither a goroutine nor entries, so that 100,000
 // messages cost one page of memory and a slow reader costs nothing.
 //
 // A history asked for over HTTP is the same walk (Replay), or its newest end (Newest);
 // a message id is its cursor, and CheckCursor says what it is worth.
+//
+// A client of Salesforce's kind names its place by a number, the n of a position
+// (AfterNumber), and finds that number in the data it gets (AppendEvent).
 //
 // An accumulation (product.md §6) is a log of entries: what a viewer gave, and who the
 // token said that is (EncodeEntry). Its observed time is that of the position, so an

@@ -11,12 +11,13 @@ import (
 )
 
 func TestParseInterval(t *testing.T) {
-	ok := func(in string, want time.Duration) {
+	is := func(in string, want Interval) {
 		t.Helper()
 		got, err := ParseInterval(in)
 		require.NoError(t, err, in)
 		require.Equal(t, want, got, in)
 	}
+	ok := func(in string, want time.Duration) { t.Helper(); is(in, Interval{Age: want}) }
 	bad := func(in string) {
 		t.Helper()
 		_, err := ParseInterval(in)
@@ -28,16 +29,19 @@ func TestParseInterval(t *testing.T) {
 	ok("9999999s", 9999999*time.Second)
 	ok("9999999h", maxInterval) // beyond a Duration: capped, never negative
 	ok("1752000h", maxInterval)
+	is("1n", Interval{Count: 1})
+	is("50n", Interval{Count: 50})
+	is("9999999n", Interval{Count: 9999999})
 	for _, in := range []string{
 		"", "h", "0h", "00h", "01h", "1", "1d", "1H", "-1h", "+1h", "1.5h", "1h1m", "10000000h", " 1h", "1h ", "1 h",
-		"٣h", "1e3h", "0x1h", "99999999999999999999h", "h1", "1hh", "1\x00h",
+		"n", "0n", "01n", "-1n", "1N", "10000000n", "1nh", "٣h", "1e3h", "0x1h", "99999999999999999999h", "h1", "1hh", "1\x00h",
 	} {
 		bad(in)
 	}
 }
 
 func TestSplit(t *testing.T) {
-	f := func(in, base string, interval time.Duration, isCatchup bool, want error) {
+	f := func(in, base string, age time.Duration, isCatchup bool, want error) {
 		t.Helper()
 		n, err := channels.Parse(in)
 		require.NoError(t, err, in)
@@ -46,7 +50,7 @@ func TestSplit(t *testing.T) {
 		require.Equal(t, isCatchup, ok, in)
 		if ok {
 			require.Equal(t, base, b.String(), in)
-			require.Equal(t, interval, d, in)
+			require.Equal(t, Interval{Age: age}, d, in)
 		}
 	}
 	f("/a/catchup/12h", "/a", 12*time.Hour, true, nil)
@@ -61,14 +65,21 @@ func TestSplit(t *testing.T) {
 	f("/a/catchup/1h/b", "", 0, false, ErrPlace)
 	f("/a/catchup/1h/catchup/1h", "", 0, false, ErrPlace)
 	f("/a/catchup/catchup", "", 0, false, ErrInterval)
+	n, err := channels.Parse("/a/b/catchup/50n")
+	require.NoError(t, err)
+	base, d, ok, err := Split(n)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "/a/b", base.String())
+	require.Equal(t, Interval{Count: 50}, d)
 }
 
 // FuzzParseInterval compares with a regular expression and arithmetic in floats.
 func FuzzParseInterval(f *testing.F) {
-	for _, s := range []string{"1h", "12h", "9999999s", "0h", "1d", "h", "", "1234567m", "12345678m"} {
+	for _, s := range []string{"1h", "12h", "9999999s", "0h", "1d", "h", "", "1234567m", "12345678m", "50n", "0n"} {
 		f.Add(s)
 	}
-	grammar := regexp.MustCompile(`\A[1-9][0-9]{0,6}[hms]\z`)
+	grammar := regexp.MustCompile(`\A[1-9][0-9]{0,6}[hmsn]\z`)
 	unit := map[byte]float64{'h': 3600, 'm': 60, 's': 1}
 	f.Fuzz(func(t *testing.T, s string) {
 		d, err := ParseInterval(s)
@@ -79,8 +90,14 @@ func FuzzParseInterval(f *testing.F) {
 			return
 		}
 		n, _ := strconv.ParseFloat(s[:len(s)-1], 64)
+		if s[len(s)-1] == 'n' {
+			if d != (Interval{Count: int(n)}) {
+				t.Fatalf("%q: %v", s, d)
+			}
+			return
+		}
 		want := min(n*unit[s[len(s)-1]], maxInterval.Seconds())
-		if d <= 0 || d.Seconds() != want {
+		if d.Age <= 0 || d.Count != 0 || d.Age.Seconds() != want {
 			t.Fatalf("%q: %v, want %v s", s, d, want)
 		}
 	})

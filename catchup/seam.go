@@ -81,6 +81,16 @@ func (s *Seam) Begin(start store.Position) {
 	}
 }
 
+// Rewind makes the channel live from a position that the client names: everything after
+// it comes live, whatever came before and how. One that is live goes back to it, and
+// never forward.
+func (s *Seam) Rewind(start store.Position) {
+	if !s.live || start.Before(s.start) {
+		s.start = start
+	}
+	s.live, s.covered, s.idle = true, false, time.Time{}
+}
+
 // Catchup takes a catch-up subscription and returns the end of its replay: where
 // live began, or, without live, last, from which a later live subscription then
 // goes on.

@@ -6,6 +6,8 @@
 //	dashboard/    one HTML file on shared data: a snapshot, changes, merges
 //	publishers/   backends that publish: curl, Node, Go
 //	viewer-log/   how many viewers there were, asked from PHP; a CDN's counts imported
+//	migrating/    clients of Faye, CometD and Salesforce's streaming, with a new address
+//	go-clients/   other people's Go clients, tested in a module of their own
 //	conformance/  black-box tests of any Bayeux server that Faye clients talk to
 //	e2e/          real browsers and real Faye clients against the real binary
 //

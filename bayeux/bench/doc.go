@@ -21,7 +21,7 @@
 // # Goroutines
 //
 // One reads for each session; a scenario's own goroutine publishes, or the readers
-// do when an acknowledgement comes. One looks at the server's process. Run waits for
+// do when an acknowledgement comes, or, in rooms, a few who share the clients. One looks at the server's process. Run waits for
 // all of them.
 //
 // # Locks

@@ -15,6 +15,7 @@ const (
 	Idle    = "idle"    // many are there, nothing happens
 	Publish = "publish" // many publish, nobody receives
 	CatchUp = "catchup" // many read the same past at once
+	Rooms   = "rooms"   // many talk in rooms that they share
 )
 
 // Options says what to measure. The fields behind Progress count only in the
@@ -35,9 +36,9 @@ type Options struct {
 	// Progress is called about once a second from a goroutine of Run, if not nil.
 	Progress func(Progress)
 
-	// Duration is how long is measured (fanout, publish) or waited (idle).
+	// Duration is how long is measured (fanout, publish, rooms) or waited (idle).
 	Duration time.Duration
-	// WarmUp goes before Duration and does not count (fanout, publish).
+	// WarmUp goes before Duration and does not count (fanout, publish, rooms).
 	WarmUp time.Duration
 	// Size is the JSON of one message in bytes, at least MinSize (all but idle).
 	Size int
@@ -45,10 +46,13 @@ type Options struct {
 	Subs int
 	// Window is how many messages are under way at once (fanout). 0: Rate counts.
 	Window int
-	// Rate is messages per second, whatever comes of them (fanout).
+	// Rate is messages per second, whatever comes of them (fanout, rooms).
 	Rate float64
-	// Conns is how many sessions publish (publish) or read (catchup).
+	// Conns is how many sessions publish (publish), read (catchup) or talk (rooms).
 	Conns int
+	// Rooms is how many there are, Each in how many of them a client is, Batch how many
+	// messages it sends at once (rooms).
+	Rooms, Each, Batch int
 	// InFlight is how many publishes of one session wait for an answer; over
 	// long-polling they share a request (publish).
 	InFlight int
@@ -121,6 +125,17 @@ func (o *Options) validate() error {
 		if o.Since == "" || strings.Contains(o.Since, "/") {
 			faults = append(faults, fmt.Errorf("since must be an interval such as 1h, is %q", o.Since))
 		}
+	case Rooms:
+		within("clients", o.Conns, 1, maxPublishers)
+		within("rooms", o.Rooms, 1, 10_000)
+		within("each", o.Each, 1, max(1, o.Rooms))
+		within("batch", o.Batch, 1, batchMost)
+		if o.Conns*o.Each > maxPublishers {
+			faults = append(faults, fmt.Errorf("clients times each must be at most %d, is %d", maxPublishers, o.Conns*o.Each))
+		}
+		if o.Rate <= 0 || o.Rate > 1e6 {
+			faults = append(faults, fmt.Errorf("rate must be above 0 and at most 1000000, is %v", o.Rate))
+		}
 	default:
 		faults = append(faults, fmt.Errorf("there is no scenario %q", o.Scenario))
 	}
@@ -136,7 +151,7 @@ func (o *Options) connections() int {
 	switch o.Scenario {
 	case Fanout, Idle:
 		n += o.Subs
-	case Publish, CatchUp:
+	case Publish, CatchUp, Rooms:
 		n += o.Conns
 	}
 	if o.Transport == LongPolling {

@@ -93,6 +93,8 @@ func (r *run) do(ctx context.Context) (*Report, error) {
 		err = r.publish(ctx)
 	case CatchUp:
 		err = r.catchUp(ctx)
+	case Rooms:
+		err = r.rooms(ctx)
 	}
 	r.close()
 	cancel()

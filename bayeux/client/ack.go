@@ -22,10 +22,18 @@ func (a *acks) grantLocked(ext []byte) {
 	}
 }
 
-// takenLocked notes that all that came with an answer to a connect is in the inbox.
-func (a *acks) takenLocked(ext []byte) {
-	if n, err := strconv.ParseUint(string(member(ext, "ack")), 10, 53); err == nil && a.on {
-		a.batch = n
+// taken notes that all of a frame is in the inbox: with the answers to connects in it, also
+// to one that was given up while they were on their way.
+func (c *Client) taken(frame []envelope) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range frame {
+		if e.channel != metaConnect || !e.successful || e.clientID != "" && e.clientID != c.session || !c.acks.on {
+			continue
+		}
+		if n, err := strconv.ParseUint(string(member(e.ext, "ack")), 10, 53); err == nil {
+			c.acks.batch = max(c.acks.batch, n)
+		}
 	}
 }
 

@@ -50,7 +50,9 @@ type listener struct{}
 func (listener) Subscribe(context.Context, *bayeux.Message, []channels.Pattern) ([]byte, error) {
 	return nil, nil
 }
+
 func (listener) Unsubscribe(context.Context, *bayeux.Message, []channels.Pattern) error { return nil }
+
 func (listener) Publish(_ context.Context, _ *bayeux.Message, done func(bayeux.Ack, error)) {
 	done(bayeux.Ack{}, nil)
 }

@@ -284,6 +284,9 @@ func (c *Client) resubscribeLocked() []*call {
 		c.registerLocked(k)
 		queue = append(queue, k)
 	}
+	for _, k := range queue {
+		k.extra = c.replayExtLocked(k.subscription)
+	}
 	slices.SortStableFunc(queue, func(a, b *call) int { return cmp.Compare(past(a), past(b)) })
 	return queue
 }
@@ -328,6 +331,7 @@ func (c *Client) receive(ctx context.Context, frame []byte) error {
 			return err
 		}
 	}
+	c.taken(all)
 	for _, h := range held {
 		_ = c.answer(h.call, h.reply) // of a connect it returns nil
 	}
@@ -379,7 +383,6 @@ func (c *Client) answer(k *call, e envelope) error {
 	if e.successful && k.channel == metaConnect {
 		c.mu.Lock()
 		c.contact = time.Now()
-		c.acks.takenLocked(e.ext)
 		c.mu.Unlock()
 	}
 	if e.successful || isOwn {

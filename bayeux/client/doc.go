@@ -25,7 +25,8 @@
 // subscribes everything again, catch-up channels first, so that the past
 // comes before the live. What a live channel with a history missed between the
 // sessions is asked for as a catch-up of the time away and a minute, and handed
-// out under the live name to those who had messages of it before.
+// out under the live name to those who had messages of it before. A subscription by
+// replay id (SubscribeFrom) goes on behind the newest message that came.
 //
 // # Repeats
 //

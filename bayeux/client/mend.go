@@ -14,7 +14,7 @@ const maxKept = 4096
 
 // mendLocked returns subscribes for what the live channels missed between two
 // sessions: a catch-up of the time away. Patterns are left out, channels
-// without a history, and those with a catch-up that is replayed anyway.
+// without a history, and those with a catch-up or a replay id, which bring it anyway.
 func (c *Client) mendLocked() []*call {
 	c.mended = map[string]string{}
 	if c.generation == 1 {
@@ -33,7 +33,7 @@ func (c *Client) mendLocked() []*call {
 	for _, s := range c.subs {
 		_, kept := c.kept[s.channel]
 		name := s.channel + interval
-		if !kept || isCatchUp(s.channel) || replayed[s.channel] || c.mended[name] != "" || len(c.byChannel[name]) > 0 {
+		if !kept || isCatchUp(s.channel) || c.replaysLocked(s.channel) || replayed[s.channel] || c.mended[name] != "" || len(c.byChannel[name]) > 0 {
 			continue
 		}
 		c.mended[name] = s.channel
@@ -57,6 +57,7 @@ func (c *Client) noteArrived(items []item) {
 			continue
 		}
 		c.contact = time.Now()
+		c.noteReplayLocked(m)
 		if _, known := c.kept[m.Channel]; !known && m.History.ID != "" && len(c.kept) < maxKept {
 			c.kept[m.Channel] = struct{}{}
 		}

@@ -313,6 +313,7 @@ func (f *fake) subscribe(s *session, m, r *msg) {
 	base, interval, ok := strings.Cut(m.Subscription, "/catchup/")
 	if !ok {
 		s.subs[m.Subscription] = true
+		f.replay(s, m, r)
 		return
 	}
 	past := f.history[base]
@@ -320,6 +321,30 @@ func (f *fake) subscribe(s *session, m, r *msg) {
 	for _, old := range past {
 		old.Channel = m.Subscription
 		s.queue = append(s.queue, old)
+	}
+	wake(s)
+}
+
+// replay queues what a subscribe by replay id asks for of messages that say theirs.
+func (f *fake) replay(s *session, m, r *msg) {
+	var ext struct{ Replay map[string]int64 }
+	if len(m.Ext) == 0 || json.Unmarshal(m.Ext, &ext) != nil {
+		return
+	}
+	id, asked := ext.Replay[m.Subscription]
+	if !asked || id == client.ReplayNew {
+		return
+	}
+	if id == 404 {
+		no := false
+		r.Successful, r.Error = &no, "400::The replayId {404} you provided was invalid.  Please provide a valid ID, -2 to replay all events, or -1 to replay only new events."
+		return
+	}
+	for _, old := range f.history[m.Subscription] {
+		var data struct{ Event struct{ ReplayID int64 } }
+		if json.Unmarshal(old.Data, &data) == nil && data.Event.ReplayID > id {
+			s.queue = append(s.queue, old)
+		}
 	}
 	wake(s)
 }

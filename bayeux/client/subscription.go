@@ -17,13 +17,16 @@ type Subscription struct {
 	channel string
 	handler func(Message)
 	done    chan struct{}
+	// byReplayID: made by SubscribeFrom.
+	byReplayID bool
 
 	// owned by the dispatcher
 	had   seen
 	first string // the first message with a position that it was given
 
 	// guarded by Client.mu
-	generation int // the session it was made in; later ones subscribed it again
+	generation int   // the session it was made in; later ones subscribed it again
+	replayID   int64 // from where a later one goes on, if byReplayID
 
 	// set before Subscribe returns, not changed later
 	catchUp *CatchUp
@@ -39,18 +42,24 @@ type Subscription struct {
 // a refusal by a later session (see Subscription.Done). The error is an *Error
 // when the server refused, else the context's, ErrClosed or ErrStopped.
 func (c *Client) Subscribe(ctx context.Context, channel string, handler func(Message)) (*Subscription, error) {
-	s := &Subscription{c: c, channel: channel, handler: handler, done: make(chan struct{})}
-	if channel == "" || handler == nil {
+	return c.subscribe(ctx, &Subscription{c: c, channel: channel, handler: handler, done: make(chan struct{})})
+}
+
+func (c *Client) subscribe(ctx context.Context, s *Subscription) (*Subscription, error) {
+	if s.channel == "" || s.handler == nil {
 		return nil, errors.New("client: subscribe: want a channel and a handler")
 	}
 	k := newCall(metaSubscribe)
-	k.subscription = channel
+	k.subscription = s.channel
 	k.sub = s
+	if s.byReplayID {
+		k.extra = replayExt(s.channel, s.replayID)
+	}
 	reply, err := c.do(ctx, k)
 	if err != nil {
 		// The server may have taken it all the same.
 		if last := c.remove(s); last && ctx.Err() != nil {
-			c.forget(channel)
+			c.forget(s.channel)
 		}
 		s.end(err)
 		return nil, err

@@ -125,59 +125,19 @@ func wantsLines(accept []string) bool {
 
 // historyPage writes a page. Data stays what was published, byte for byte.
 func historyPage(p broker.HistoryPage) encoded {
-	b := append(make([]byte, 0, historySize(p.Messages)), `{"result":0,"messages":[`...)
-	for i, m := range p.Messages {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendHistory(b, m)
-	}
-	b = append(b, `],"next":`...)
-	if p.Next == "" {
-		b = append(b, "null"...)
-	} else {
-		b = append(append(append(b, '"'), p.Next...), '"')
-	}
-	b = append(b, `,"truncated":`...)
-	b = strconv.AppendBool(b, p.Truncated)
-	return append(b, '}', '\n')
+	b := append(make([]byte, 0, p.Size()), `{"result":0,`...)
+	return append(p.AppendMembers(b), '}', '\n')
 }
 
 // historyLines writes messages, each on its line. A line break in data stands
 // between two tokens, and becomes a space.
 func historyLines(messages []broker.HistoryMessage) []byte {
-	b := make([]byte, 0, historySize(messages))
+	b := make([]byte, 0, broker.HistoryPage{Messages: messages}.Size())
 	for _, m := range messages {
 		m.Data, m.Ext = onLine(m.Data), onLine(m.Ext)
-		b = append(appendHistory(b, m), '\n')
+		b = append(m.AppendJSON(b), '\n')
 	}
 	return b
-}
-
-// historySize is about how many bytes messages take.
-func historySize(messages []broker.HistoryMessage) int {
-	n := 100
-	for _, m := range messages {
-		n += 100 + len(m.Channel) + len(m.Data) + len(m.Ext)
-	}
-	return n
-}
-
-func appendHistory(b []byte, m broker.HistoryMessage) []byte {
-	b = append(b, `{"id":"`...)
-	b = append(b, m.ID...)
-	b = append(b, `","time":`...)
-	b = strconv.AppendInt(b, m.Time, 10)
-	b = append(b, `,"channel":`...)
-	// A name outside the grammar was refused, so there is nothing to escape.
-	b = append(append(append(b, '"'), m.Channel...), '"')
-	b = append(b, `,"data":`...)
-	b = append(b, m.Data...)
-	if len(m.Ext) > 0 {
-		b = append(b, `,"ext":`...)
-		b = append(b, m.Ext...)
-	}
-	return append(b, '}')
 }
 
 // onLine returns JSON on one line; it does not change b.

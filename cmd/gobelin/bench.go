@@ -38,10 +38,10 @@ exit code is 1 if anything was lost, came twice, out of order, or was refused.`,
   gobelin bench publish --conns 50 --inflight 32 --url http://127.0.0.1:8001/bayeux --json`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("which scenario? fanout, idle, publish or catchup")
+			return errors.New("which scenario? fanout, rooms, idle, publish or catchup")
 		},
 	}
-	c.AddCommand(newBenchFanout(), newBenchIdle(), newBenchPublish(), newBenchCatchUp())
+	c.AddCommand(newBenchFanout(), newBenchRooms(), newBenchIdle(), newBenchPublish(), newBenchCatchUp())
 	return c
 }
 
@@ -82,6 +82,25 @@ messages are under way at once, the next follows when one has reached everybody
 			c.Flags().Float64Var(&o.Rate, "rate", 0, "messages per second, instead of a window")
 			c.MarkFlagsMutuallyExclusive("window", "rate")
 			sizeFlag(c, o)
+			durationFlags(c, o)
+		})
+}
+
+func newBenchRooms() *cobra.Command {
+	return scenario(bench.Rooms, "Many talk in rooms that they share: CometD's load test",
+		`Every client is in --each of the --rooms and says, in batches, what all in a room
+hear, itself included. --rate messages a second are published, whatever comes of
+them. As it stands this is the load test of CometD: each message goes to about 100
+clients, 100,000 deliveries a second.`,
+		`  gobelin bench rooms --pid $(pgrep -x gobelin)
+  gobelin bench rooms --clients 100 --rate 100 --transport long-polling`,
+		func(c *cobra.Command, o *bench.Options) {
+			c.Flags().IntVar(&o.Conns, "clients", 1000, "clients")
+			c.Flags().IntVar(&o.Rooms, "rooms", 100, "rooms")
+			c.Flags().IntVar(&o.Each, "each", 10, "rooms that one client is in")
+			c.Flags().IntVar(&o.Batch, "batch", 10, "messages in one batch")
+			c.Flags().Float64Var(&o.Rate, "rate", 1000, "messages published per second, over all clients")
+			c.Flags().IntVar(&o.Size, "size", 50, fmt.Sprintf("bytes of JSON in each message, at least %d", bench.MinSize))
 			durationFlags(c, o)
 		})
 }

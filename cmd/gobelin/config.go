@@ -77,8 +77,11 @@ type bayeuxConfig struct {
 	Ping        time.Duration
 	IdlePing    time.Duration
 	PongWait    time.Duration
+	Activity    time.Duration
 	Transports  []string
 	ForwardExt  []string
+	Replay      bool
+	Services    []string
 	ClientJS    string
 	URL         string
 }
@@ -86,6 +89,8 @@ type bayeuxConfig struct {
 // channelsConfig is what is open, kept and caught up.
 type channelsConfig struct {
 	Open       []openRule
+	Lazy       []string
+	LazyFor    time.Duration
 	Retention  map[string]kindAge
 	CatchupMax map[string]kindAge
 }
@@ -159,7 +164,7 @@ type appConfig struct {
 
 // limitsConfig bounds what peers can ask for (security.md §3).
 type limitsConfig struct {
-	Message, Body, Queue, Backlog               size
+	Message, Body, Queue, Response, Backlog     size
 	Batch, Depth, Channel, Segments             int
 	Subscriptions, SubscriptionList             int
 	QueueMessages, History, Objects             int

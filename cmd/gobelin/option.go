@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
 )
 
 // option is one row of the table from which flags, environment names, the
@@ -68,8 +70,11 @@ var options = []*option{
 	{key: "bayeux.ping", def: "5s", unit: "duration", low: msec, high: day, doc: "How often at most a WebSocket is asked whether deliveries arrived; what is not known to have arrived is sent again after a broken link.", field: func(c *config) any { return &c.Bayeux.Ping }},
 	{key: "bayeux.idle_ping", def: "25s", unit: "duration", low: msec, high: day, doc: "WebSocket ping when nothing else is sent; must be shorter than the idle limit of proxies on the way.", field: func(c *config) any { return &c.Bayeux.IdlePing }},
 	{key: "bayeux.pong_wait", def: "8s", unit: "duration", low: msec, high: day, doc: "A WebSocket that does not answer a ping for this long is closed.", field: func(c *config) any { return &c.Bayeux.PongWait }},
+	{key: "bayeux.activity", def: "0s", unit: "duration", high: 365 * day, doc: "A session whose client says nothing but connects for this long ends; 0: never. An audience that only listens is silent, too.", field: func(c *config) any { return &c.Bayeux.Activity }},
 	{key: "bayeux.transports", def: "long-polling, cross-origin-long-polling, callback-polling, websocket, eventsource", unit: "list", doc: "Connection types offered. Leave callback-polling out where all pages are of one origin.", choices: []string{"long-polling", "cross-origin-long-polling", "callback-polling", "websocket", "eventsource"}, field: func(c *config) any { return &c.Bayeux.Transports }},
 	{key: "bayeux.forward_ext", def: "binary", dev: "*", unit: "list", doc: "Keys of a publisher's ext that subscribers see; * is all but our own.", field: func(c *config) any { return &c.Bayeux.ForwardExt }},
+	{key: "bayeux.replay", def: "true", unit: "bool", doc: "Subscriptions by replay id (ext.replay), as Salesforce's clients make them; off, it says nothing.", field: func(c *config) any { return &c.Bayeux.Replay }},
+	{key: "bayeux.services", def: strings.Join(broker.Services(), ", "), unit: "list", doc: "Targets of remote calls (/service/<name>) that are answered; empty: none.", choices: broker.Services(), field: func(c *config) any { return &c.Bayeux.Services }},
 	{key: "bayeux.client_js", def: "builtin", unit: "builtin or file", doc: "What <mount>/client.js serves: our small client, or a file such as faye-browser-min.js.", field: func(c *config) any { return &c.Bayeux.ClientJS }},
 	{key: "bayeux.url", unit: "URL", doc: "The endpoint as clients reach it, told to REST clients, such as https://live.example.com/faye; empty: made from the request's host.", field: func(c *config) any { return &c.Bayeux.URL }},
 
@@ -77,6 +82,8 @@ var options = []*option{
 	{key: "trusted_proxies", unit: "list of CIDR", doc: "Proxies whose X-Forwarded-For is believed. A wrong entry lets peers choose their address and escape limits.", field: func(c *config) any { return &c.TrustedProxies }},
 
 	{key: "channels.open", dev: "[{pattern: /**, publish: anyone, history: 24h}]", unit: "list of {pattern, publish, history}", doc: "Channels that need no signed root; publish is anyone, session or server; history 0 keeps nothing.", field: func(c *config) any { return &c.Channels.Open }},
+	{key: "channels.lazy", unit: "list of patterns", doc: "Channels, open or as they are named below a root, whose messages wait for company instead of waking each client, such as /stats/**.", field: func(c *config) any { return &c.Channels.Lazy }},
+	{key: "channels.lazy_timeout", def: "5s", unit: "duration", low: msec, high: day, doc: "How long such a message waits at most.", field: func(c *config) any { return &c.Channels.LazyFor }},
 	{key: "channels.retention", unit: "map of kind to duration", doc: "How long messages of a channel kind are kept, such as {all_json: 48h}.", field: func(c *config) any { return &c.Channels.Retention }},
 	{key: "channels.catchup.max", unit: "map of kind to duration", doc: "Longest catch-up interval of a channel kind, such as {all_json: 12h}.", field: func(c *config) any { return &c.Channels.CatchupMax }},
 
@@ -115,6 +122,7 @@ var options = []*option{
 	{key: "limits.subscriptions", def: "512", unit: "subscriptions", low: 1, high: 1 << 20, doc: "Subscriptions of one session.", field: func(c *config) any { return &c.Limits.Subscriptions }},
 	{key: "limits.subscription_list", def: "100", unit: "channels", low: 1, high: 10000, doc: "Channels in one subscribe message.", field: func(c *config) any { return &c.Limits.SubscriptionList }},
 	{key: "limits.queue", def: "4MiB", unit: "size", low: 1 << 10, doc: "What waits for one session, at least twice limits.message; beyond it the session lags behind and is replayed.", field: func(c *config) any { return &c.Limits.Queue }},
+	{key: "limits.response", def: "1MiB", unit: "size", low: 1 << 10, high: 256 << 20, doc: "Messages in one answer to a poll; one goes in any case, the rest with the next. Some clients read no more at once.", field: func(c *config) any { return &c.Limits.Response }},
 	{key: "limits.queue_messages", def: "1024", unit: "messages", low: 1, high: 1 << 20, doc: "Messages that wait for one session.", field: func(c *config) any { return &c.Limits.QueueMessages }},
 	{key: "limits.stall", def: "30s", unit: "duration", low: msec, high: day, doc: "A connection that reads nothing for this long is closed.", field: func(c *config) any { return &c.Limits.Stall }},
 	{key: "limits.history", def: "100000", unit: "messages", low: 1, high: 1 << 31, doc: "Newest messages kept per channel.", field: func(c *config) any { return &c.Limits.History }},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -20,13 +21,14 @@ import (
 )
 
 // interval is the grammar of catch-up (product.md §4).
-var interval = regexp.MustCompile(`^[1-9][0-9]{0,6}[hms]$`)
+var interval = regexp.MustCompile(`^[1-9][0-9]{0,6}[hmsn]$`)
 
 func newSubCommand() *cobra.Command {
 	var from connection
 	var since string
 	var whole bool
 	var limit int
+	var replay string
 	c := &cobra.Command{
 		Use:   "sub CHANNEL…",
 		Short: "Print what is published, one JSON message a line",
@@ -35,10 +37,15 @@ interrupted. --since first prints the past and then joins the present, each
 message once. It reconnects by itself and goes on where it was.`,
 		Example: `  gobelin sub /demo/ticks --since 10m
   gobelin sub '/demo/**' --json
+  gobelin sub /event/Order__e --replay -2
   gobelin sub /demo/ticks --since 1h --count 100 | jq .n`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: work(func(c *cobra.Command, args []string) error {
 			wanted, err := subscriptions(args, since)
+			if err != nil {
+				return usage{err}
+			}
+			id, err := replayID(replay, since)
 			if err != nil {
 				return usage{err}
 			}
@@ -47,7 +54,7 @@ message once. It reconnects by itself and goes on where it was.`,
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			s := &listener{out: c.OutOrStdout(), errs: c.ErrOrStderr(), url: from.url, whole: whole, limit: limit, enough: make(chan struct{})}
+			s := &listener{out: c.OutOrStdout(), errs: c.ErrOrStderr(), url: from.url, whole: whole, limit: limit, replay: id, enough: make(chan struct{})}
 			if s.client, err = from.open(s.state); err != nil {
 				return err
 			}
@@ -56,7 +63,8 @@ message once. It reconnects by itself and goes on where it was.`,
 		}),
 	}
 	from.flags(c)
-	c.Flags().StringVar(&since, "since", "", "first the past: 30s, 10m, 12h")
+	c.Flags().StringVar(&since, "since", "", "first the past: 30s, 10m, 12h, or 50n for the last fifty")
+	c.Flags().StringVar(&replay, "replay", "", "by replay id, as Salesforce's clients: -2 all that is kept, -1 only new, or the last id that was had")
 	c.Flags().BoolVar(&whole, "json", false, "whole envelopes: channel, id, data, ext")
 	c.Flags().IntVar(&limit, "count", 0, "end after so many messages; 0: never")
 	return c
@@ -66,7 +74,7 @@ message once. It reconnects by itself and goes on where it was.`,
 // channel before the channel, so that the past comes before the present.
 func subscriptions(args []string, since string) ([]string, error) {
 	if since != "" && !interval.MatchString(since) {
-		return nil, fmt.Errorf("--since %q: write it as 30s, 10m or 12h", clip(since))
+		return nil, fmt.Errorf("--since %q: write it as 30s, 10m or 12h, or 50n for the last fifty", clip(since))
 	}
 	var wanted []string
 	for _, arg := range args {
@@ -85,6 +93,21 @@ func subscriptions(args []string, since string) ([]string, error) {
 	return wanted, nil
 }
 
+// replayID reads --replay; nil: it was not given.
+func replayID(text, since string) (*int64, error) {
+	if text == "" {
+		return nil, nil
+	}
+	if since != "" {
+		return nil, errors.New("--replay and --since: give one of them")
+	}
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < client.ReplayAll {
+		return nil, fmt.Errorf("--replay %q: write -2, -1, or a replay id", clip(text))
+	}
+	return &id, nil
+}
+
 // listener prints messages.
 type listener struct {
 	client    *client.Client
@@ -92,6 +115,7 @@ type listener struct {
 	url       string
 	whole     bool
 	limit     int
+	replay    *int64        // nil: not by replay id
 	enough    chan struct{} // closed at limit, or when nobody reads any more
 
 	// owned by the client's dispatcher
@@ -106,7 +130,7 @@ type listener struct {
 func (s *listener) run(ctx context.Context, wanted []string) error {
 	var subs []*client.Subscription
 	for _, channel := range wanted {
-		sub, err := s.client.Subscribe(ctx, channel, s.print)
+		sub, err := s.subscribe(ctx, channel)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil // interrupted before it was subscribed
@@ -140,6 +164,13 @@ func (s *listener) run(ctx context.Context, wanted []string) error {
 	case sub := <-lost:
 		return fmt.Errorf("%s: %w", sub.Channel(), sub.Err())
 	}
+}
+
+func (s *listener) subscribe(ctx context.Context, channel string) (*client.Subscription, error) {
+	if s.replay != nil {
+		return s.client.SubscribeFrom(ctx, channel, *s.replay, s.print)
+	}
+	return s.client.Subscribe(ctx, channel, s.print)
 }
 
 // print writes one message; it runs on the client's dispatcher.

@@ -136,6 +136,11 @@ func (v *validation) addresses() {
 	if u, err := url.Parse(c.Bayeux.URL); c.Bayeux.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		v.fault("bayeux.url", "%q is not a URL such as https://live.example.com/faye", clip(c.Bayeux.URL))
 	}
+	for _, text := range c.Channels.Lazy {
+		if _, err := channels.ParsePattern(text); err != nil {
+			v.fault("channels.lazy", "%q is not a pattern such as /stats/**", clip(text))
+		}
+	}
 	if len(c.Bayeux.Transports) == 0 {
 		v.fault("bayeux.transports", "names no transport")
 	}

@@ -26,6 +26,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 	o := broker.Options{
 		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
 		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic, StatsSample: c.Stats.Sample, StatsPublic: c.Stats.Public,
+		NoReplay: !c.Bayeux.Replay, Services: c.Bayeux.Services,
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		Accumulate: broker.AccumulateOptions{TTL: c.Accumulate.TTL, Page: c.Accumulate.Page, Max: c.Accumulate.Max},
 		Streams: broker.StreamOptions{
@@ -48,6 +49,13 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 			return broker.Options{}, fmt.Errorf("channels.open: %s: %w", rule.Pattern, err)
 		}
 		o.Open = append(o.Open, broker.OpenPrefix{Pattern: pattern, Publish: rule.Publish, History: rule.History})
+	}
+	for _, text := range c.Channels.Lazy {
+		pattern, err := channels.ParsePattern(text)
+		if err != nil {
+			return broker.Options{}, fmt.Errorf("channels.lazy: %s: %w", text, err)
+		}
+		o.Lazy = append(o.Lazy, pattern)
 	}
 	return o, nil
 }
@@ -95,16 +103,20 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 	o := bayeux.Options{
 		Mount: c.Mount, Timeout: c.Bayeux.Timeout, Interval: c.Bayeux.Interval, MaxInterval: c.Bayeux.MaxInterval,
 		Ping: c.Bayeux.IdlePing, PongWait: c.Bayeux.PongWait, AckPing: c.Bayeux.Ping,
+		LazyTimeout: c.Channels.LazyFor, Activity: c.Bayeux.Activity,
 		Transports: c.Bayeux.Transports, Origins: c.Origins, Script: script,
 		Scripts: map[string][]byte{"history.js": browser.HistoryJS},
 		Logger:  log.Named("bayeux"),
 		Limits: bayeux.Limits{
 			Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth, Channel: l.Channel, Segments: l.Segments,
-			SubscriptionList: l.SubscriptionList, Queue: int(l.Queue), QueueMessages: l.QueueMessages, Stall: l.Stall,
+			SubscriptionList: l.SubscriptionList, Queue: int(l.Queue), QueueMessages: l.QueueMessages, Response: int(l.Response), Stall: l.Stall,
 			SessionsPerAddr: l.SessionsPerIP, HandshakesPerAddr: float64(l.HandshakesPerIP), HandshakeBurst: l.HandshakeBurst,
 			RequestsPerSession: float64(l.RequestsPerSession), RequestBurst: l.Burst,
 			PublishPerSession: float64(l.PublishPerSession), PublishBurst: l.Burst,
 		},
+	}
+	if c.Bayeux.Replay {
+		o.HandshakeExt = []byte(broker.HandshakeExt)
 	}
 	o.TrustedProxies = c.proxies()
 	return o

@@ -120,8 +120,8 @@ type appending struct {
 }
 
 // opened returns a log to append to, without what was idle.
-func (s *Store) opened(name store.LogName, limits store.Limits) *appending {
-	a := &appending{s: s, name: name, limits: limits, l: s.logs[name]}
+func (s *Store) opened(name store.LogName, limits store.Limits) appending {
+	a := appending{s: s, name: name, limits: limits, l: s.logs[name]}
 	if a.l != nil && window.Idle(limits, a.l.last(), s.clock.Now()) {
 		a.prev = a.l.last()
 		s.drop(name, a.l)

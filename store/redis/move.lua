@@ -29,6 +29,12 @@ do
   local function id(i)
     return sub(own, 12 * i - 4, 12 * i + 7)
   end
+  -- Lua compares texts by the locale of the server.
+  local function notAfter(a, b)
+    local ams, an = read('>I6I6', a)
+    local bms, bn = read('>I6I6', b)
+    return ams < bms or ams == bms and an <= bn
+  end
 
   local there, doubt, any = {}, {}, false
   for i = 1, total do
@@ -37,7 +43,7 @@ do
         there[before] = true
       end
       doubt, any = {}, false
-    elseif id(i) <= newest then
+    elseif notAfter(id(i), newest) then
       doubt[sub(ARGV[5 + i], 1, 16)], any = i, true
     end
   end
@@ -72,10 +78,11 @@ do
   local time, meta = call('TIME'), call('GET', KEYS[1])
   local at = time[1] * 1000 + math.floor(time[2] / 1000)
   if meta then
-    at = math.max(at, read('>I6', meta), read('>I6', meta, 23), read('>I6', meta, 45)) + 1
+    at = math.max(at, read('>I6', meta), read('>I6', meta, 23), read('>I6', meta, 45))
   end
+  at = at + 10000 -- append.lua asks for the time once more
   local last = id(total)
-  if last < newest then
+  if notAfter(last, newest) then
     last = newest
   end
   -- This write is refused when memory is full, so nothing is half done.

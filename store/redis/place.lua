@@ -12,7 +12,8 @@ if ARGV[2] == '1' then
   -- The ids of a stream have no epoch: the place lies before or after all of its ms.
   local epoch, n = call('GETRANGE', KEYS[1], 6, 9), ARGV[5]
   if #epoch == 4 and epoch ~= '\0\0\0\0' and epoch ~= ARGV[4] then
-    n = ARGV[4] < epoch and '0' or '281474976710655'
+    local given, its = struct.unpack('>I4', ARGV[4]), struct.unpack('>I4', epoch)
+    n = given < its and '0' or '281474976710655'
   end
   call('XGROUP', 'CREATE', KEYS[2], ARGV[1], ARGV[3] .. '-' .. n, 'MKSTREAM')
 elseif call('EXISTS', KEYS[2]) == 1 and call('XLEN', KEYS[2]) == 0 and #call('XINFO', 'GROUPS', KEYS[2]) == 0 then
