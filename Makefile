@@ -2,10 +2,12 @@
 
 GO      ?= go
 PKG     ?= ./...
+# Those that wait for real servers go first, beside those that need the processors.
+SLOW    = ./store/redis ./broker/brokertest ./store/disk ./broker
 ARGS    ?=
 # go test: the timeout is for one package.
 TEST    ?= -race
-TIMEOUT ?= 8m
+TIMEOUT ?= 10m
 BENCH   ?= .
 COUNT   ?= 1
 FUZZTIME ?= 10s
@@ -66,13 +68,13 @@ format: go
 	$(GO) vet $(PKG)
 
 # The race detector is written in C; without a compiler the tests run without it.
-units: go ## the Go tests (PKG=./channels for one package, TEST=-short, TIMEOUT=8m)
+units: go ## the Go tests (PKG=./channels for one package, TEST=-short, TIMEOUT=10m)
 	@flags="$(TEST)"; \
 	if ! command -v cc >/dev/null 2>&1 && ! command -v gcc >/dev/null 2>&1 && ! command -v clang >/dev/null 2>&1; then \
 		if [ "$(CI)" = true ]; then echo "no C compiler for the race detector" >&2; exit 1; fi; \
 		flags=$$(echo "$$flags" | sed 's/-race//'); \
 	fi; \
-	set -x; $(GO) test $$flags -timeout $(TIMEOUT) $(PKG)
+	set -x; $(GO) test $$flags -p 3 -timeout $(TIMEOUT) $(if $(filter ./...,$(PKG)),$(SLOW)) $(PKG)
 
 allocs: go ## what the hot ways allocate, against .ci/allocs.txt (UPDATE=1 writes that)
 	@GO="$(GO)" UPDATE="$(UPDATE)" bash .ci/allocs
@@ -138,6 +140,7 @@ torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SE
 		$(GO) test -count 1 -v -run '^$(if $(NODES),(TestTorture|TestTortureMany|TestRoundRobin|TestRollingRestart|TestFailover|TestMovingSlots|TestTwoPollers|TestTakeoverRace),TestTorture)$$' -timeout $$(($(SECONDS) + 600))s ./broker/brokertest
 	TORTURE_CUTS=$(or $(CUTS),200) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
 		$(GO) test -count 1 -v -run '^(TestAckO|TestPollsWhosePeersReset)' -timeout 20m ./broker/brokertest
+	$(if $(NODES),MINUTES=$(or $(MINUTES),3) $(GO) test -count 1 -v -run TestMinutesOnRedis -timeout 15m ./broker/brokertest)
 	GOBELIN_SEEDS=$(or $(SEEDS),5000) $(GO) test -count 1 -run Simulation -timeout 30m ./broker
 	STORE_ROUNDS=$(or $(ROUNDS),50) $(GO) test -count 1 -run 'Kill|PowerLoss' -timeout 30m ./store/disk
 

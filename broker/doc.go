@@ -161,8 +161,9 @@
 // the store call that keeps it (account.go), as an envelope round the publisher's bytes:
 // what a stream shows is made of it when it is read. A connection to a stream is a reader
 // (reader.go): it takes a page from the stream's group, writes it, and takes the next; so
-// a slow peer is paced by its own writes, and nothing waits for it but one page. What is
-// written is settled when a write has succeeded a time later; what is not comes again.
+// a slow peer is paced by its own writes, and nothing waits for it but one page; one that
+// rests holds none, and costs about what any request costs that waits. What is written is
+// settled when a write has succeeded a time later; what is not comes again.
 // All readers of an account on a node share one watch, at its desk (desk.go). Who reads
 // what is in one row for each account (catchup.Streams), changed by compare-and-set: a
 // connection whose node is dead (nodes.go) goes from it when somebody looks, and gives

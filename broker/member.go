@@ -24,34 +24,43 @@ const supersedeWait = time.Second
 // that. Errors, before anything is written: *StreamError with 400, 404 or 422, *Error
 // 5003 while the node stops, the store's.
 func (b *Broker) ConnectStream(ctx context.Context, a *StreamAccount, id, lastEventID string, sink StreamSink) error {
-	after, err := parseEventID(lastEventID)
-	if err != nil {
-		return err
-	}
-	set, err := b.streams.Load(ctx, a.account.name)
-	if err != nil {
-		return err
-	}
-	if set.Find(id) == nil {
-		return errNoStream
-	}
-	r, err := b.newReader(ctx, a.account, id, sink)
-	if err != nil {
+	r, err := b.connect(ctx, a.account, id, lastEventID, sink)
+	if r == nil {
 		return err
 	}
 	defer b.readers.Done()
-	if !after.IsZero() {
-		b.supersede(ctx, r, after)
-	}
-	err = b.join(ctx, r)
-	if err == nil {
-		err = b.resume(ctx, r, after)
-	}
 	if err == nil {
 		r.run(ctx)
 	}
 	b.depart(ctx, r)
 	return err
+}
+
+// connect makes a connection's reader and joins it to its stream. The caller departs
+// from a reader also if there is an error, and calls readers.Done.
+func (b *Broker) connect(ctx context.Context, a *account, id, lastEventID string, sink StreamSink) (*reader, error) {
+	after, err := parseEventID(lastEventID)
+	if err != nil {
+		return nil, err
+	}
+	set, err := b.streams.Load(ctx, a.name)
+	if err != nil {
+		return nil, err
+	}
+	if set.Find(id) == nil {
+		return nil, errNoStream
+	}
+	r, err := b.newReader(ctx, a, id, sink)
+	if err != nil {
+		return nil, err
+	}
+	if !after.IsZero() {
+		b.supersede(ctx, r, after)
+	}
+	if err := b.join(ctx, r); err != nil {
+		return r, err
+	}
+	return r, b.resume(ctx, r, after)
 }
 
 // ReplayQuery says what a connection that reads everything is shown (product.md V17).

@@ -180,6 +180,27 @@ func events(kind string, ids ...string) []string {
 	return all
 }
 
+// TestRestingStream: a connection that has nothing to write and nothing to settle holds
+// nothing of what it wrote.
+func TestRestingStream(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newStreams(t, nil)
+		s := x.stream(StreamSpec{Name: "s", Resources: []string{"shown"}})
+		c := x.connect(s.ID, "")
+		x.file("shown", "1", "2")
+		x.file("hidden", "3")
+		r := x.streamAccount().account.desk.here()[0]
+		require.False(t, r.oldest().IsZero())
+		pass(x.b.opt.Streams.Redelivery + x.b.opt.Streams.Poke + 2*settleEvery)
+		require.True(t, r.oldest().IsZero())
+		c.leave() // from here on nobody else looks at its fields
+		require.Zero(t, r.count)
+		require.Nil(t, r.page)
+		require.Nil(t, r.silent)
+		require.Nil(t, r.unsettled)
+	})
+}
+
 // TestV1V2V3Streams: making, naming and removing streams, and what is refused.
 func TestV1V2V3Streams(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

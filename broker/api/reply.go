@@ -71,7 +71,8 @@ type versioned struct {
 	value   any
 }
 
-// send answers with a reply.
+// send answers with a reply. It keeps little on the stack, as an answer of events rests
+// in it (broker.Service.ConnectStream).
 func (w *writer) send(answer reply) {
 	if v, ok := answer.value.(versioned); ok {
 		w.Header().Set("ETag", `"`+strconv.FormatUint(v.version, 10)+`"`)
@@ -100,6 +101,11 @@ func (w *writer) send(answer reply) {
 		w.show(answer.status, v)
 		return
 	}
+	w.sendValue(answer)
+}
+
+// sendValue answers with a value as JSON.
+func (w *writer) sendValue(answer reply) {
 	body, ready := answer.value.(encoded)
 	if !ready {
 		var buffer bytes.Buffer

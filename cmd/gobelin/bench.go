@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux/bench"
@@ -34,15 +36,38 @@ else it does. Pin both sides to cores of their own:
 Latency is counted from when a message was to be sent (coordinated omission). The
 exit code is 1 if anything was lost, came twice, out of order, or was refused.`,
 		Example: `  gobelin bench fanout --subs 1000 --window 8
-  gobelin bench idle --subs 10000 --pid 4711
+  gobelin bench --scenario idle --subs 10000 --pid 4711
   gobelin bench publish --conns 50 --inflight 32 --url http://127.0.0.1:8001/bayeux --json`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("which scenario? fanout, rooms, idle, publish or catchup")
-		},
+		// The flags after --scenario are those of the scenario.
+		DisableFlagParsing: true,
+		RunE:               namedScenario,
 	}
 	c.AddCommand(newBenchFanout(), newBenchRooms(), newBenchIdle(), newBenchPublish(), newBenchCatchUp())
 	return c
+}
+
+// namedScenario runs the scenario that --scenario names, which is the same as its verb.
+func namedScenario(c *cobra.Command, args []string) error {
+	for i, arg := range args {
+		name, ok := strings.CutPrefix(arg, "--scenario=")
+		rest := args[i+1:]
+		if arg == "--scenario" && len(rest) > 0 {
+			name, rest, ok = rest[0], rest[1:], true
+		}
+		if !ok {
+			continue
+		}
+		verb, left, err := c.Find([]string{name})
+		if err != nil || verb == c || len(left) > 0 {
+			return fmt.Errorf("--scenario %s: which scenario? fanout, rooms, idle, publish or catchup", name)
+		}
+		c.Root().SetArgs(slices.Concat(strings.Fields(c.CommandPath())[1:], []string{name}, args[:i], rest))
+		return c.Root().ExecuteContext(c.Context())
+	}
+	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+		return c.Help()
+	}
+	return errors.New("which scenario? fanout, rooms, idle, publish or catchup")
 }
 
 // scenario makes a verb of one scenario; flags adds what is its own.

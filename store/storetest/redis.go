@@ -53,7 +53,11 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 func startServer(t testing.TB, args func(port int) []string) *Redis {
 	t.Helper()
 	needServer(t)
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "redis-")
+	require.NoError(t, err)
+	t.Cleanup(func() { // a child that it forked may write on for a moment
+		require.True(t, until(startTimeout, func() bool { return os.RemoveAll(dir) == nil }), "%s stays", dir)
+	})
 	for tries := 0; ; tries++ {
 		port := freePort(t)
 		r := &Redis{t: t, dir: dir, Addr: fmt.Sprint("127.0.0.1:", port), URL: fmt.Sprint("redis://127.0.0.1:", port)}
