@@ -29,24 +29,33 @@ func newVersionCommand() *cobra.Command {
 	return c
 }
 
-func printVersion(w io.Writer, modules bool) {
-	info, _ := debug.ReadBuildInfo()
-	name, commit := version, ""
-	if info != nil {
+// built returns the version, and the commit where it is known.
+func built() (name, commit string) {
+	name = version
+	if info, ok := debug.ReadBuildInfo(); ok {
 		if name == "" {
 			name = info.Main.Version
 		}
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				commit = " commit " + s.Value
+				commit = s.Value
 			}
 		}
 	}
 	if name == "" || name == "(devel)" {
 		name = "development"
 	}
+	return name, commit
+}
+
+func printVersion(w io.Writer, modules bool) {
+	name, commit := built()
+	if commit != "" {
+		commit = " commit " + commit
+	}
 	fmt.Fprintf(w, "gobelin %s%s %s %s/%s\n", name, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	if !modules || info == nil {
+	info, ok := debug.ReadBuildInfo()
+	if !modules || !ok {
 		return
 	}
 	for _, m := range info.Deps {
