@@ -113,8 +113,8 @@ func (n *node) open(ctx context.Context) error {
 	if err := n.broker.Observe(c.Mount, n.bayeux); err != nil {
 		return err
 	}
-	name, commit := built()
-	err = metrics.Describe(broker.Build{Version: name, Revision: commit, Store: c.Store.kind()}, func() error {
+	name, revision := built()
+	err = metrics.Describe(broker.Build{Version: name, Revision: revision, Store: c.Store.kind()}, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), healthWait)
 		defer cancel()
 		return n.ready(ctx)
