@@ -25,7 +25,7 @@ GOFILES = $$(find . -name node_modules -prune -o -name '*.go' -print)
 WITHIN  = $$(command -v timeout >/dev/null && echo timeout -k 10 $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help go-clients run build release deps go test units allocs format lint conformance e2e bench fuzz torture clean
+.PHONY: help chart go-clients run build release deps go test units allocs format lint conformance e2e bench fuzz torture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,11 @@ go-clients: go ## other people's Go clients against the real binary
 	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	(cd ../.. && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o "$$dir/gobelin" ./cmd/gobelin) && \
 	GOBELIN="$$dir/gobelin" $(call WITHIN,5m) $(GO) test -count 1 ./...
+
+# Helm is built from its module for this, which takes minutes the first time: make test
+# looks at what it has rendered, and says when the chart has changed since.
+chart: go ## lints and renders examples/deploy/chart with Helm itself (UPDATE=1 writes rendered/)
+	cd examples/deploy/charttest && UPDATE="$(UPDATE)" $(GO) test -count 1 -timeout 30m ./...
 
 comma := ,
 
