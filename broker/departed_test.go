@@ -70,6 +70,34 @@ func TestStoreGoesBack(t *testing.T) {
 	f(false, true)
 }
 
+// While others write again what they had of a session, after the store has gone back, who
+// has it writes its own in the end, and the others know.
+func TestRecordContended(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newFleet(t, 1)[0]
+		p := x.join("")
+		require.True(t, p.subscribe("/open/a").ok())
+		old, err := x.store.Get(t.Context(), tableSession, sessionKey(p.id))
+		require.NoError(t, err)
+		require.True(t, p.subscribe("/open/b").ok())
+		others := 0
+		contend := func(table, key string) {
+			if table == tableSession && others < 5 {
+				others++
+				_, err := x.store.Put(t.Context(), table, key, store.Put{Data: old.Data, TTL: time.Hour})
+				require.NoError(t, err)
+			}
+		}
+		x.link().hook.Store(&fault{put: contend})
+		require.True(t, p.subscribe("/open/c").ok())
+		require.Equal(t, 5, others)
+		r, _, err := x.b.loadSession(t.Context(), sessionKey(p.id))
+		require.NoError(t, err)
+		require.Len(t, r.Topics, 3)
+		require.EqualValues(t, 5, total(x.b.metrics.recordForks))
+	})
+}
+
 // Of records that are kept the oldest go first, by age, number and bytes.
 func TestDepartedBounds(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
