@@ -160,6 +160,7 @@ func (s *shard) turnBack(ctx context.Context, t *topic) error {
 		}
 	}
 	s.hub.b.metrics.forks.Inc()
+	s.hub.b.nodes.wentBack()
 	now := time.Now()
 	t.mu.Lock()
 	t.last, t.adrift = common, store.Position{}
