@@ -15,8 +15,8 @@ func (b *Broker) sandboxToken(app, channelID, role, userID string) (string, erro
 	if !b.opt.Sandbox {
 		return "", &Error{Result: 4004, Text: "no such endpoint"}
 	}
-	application := b.tokens.application(app)
-	if application == nil {
+	keys := b.tokens.app(app)
+	if keys == nil {
 		return "", &Error{Result: 4004, Text: "app_id: no such application"}
 	}
 	claims := map[string]any{"role": role, "channel_id": channelID, "user_id": userID, "opaque_user_id": ""}
@@ -29,7 +29,7 @@ func (b *Broker) sandboxToken(app, channelID, role, userID string) (string, erro
 	if b.opt.TokenRules.Audience != "" {
 		claims["aud"] = b.opt.TokenRules.Audience
 	}
-	token, err := SignToken(*application, claims, sandboxTokenLife, b.opt.Now())
+	token, err := SignToken(Application{Name: app, TokenSecret: Secret(keys.secret)}, claims, sandboxTokenLife, b.opt.Now())
 	var fault *tokenFault
 	if errors.As(err, &fault) {
 		return "", &Error{Result: 4000, Text: fault.text}

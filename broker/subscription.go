@@ -33,7 +33,7 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 	}
 	if !s.room(len(targets)) {
 		s.b.metrics.refused("subscriptions").Inc()
-		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits.Subscriptions)}, Text: "Too many subscriptions"}
+		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits().Subscriptions)}, Text: "Too many subscriptions"}
 	}
 	if a.message != nil {
 		s.limit(a.message)
