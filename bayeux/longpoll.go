@@ -186,7 +186,7 @@ func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Me
 		}
 		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: p.advice, ack: r.number}.encode())
 	}
-	v.stats.delivered.Add(int64(len(ds)))
+	v.stats.wrote(ds)
 	return x.encode(ds), false
 }
 

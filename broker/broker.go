@@ -201,6 +201,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { b.keepAlive(ctx) })
+	wg.Go(func() { b.keepFigures(ctx) })
 	wg.Go(func() { b.taps.run(ctx) })
 	wg.Go(func() { b.presence.run(ctx) })
 	wg.Go(func() { b.tendStreams(ctx) })
