@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -114,6 +115,9 @@ func newNodes(o Options, life time.Duration, started int64) (*nodes, error) {
 		alarm: make(chan struct{}, 1),
 	}, nil
 }
+
+// label is what people call this node.
+func (n *nodes) label() string { return cmp.Or(n.row.Name, n.id) }
 
 // beat writes the node's row; the lease counts from before the write.
 func (n *nodes) beat(ctx context.Context, gone bool) error {
