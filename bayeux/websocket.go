@@ -61,7 +61,7 @@ func (v *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	peer := v.peer(r, "websocket")
-	conn, err := v.upgrader.Upgrade(w, r, nil)
+	conn, err := v.upgrader.Upgrade(wiring{w}, r, nil)
 	if err != nil {
 		return // the upgrader has answered
 	}
