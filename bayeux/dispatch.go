@@ -95,7 +95,8 @@ func (v *Server) throttle(ctx context.Context, s *Session, peer Peer, m *Message
 	if s != nil {
 		requests, publishes = s.requests, s.publishes
 	} else if a := v.addresses.get(peer.Addr); a != nil {
-		requests, publishes = a.requests, a.publishes
+		r := a.rates.Load()
+		requests, publishes = r.requests, r.publishes
 	}
 	if m.kind != kindPublish {
 		publishes = nil
@@ -222,10 +223,10 @@ func (v *Server) admit(peer Peer) (*address, *Error, int) {
 	if a == nil {
 		return nil, nil, 0
 	}
-	if a.handshakes != nil && !a.handshakes.Allow() {
+	if h := a.rates.Load().handshakes; h != nil && !h.Allow() {
 		return nil, &Error{Code: 429, Text: "Too many handshakes", Advice: v.again("handshake")}, refuseRate
 	}
-	if !a.enter(v.options.Limits.SessionsPerAddr) {
+	if !a.enter(v.limits().SessionsPerAddr) {
 		return nil, &Error{Code: 429, Text: "Too many sessions", Advice: v.again("handshake")}, refuseSessions
 	}
 	return a, nil, 0
@@ -312,7 +313,7 @@ func (v *Server) subscription(m *Message) ([]channels.Pattern, *Error) {
 	if m.Subscription == nil {
 		return nil, errMissing("subscription")
 	}
-	if len(m.Subscription) > v.options.Limits.SubscriptionList {
+	if len(m.Subscription) > v.limits().SubscriptionList {
 		return nil, &Error{Code: 400, Args: []string{"subscription"}, Text: "Malformed message"} // as decode
 	}
 	return v.patterns(m.Subscription)
@@ -323,7 +324,7 @@ func (v *Server) patterns(names []string) ([]channels.Pattern, *Error) {
 	patterns := make([]channels.Pattern, 0, len(names))
 	for _, name := range names {
 		p, err := channels.ParsePattern(name)
-		if err != nil || !v.options.Limits.allow(name) {
+		if err != nil || !v.limits().allow(name) {
 			return nil, ErrInvalidChannel(name)
 		}
 		if reserved(name, "/meta") || reserved(name, "/service") {

@@ -103,7 +103,7 @@ func (v *Server) resumeOnce(ctx context.Context, peer Peer, m *Message, lone boo
 
 func (v *Server) takeUp(ctx context.Context, peer Peer, m *Message, lone bool) (*Session, error) {
 	a := v.addresses.get(peer.Addr)
-	if a != nil && !a.enter(v.options.Limits.SessionsPerAddr) {
+	if a != nil && !a.enter(v.limits().SessionsPerAddr) {
 		v.stats.refuse(refuseSessions)
 		return nil, &Error{Code: 429, Text: "Too many sessions"}
 	}

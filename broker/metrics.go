@@ -19,7 +19,7 @@ type metrics struct {
 	records, streamEvents, redelivered, streamFaults, superseded                        prometheus.Counter
 	accumulated                                                                         prometheus.Counter
 	samples, lostSamples, minutesClosed, minutesUnmeasured, statsMessages, unlistedURLs prometheus.Counter
-	sampleSeconds                                                                       prometheus.Histogram
+	sampleSeconds, stored                                                               prometheus.Histogram
 	lostVisits                                                                          prometheus.Counter
 	unsureBatches                                                                       prometheus.Counter
 }
@@ -56,7 +56,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Namespace: "gobelin", Name: "viewer_sample_seconds", Help: "Time that one count of this node's viewers took, until it was stored.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 4, 7),
 	})
-	all = append(all, sampleSeconds)
+	stored := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "gobelin", Name: "store_append_seconds", Help: "Time from when a publish was taken until the store had it.",
+		Buckets: storedBuckets,
+	})
+	all = append(all, sampleSeconds, stored)
 	m := &metrics{
 		accumulated:       counter("accumulated_total", "Entries taken into accumulations."),
 		published:         counter("published_total", "Messages appended and acknowledged."),
@@ -94,6 +98,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		calls:             vec("remote_calls_total", "Remote calls answered, by service.", "service", slices.Sorted(maps.Keys(services))),
 		drops:             vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason", dropNames),
 		sampleSeconds:     sampleSeconds,
+		stored:            stored,
 		samples:           counter("viewer_samples_total", "Times this node counted its viewers."),
 		lostSamples:       counter("lost_viewer_samples_total", "Times this node could not count its viewers in time: the store was away, or the process stood still."),
 		minutesClosed:     counter("viewer_rows_closed_total", "Minutes of viewer statistics that this node added up."),

@@ -247,7 +247,7 @@ func (b *Broker) revoked(r revocation) {
 // second and for good, and ends the subscriptions by them (security.md §1.8): it is
 // for a key that was removed from the configuration. The key that signs cannot go.
 func (b *Broker) RetireKey(ctx context.Context, kid uint8) error {
-	if kid > channels.MaxKID || kid == b.opt.Keyring.Signing() {
+	if kid > channels.MaxKID || kid == b.keyring().Signing() {
 		return fmt.Errorf("broker: retire key %d: it signs, or cannot be a key", kid)
 	}
 	put := store.Put{Data: []byte(b.opt.Now().UTC().Format(time.RFC3339))}
@@ -281,7 +281,7 @@ func (b *Broker) retired(kid uint8) {
 	if kid > channels.MaxKID {
 		return
 	}
-	if kid == b.opt.Keyring.Signing() {
+	if kid == b.keyring().Signing() {
 		b.log.Error("a key that other nodes have retired signs here: give all nodes one configuration", zap.Uint8("kid", kid))
 		return
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/console"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
@@ -39,6 +40,7 @@ type node struct {
 	store     store.Store
 	broker    *broker.Broker
 	bayeux    *bayeux.Server
+	gate      *console.Gate // nil: no token, so nobody is an operator
 	listeners []*endpoint
 	// certificate may be exchanged at any time; config is changed by reload alone,
 	// and only what nobody reads after the start.
@@ -122,6 +124,7 @@ func (n *node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.gate = n.newGate()
 	return n.route(metrics, adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
 }
 

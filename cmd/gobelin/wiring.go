@@ -105,7 +105,7 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 		Ping: c.Bayeux.IdlePing, PongWait: c.Bayeux.PongWait, AckPing: c.Bayeux.Ping,
 		LazyTimeout: c.Channels.LazyFor, Activity: c.Bayeux.Activity,
 		Transports: c.Bayeux.Transports, Origins: c.Origins, Script: script,
-		Scripts: map[string][]byte{"history.js": browser.HistoryJS},
+		Scripts: map[string][]byte{"history.js": browser.HistoryJS(), "client.mjs": browser.ClientMJS()},
 		Logger:  log.Named("bayeux"),
 		Limits: bayeux.Limits{
 			Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth, Channel: l.Channel, Segments: l.Segments,
@@ -136,7 +136,7 @@ func (c *config) proxies() []netip.Prefix {
 // clientScript returns what <mount>/client.js serves.
 func clientScript(c *config) ([]byte, error) {
 	if c.Bayeux.ClientJS == "builtin" {
-		return browser.ClientJS, nil
+		return browser.ClientJS(), nil
 	}
 	script, err := os.ReadFile(c.Bayeux.ClientJS)
 	if err != nil {
