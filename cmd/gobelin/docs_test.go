@@ -99,3 +99,37 @@ func TestDocumentsStandAlone(t *testing.T) {
 		require.NotRegexp(t, `(?i)decided\.md|issue #?\d`, text, path)
 	}
 }
+
+// Options and metrics that a document names are there.
+func TestDocumentsNameWhatThereIs(t *testing.T) {
+	keys, sections := map[string]bool{}, map[string]bool{}
+	for _, o := range options {
+		keys[o.key] = true
+		for at := strings.LastIndexByte(o.key, '.'); at > 0; at = strings.LastIndexByte(o.key[:at], '.') {
+			keys[o.key[:at]] = true
+			sections[o.key[:at]] = true
+		}
+	}
+	_, text := fetch(t, serving(t)+"/metrics")
+	metrics := map[string]bool{}
+	for _, f := range readMetrics(t, text) {
+		metrics[f.name] = true
+		for _, name := range f.series() {
+			metrics[name] = true
+		}
+	}
+	option := regexp.MustCompile("`(--)?([a-z]+)\\.([a-z_.]+)[`:]")
+	metric := regexp.MustCompile(`\bgobelin_[a-z_]+\b`)
+	files := regexp.MustCompile(`\.(go|yml|yaml|sh|mjs|js|php|html|json|conf|cfg|css|txt|md|service|log)$`)
+	for path, text := range documents(t) {
+		for _, m := range option.FindAllStringSubmatch(text, -1) {
+			key := m[2] + "." + m[3]
+			if sections[m[2]] && !files.MatchString(key) {
+				require.True(t, keys[key], "%s: there is no option %s", path, key)
+			}
+		}
+		for _, name := range metric.FindAllString(text, -1) {
+			require.True(t, metrics[name], "%s: there is no metric %s", path, name)
+		}
+	}
+}
