@@ -109,6 +109,14 @@ func addGauge(reg prometheus.Registerer, name, help string, now func() float64) 
 	return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "gobelin", Name: name, Help: help}, now))
 }
 
+// addCounter adds a figure that only grows, and that is counted elsewhere.
+func addCounter(reg prometheus.Registerer, name, help string, now func() float64) error {
+	if reg == nil {
+		return nil
+	}
+	return reg.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "gobelin", Name: name, Help: help}, now))
+}
+
 func (m *metrics) refused(what string) prometheus.Counter { return m.refusals.WithLabelValues(what) }
 
 func (m *metrics) called(service string) prometheus.Counter {

@@ -40,7 +40,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		Limits: broker.Limits{
 			Message: int(c.Limits.Message), Body: int(c.Limits.Body), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
 			Subscriptions: c.Limits.Subscriptions, Channel: c.Limits.Channel, Segments: c.Limits.Segments,
-			History: c.Limits.History, Objects: c.Limits.Objects, Backlog: int(c.Limits.Backlog),
+			History: c.Limits.History, Objects: c.Limits.Objects, Backlog: int(c.Limits.Backlog), Pages: int(c.Limits.Pages),
 		},
 	}
 	for _, rule := range c.Channels.Open {
