@@ -115,14 +115,23 @@ func (n *node) open(ctx context.Context) error {
 	if err := n.broker.Observe(c.Mount, n.bayeux); err != nil {
 		return err
 	}
+	name, revision := built()
+	err = metrics.Describe(broker.Build{Version: name, Revision: revision, Store: c.Store.kind()}, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), healthWait)
+		defer cancel()
+		return n.ready(ctx)
+	})
+	if err != nil {
+		return err
+	}
 	n.gate = n.newGate()
-	return n.route(adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
+	return n.route(metrics, adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
 }
 
 // route gives each listener its server.
-func (n *node) route(admin http.Handler) error {
+func (n *node) route(metrics *broker.Exposition, admin http.Handler) error {
 	c := n.config
-	public := &routes{bayeux: n.bayeux, api: apiHandler(c, n.broker, n.log), mount: c.Mount, mounts: c.Mounts}
+	public := &routes{bayeux: n.bayeux, api: apiHandler(c, n.broker, metrics, n.log), mount: c.Mount, mounts: c.Mounts}
 	if n.dev {
 		public.try, public.admin = tryPage(), admin
 	}

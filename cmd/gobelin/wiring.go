@@ -146,12 +146,12 @@ func clientScript(c *config) ([]byte, error) {
 }
 
 // apiHandler returns the HTTP surfaces /v1 and /api.
-func apiHandler(c *config, b *broker.Broker, log *zap.Logger) http.Handler {
+func apiHandler(c *config, b *broker.Broker, metrics *broker.Exposition, log *zap.Logger) http.Handler {
 	l := &c.Limits
 	return api.New(b.Service(), api.Options{
 		Logger: log.Named("api"), Audit: log.Named("audit"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
 		Origins: c.Origins, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		RequestRate: float64(l.RequestsPerCredential), PublishRate: float64(l.PublishPerCredential), Burst: l.Burst,
-		ClientAddr: clientAddress(c.proxies()),
+		ClientAddr: clientAddress(c.proxies()), Observe: metrics.CountAnswer,
 	})
 }
