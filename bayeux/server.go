@@ -25,6 +25,8 @@ type Server struct {
 	origins   map[string]bool // nil: any
 	upgrader  websocket.Upgrader
 	addresses *addresses
+	admission *admission
+	queues    queueMemory
 	pulls     chan struct{}   // one element for each page being read
 	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
@@ -66,6 +68,8 @@ func NewServer(h Handler, o Options) *Server {
 	}
 	v.resumer, _ = h.(Resumer)
 	v.addresses = newAddresses(&v.options.Limits)
+	v.admission = &admission{most: o.Limits.Handshakes, line: o.Limits.HandshakesWaiting}
+	v.queues.most = o.Limits.QueueMemory
 	for _, origin := range o.Origins {
 		if v.origins == nil {
 			v.origins = make(map[string]bool)
