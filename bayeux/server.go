@@ -25,6 +25,8 @@ type Server struct {
 	scripts   map[string]script
 	upgrader  websocket.Upgrader
 	addresses *addresses
+	admission *admission
+	queues    queueMemory
 	pulls     chan struct{}   // one element for each page being read
 	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
@@ -67,6 +69,8 @@ func NewServer(h Handler, o Options) *Server {
 	v.resumer, _ = h.(Resumer)
 	v.rules.Store(newRules(&v.options))
 	v.addresses = newAddresses(v.limits())
+	v.admission = &admission{most: o.Limits.Handshakes, line: o.Limits.HandshakesWaiting}
+	v.queues.most = o.Limits.QueueMemory
 	v.upgrader = websocket.Upgrader{
 		ReadBufferSize:  256, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,

@@ -358,6 +358,8 @@ func (c *socket) gather(on bool) {
 	}
 }
 
+func (c *socket) overloaded(*Error) {}
+
 // leaving closes the connection once the goodbye is written, unless it serves other
 // sessions.
 func (c *socket) leaving() func(gone bool) {

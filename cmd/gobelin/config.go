@@ -172,6 +172,8 @@ type limitsConfig struct {
 	Stall                                       time.Duration
 	SessionsPerIP, HandshakesPerIP              int
 	HandshakeBurst, RequestsPerSession          int
+	Handshakes, HandshakesWaiting               int
+	QueueMemory                                 size
 	PublishPerSession, Burst                    int
 	RequestsPerCredential, PublishPerCredential int
 }

@@ -111,9 +111,13 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 			Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth, Channel: l.Channel, Segments: l.Segments,
 			SubscriptionList: l.SubscriptionList, Queue: int(l.Queue), QueueMessages: l.QueueMessages, Response: int(l.Response), Stall: l.Stall,
 			SessionsPerAddr: l.SessionsPerIP, HandshakesPerAddr: float64(l.HandshakesPerIP), HandshakeBurst: l.HandshakeBurst,
+			Handshakes: l.Handshakes, HandshakesWaiting: l.HandshakesWaiting, QueueMemory: int64(l.QueueMemory),
 			RequestsPerSession: float64(l.RequestsPerSession), RequestBurst: l.Burst,
 			PublishPerSession: float64(l.PublishPerSession), PublishBurst: l.Burst,
 		},
+	}
+	if o.Limits.QueueMemory == 0 {
+		o.Limits.QueueMemory = memoryLimit() / 4
 	}
 	if c.Bayeux.Replay {
 		o.HandshakeExt = []byte(broker.HandshakeExt)
