@@ -18,6 +18,7 @@ import (
 type socket struct {
 	server *Server
 	conn   *websocket.Conn
+	line   *line // beneath conn
 	peer   Peer
 	serial uint64
 	ctx    context.Context
@@ -44,8 +45,11 @@ type socket struct {
 	flying   int               // their bytes
 	farewell int               // close code to send when all is written; 0: none
 	pings    pings
-	busy     bool      // the reader carries out a frame, and hears no pong
-	sending  time.Time // since when the writer is in a write; zero: it is not
+	pingDue  bool // a ping is to be written, for what was asked last
+	pongDue  bool // and an answer to a ping of the peer, with pong
+	pong     string
+	busy     bool // the reader carries out a frame, and hears no pong
+	inHand   bool // the writer has a batch that is not written whole
 	timer    *time.Timer
 	writers  sync.WaitGroup // and pullers
 }
@@ -65,7 +69,7 @@ func (v *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the upgrader has answered
 	}
-	c := &socket{server: v, conn: conn, peer: peer, serial: v.serials.Add(1), bound: map[*Session]bool{}}
+	c := &socket{server: v, conn: conn, line: conn.NetConn().(*line), peer: peer, serial: v.serials.Add(1), bound: map[*Session]bool{}}
 	c.room = sync.NewCond(&c.mu)
 	c.ctx, c.cancel = context.WithCancel(v.ctx)
 	v.mu.Lock()
@@ -137,7 +141,11 @@ func (c *socket) read() {
 	c.conn.SetReadLimit(c.frameLimit())
 	_ = c.conn.SetReadDeadline(time.Now().Add(firstMessage))
 	c.conn.SetPongHandler(func(payload string) error {
-		c.pong(payload)
+		c.ponged(payload)
+		return nil
+	})
+	c.conn.SetPingHandler(func(payload string) error {
+		c.enqueue(func() { c.pongDue, c.pong = true, payload })
 		return nil
 	})
 	c.mu.Lock()
@@ -275,7 +283,11 @@ func (c *socket) start() {
 	}
 	c.writing = true
 	c.writers.Add(1)
-	go c.write()
+	if c.line.raw != nil {
+		c.server.scribes[c.serial%uint64(len(c.server.scribes))].add(c)
+		return
+	}
+	go c.write(nil, nil)
 }
 
 func (c *socket) reply(encoded []byte) {
