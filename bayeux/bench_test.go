@@ -19,11 +19,11 @@ func BenchmarkDecodePublish(b *testing.B) {
 	for name, n := range map[string]int{"128B": 128, "2KiB": 2 << 10} {
 		b.Run(name, func(b *testing.B) {
 			body := []byte(`{"channel":"/objects/chat","clientId":"abcdefghijklmnopqrstuvwxyz012345","id":"1x","data":{"text":"` + strings.Repeat("x", n-11) + `"}}`)
-			l := testLimits()
+			l, u := testLimits(), &usual{} // as a socket does
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				ms, err := decode(body, l)
+				ms, err := u.decode(body, l)
 				if err != nil || ms[0].fault != nil {
 					b.Fatal(err)
 				}

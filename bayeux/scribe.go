@@ -69,7 +69,7 @@ func (q *scribe) turn(c *socket) (more bool) {
 		return false
 	}
 	var rest []byte
-	if !c.waits(b) {
+	if !c.takesTime(b) {
 		var err error
 		if c.compose(b); len(b.frames) > 0 {
 			rest, err = q.attempt.write(c.line, b.frames)

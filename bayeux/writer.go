@@ -1,6 +1,7 @@
 package bayeux
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"time"
@@ -10,13 +11,15 @@ import (
 
 // batch is what the writer has in hand.
 type batch struct {
-	ready             []*Session
-	replies, connects [][]byte
-	empties           int
-	farewell          int
-	pings, pongs      bool
-	pong              string // the payload
-	number            uint32
+	ready        []*Session
+	connects     [][]byte
+	replies      *bytes.Buffer // nil: none
+	joined       [1][]byte     // their bytes
+	empties      int
+	farewell     int
+	pings, pongs bool
+	pong         string // the payload
+	number       uint32
 
 	// made by compose
 	ds     []*Delivery
@@ -33,7 +36,11 @@ func (b *batch) clear() {
 	clear(b.ready)
 	clear(b.ds)
 	b.ready, b.ds = b.ready[:0], b.ds[:0]
-	b.replies, b.connects, b.frames = nil, nil, nil
+	b.connects, b.frames = nil, nil
+	if b.replies != nil {
+		giveBody(b.replies)
+		b.replies, b.joined[0] = nil, nil
+	}
 	if cap(b.scratch) > mostScratch {
 		b.scratch = nil
 	}
@@ -73,10 +80,13 @@ func (c *socket) stay() bool {
 	// The goodbye waits for publishes that have no outcome yet: settle starts the
 	// writer again.
 	leaving := c.farewell != 0 && c.inflight == 0
-	some := len(c.ready)+len(c.replies)+len(c.connects)+c.empties > 0 || c.pingDue || c.pongDue
+	some := c.waits() || c.empties > 0 || c.pingDue || c.pongDue
 	c.writing = !c.ended && (some || leaving)
 	return c.writing
 }
+
+// waits reports whether deliveries or replies are to be written. The caller holds mu.
+func (c *socket) waits() bool { return len(c.ready)+len(c.connects) > 0 || c.replies != nil }
 
 // more is stay for the writer that has written a batch.
 func (c *socket) more() bool {
@@ -184,7 +194,7 @@ func (c *socket) part(code int) {
 func (c *socket) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.ready)+len(c.replies)+len(c.connects) == 0 && c.inflight == 0
+	return !c.waits() && c.inflight == 0
 }
 
 // compose puts the frames of a batch together: one with deliveries of all ready
@@ -193,12 +203,17 @@ func (c *socket) idle() bool {
 func (c *socket) compose(b *batch) {
 	half := c.gatherUp(b)
 	own := b.scratch[:0]
+	var replies [][]byte
+	if b.replies != nil {
+		b.joined[0] = b.replies.Bytes()
+		replies = b.joined[:]
+	}
 	switch {
-	case len(b.ds) == 1 && len(b.replies)+len(b.connects) == 0:
+	case len(b.ds) == 1 && len(replies)+len(b.connects) == 0:
 		b.frames = b.ds[0].wire
-	case len(b.ds)+len(b.replies)+len(b.connects) > 0:
+	case len(b.ds)+len(replies)+len(b.connects) > 0:
 		own = append(own, make([]byte, mostHead)...)
-		own = append(joinAll(append(own, '['), b.ds, b.replies, b.connects), ']')
+		own = append(joinAll(append(own, '['), b.ds, replies, b.connects), ']')
 		b.scratch = own
 		own = framed(own, mostHead)
 		b.frames = own
@@ -209,6 +224,7 @@ func (c *socket) compose(b *batch) {
 	}
 	if len(own) == 0 {
 		own = append(own, b.frames...)
+		defer func() { b.scratch = own }()
 	}
 	for range b.empties {
 		own = append(own, frameText, 2, '[', ']')
@@ -249,9 +265,9 @@ func (c *socket) gatherUp(b *batch) (half bool) {
 	return half
 }
 
-// waits reports whether a batch needs more than to be written: a record, where a session
+// takesTime reports whether a batch needs more than to be written: a record, where a session
 // has the ack extension, or time for a goodbye.
-func (c *socket) waits(b *batch) bool {
+func (c *socket) takesTime(b *batch) bool {
 	return b.farewell != 0 || slices.ContainsFunc(b.ready, func(s *Session) bool { return s.acking(c) })
 }
 
