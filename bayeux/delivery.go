@@ -1,5 +1,7 @@
 package bayeux
 
+import "time"
+
 // Delivery is one message on its way to many sessions: encoded once, shared by
 // all of them, never changed. It is built from an allow-list of fields, so that
 // nothing a publisher sent beyond them reaches anybody (bayeux-faye.md §13).
@@ -7,6 +9,7 @@ type Delivery struct {
 	// wire is a text frame of a WebSocket with "[{…}]": a lone delivery is one write of
 	// these bytes, and every other transport takes what is in it.
 	wire []byte
+	born int64  // ns since 1970; 0: it is not said
 	idAt uint32 // where in the payload the id begins, at its quote; 0: it has none
 	kept bool
 	lazy bool
@@ -26,6 +29,9 @@ type DeliveryFields struct {
 	Kept bool
 	// Lazy says that it may wait for company, up to Options.LazyTimeout.
 	Lazy bool
+	// Born is when the message was published, by this machine's clock, for Stats.Waits;
+	// zero: it is not counted there.
+	Born time.Time
 }
 
 // NewDelivery encodes f. It copies Data and Ext.
@@ -51,7 +57,11 @@ func NewDelivery(f DeliveryFields) *Delivery {
 		b = append(b, `,"ext":`...)
 		b = append(b, f.Ext...)
 	}
-	return &Delivery{wire: framed(append(b, '}', ']'), room), idAt: uint32(idAt), kept: f.Kept, lazy: f.Lazy}
+	d := &Delivery{wire: framed(append(b, '}', ']'), room), idAt: uint32(idAt), kept: f.Kept, lazy: f.Lazy}
+	if !f.Born.IsZero() {
+		d.born = f.Born.UnixNano()
+	}
+	return d
 }
 
 // text returns the payload, an array of one.

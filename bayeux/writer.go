@@ -134,7 +134,7 @@ func (c *socket) broke(err error) {
 // wrote does what follows a batch that is written.
 func (c *socket) wrote(b *batch) {
 	c.server.stats.deliveredBytes.Add(int64(len(b.frames)))
-	c.server.stats.delivered.Add(int64(len(b.ds)))
+	c.server.stats.wrote(b.ds)
 	for _, s := range b.ready {
 		if s.claim(c) {
 			c.feed(s)

@@ -217,6 +217,8 @@ func (s *subscriber) adopt(ctx context.Context) (rival string, err error) {
 		s.b.metrics.recordForks.Inc()
 		s.memory.version = 0 // the store does not know that it began
 		return "", nil
+	case errors.Is(err, store.ErrNotFound) && s.b.nodes.doubtful():
+		return "", fmt.Errorf("%w: it may have gone back: %w", store.ErrUnavailable, err)
 	case errors.Is(err, store.ErrNotFound):
 		s.session.Close(bayeux.ReasonKicked) // it was ended elsewhere, or has expired
 		return "", errMoved
@@ -224,6 +226,7 @@ func (s *subscriber) adopt(ctx context.Context) (rival string, err error) {
 		return "", err
 	case r.Seq < s.memory.written:
 		s.b.metrics.recordForks.Inc()
+		s.b.nodes.wentBack()
 		if r.Owner != s.b.nodes.id {
 			rival = r.Owner
 		}

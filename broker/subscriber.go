@@ -82,16 +82,16 @@ func (s *subscriber) room(n int) bool {
 	s.mu.Lock()
 	unread := len(s.memory.unread) // one catch-up asked for again and again is many
 	s.mu.Unlock()
-	if unread+n > max(mostUnread, s.b.limits.Subscriptions) {
+	if unread+n > max(mostUnread, s.b.limits().Subscriptions) {
 		return false
 	}
-	if s.count()+n <= s.b.limits.Subscriptions {
+	if s.count()+n <= s.b.limits().Subscriptions {
 		return true
 	}
 	for _, l := range s.listeners {
 		l.tidy(time.Now(), true)
 	}
-	return s.count()+n <= s.b.limits.Subscriptions
+	return s.count()+n <= s.b.limits().Subscriptions
 }
 
 func (s *subscriber) count() int {

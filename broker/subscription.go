@@ -8,7 +8,6 @@ import (
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
-	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
 
@@ -26,6 +25,9 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 		if targets[i], err = s.b.subscription(ctx, p, a); err == nil {
 			err = s.b.replayTarget(m, p, &targets[i])
 		}
+		if err == nil {
+			err = afterTarget(m, p, &targets[i])
+		}
 		if err != nil {
 			s.b.metrics.refused("subscribe").Inc()
 			return nil, err
@@ -33,7 +35,7 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 	}
 	if !s.room(len(targets)) {
 		s.b.metrics.refused("subscriptions").Inc()
-		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits.Subscriptions)}, Text: "Too many subscriptions"}
+		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits().Subscriptions)}, Text: "Too many subscriptions"}
 	}
 	if a.message != nil {
 		s.limit(a.message)
@@ -219,10 +221,10 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	sm.channels[channel]++
 	t.fresh = true
 
-	replay, extent, err := s.b.newReplay(ctx, tp, t.catchup, since, upTo)
+	replay, extent, err := s.b.newReplay(ctx, tp, t, since, upTo)
 	if err == nil {
 		r := unreadRecord{Channel: channel, Since: since, UpTo: upTo}
-		if t.catchup.Count > 0 {
+		if t.catchup.Count > 0 || !t.after.IsZero() {
 			r.After = replay.Position()
 		}
 		u := s.unreadOf(r, nil)
@@ -237,14 +239,6 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	// Also after an error: the flow may have to bring the live entries level.
 	f.give()
 	return err
-}
-
-// newReplay prepares the walk of a catch-up.
-func (b *Broker) newReplay(ctx context.Context, tp *topic, interval catchup.Interval, since time.Time, upTo store.Position) (*catchup.Replay, catchup.Extent, error) {
-	if interval.Count > 0 {
-		return catchup.NewReplayNewest(ctx, b.opt.Store, tp.log, tp.limits, since, upTo, interval.Count)
-	}
-	return catchup.NewReplay(ctx, b.opt.Store, tp.log, tp.limits, since, upTo)
 }
 
 func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {
