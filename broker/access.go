@@ -217,7 +217,7 @@ func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (targe
 
 // underRoot verifies a root and finds its object. text is what the refusal names.
 func (b *Broker) underRoot(ctx context.Context, root, text string, a asker) (target, error) {
-	verified, ok := b.opt.Keyring.Verify(root, b.opt.Now())
+	verified, ok := b.keyring().Verify(root, b.opt.Now())
 	if !ok || b.retiredKeys.Load()&(1<<verified.KID) != 0 {
 		b.metrics.refusedRoots.Inc()
 		return target{}, bayeux.ErrForbidden(text)

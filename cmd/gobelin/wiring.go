@@ -40,7 +40,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		Limits: broker.Limits{
 			Message: int(c.Limits.Message), Body: int(c.Limits.Body), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
 			Subscriptions: c.Limits.Subscriptions, Channel: c.Limits.Channel, Segments: c.Limits.Segments,
-			History: c.Limits.History, Objects: c.Limits.Objects, Backlog: int(c.Limits.Backlog),
+			History: c.Limits.History, Objects: c.Limits.Objects, Backlog: int(c.Limits.Backlog), Pages: int(c.Limits.Pages),
 		},
 	}
 	for _, rule := range c.Channels.Open {
@@ -111,9 +111,13 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 			Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth, Channel: l.Channel, Segments: l.Segments,
 			SubscriptionList: l.SubscriptionList, Queue: int(l.Queue), QueueMessages: l.QueueMessages, Response: int(l.Response), Stall: l.Stall,
 			SessionsPerAddr: l.SessionsPerIP, HandshakesPerAddr: float64(l.HandshakesPerIP), HandshakeBurst: l.HandshakeBurst,
+			Handshakes: l.Handshakes, HandshakesWaiting: l.HandshakesWaiting, QueueMemory: int64(l.QueueMemory),
 			RequestsPerSession: float64(l.RequestsPerSession), RequestBurst: l.Burst,
 			PublishPerSession: float64(l.PublishPerSession), PublishBurst: l.Burst,
 		},
+	}
+	if o.Limits.QueueMemory == 0 {
+		o.Limits.QueueMemory = memoryLimit() / 4
 	}
 	if c.Bayeux.Replay {
 		o.HandshakeExt = []byte(broker.HandshakeExt)
@@ -146,12 +150,12 @@ func clientScript(c *config) ([]byte, error) {
 }
 
 // apiHandler returns the HTTP surfaces /v1 and /api.
-func apiHandler(c *config, b *broker.Broker, log *zap.Logger) http.Handler {
+func apiHandler(c *config, b *broker.Broker, metrics *broker.Exposition, log *zap.Logger) http.Handler {
 	l := &c.Limits
 	return api.New(b.Service(), api.Options{
 		Logger: log.Named("api"), Audit: log.Named("audit"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
 		Origins: c.Origins, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		RequestRate: float64(l.RequestsPerCredential), PublishRate: float64(l.PublishPerCredential), Burst: l.Burst,
-		ClientAddr: clientAddress(c.proxies()),
+		ClientAddr: clientAddress(c.proxies()), Observe: metrics.CountAnswer,
 	})
 }
