@@ -45,6 +45,7 @@ type node struct {
 	// certificate may be exchanged at any time; config is changed by reload alone,
 	// and only what nobody reads after the start.
 	certificate certificate
+	api         exchange  // made anew by reload
 	retired     []rootKey // keys that reload found gone, likewise
 
 	phase atomic.Int32 // a phase
@@ -85,6 +86,13 @@ func (n *node) open(ctx context.Context) error {
 		}
 		n.listeners = append(n.listeners, &endpoint{name: "admin", listener: l})
 	}
+	if c.ACME.HTTP != "" {
+		l, err := listen(c.ACME.HTTP, false)
+		if err != nil {
+			return err
+		}
+		n.listeners = append(n.listeners, &endpoint{name: "acme", listener: l})
+	}
 	if n.store, err = openStore(ctx, c, n.log); err != nil {
 		return err
 	}
@@ -122,7 +130,8 @@ func (n *node) open(ctx context.Context) error {
 // route gives each listener its server.
 func (n *node) route(admin http.Handler) error {
 	c := n.config
-	public := &routes{bayeux: n.bayeux, api: apiHandler(c, n.broker, n.log), mount: c.Mount, mounts: c.Mounts}
+	n.api.put(apiHandler(c, n.broker, n.log))
+	public := &routes{bayeux: n.bayeux, api: &n.api, mount: c.Mount, mounts: c.Mounts}
 	if n.dev {
 		public.try, public.admin = tryPage(), admin
 	}
@@ -130,10 +139,16 @@ func (n *node) route(admin http.Handler) error {
 	if err != nil {
 		return err
 	}
+	if n.certificate.acme, err = newACME(c, n.log); err != nil {
+		return err
+	}
 	for _, e := range n.listeners {
 		var handler http.Handler = public
-		if e.name == "admin" {
+		switch e.name {
+		case "admin":
 			handler = admin
+		case "acme":
+			handler = n.certificate.acme.challenges()
 		}
 		if e.server, err = newHTTPServer(handler, n.log); err != nil {
 			return err
@@ -180,6 +195,9 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	while, endExtra := context.WithCancel(ctx)
 	defer endExtra()
 	serving.Go(func() { giveBack(while) })
+	if a := n.certificate.acme; a != nil {
+		serving.Go(func() { a.obtain(while) })
+	}
 	if extra != nil {
 		serving.Go(func() { extra(while) })
 	}
