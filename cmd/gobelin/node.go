@@ -49,6 +49,10 @@ type node struct {
 	retired     []rootKey // keys that reload found gone, likewise
 
 	phase atomic.Int32 // a phase
+
+	stopOnce   sync.Once
+	asked      chan struct{} // closed when the operator asks for a stop
+	handedOver chan struct{} // closed when a stop has let all clients go
 }
 
 // endpoint is one listener with what answers on it.
@@ -65,7 +69,7 @@ func openNode(ctx context.Context, c *config, log *zap.Logger, dev bool) (*node,
 	if c.Store.kind() == kindRedis {
 		log = log.With(zap.String("node", c.nodeName()))
 	}
-	n := &node{config: c, log: log, dev: dev}
+	n := &node{config: c, log: log, dev: dev, asked: make(chan struct{}), handedOver: make(chan struct{})}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.release())
 	}
@@ -124,7 +128,7 @@ func (n *node) open(ctx context.Context) error {
 		return err
 	}
 	n.gate = n.newGate()
-	return n.route(adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
+	return n.route(adminHandler(metrics, n.consoleHandler(time.Now()), n.operatorHandler(), n.ready))
 }
 
 // route gives each listener its server.
@@ -206,6 +210,7 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-n.asked:
 	case err = <-failed:
 	}
 	endExtra()
@@ -220,8 +225,9 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	return errors.Join(err, n.store.Close())
 }
 
-// drain takes the node out of traffic: not ready, listeners closed, clients handed
-// over spread over drain.time.
+// drain takes the node out of traffic: not ready, the public listeners closed, clients
+// handed over spread over drain.time. The admin listener closes last, so that it can be
+// seen.
 func (n *node) drain() {
 	n.phase.Store(int32(phaseStopping))
 	n.log.Info("stopping", zap.Duration("drain", n.config.DrainTime), zap.Int("sessions", n.bayeux.Sessions()))
@@ -232,12 +238,16 @@ func (n *node) drain() {
 	n.broker.EndStreams()
 	var ending sync.WaitGroup
 	ending.Go(func() {
+		defer close(n.handedOver)
 		if err := n.bayeux.Shutdown(clients); err != nil {
 			n.log.Warn("not all clients were handed over", zap.Error(err))
 		}
 	})
 	for _, e := range n.listeners {
 		ending.Go(func() {
+			if e.name == "admin" {
+				<-n.handedOver
+			}
 			if e.server.Shutdown(requests) != nil {
 				_ = e.server.Close() // what is left is cut off
 			}

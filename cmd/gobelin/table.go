@@ -121,10 +121,15 @@ func printOptionsJSON(w io.Writer, c *config, rows []*option, dev bool) error {
 	for i, o := range rows {
 		all[i] = row{o.key, o.env(), showValue(o.field(c)), c.at(o.key).String(), o.defaultText(dev), o.unit, o.choices, o.changes(), o.doc}
 	}
+	return printJSON(w, all)
+}
+
+// printJSON writes what a verb's --json shows.
+func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(all)
+	return encoder.Encode(v)
 }
 
 // markdownTable returns the table of README.

@@ -180,7 +180,7 @@ func (v *validation) acme() {
 var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$`)
 
 // reserved are paths the server uses itself.
-var reserved = []string{"/v1", "/api", "/streams", "/replay", "/stable", "/stats", "/try", "/metrics", "/healthz", "/readyz", "/console"}
+var reserved = []string{"/v1", "/api", "/streams", "/replay", "/stable", "/stats", "/try", "/metrics", "/healthz", "/readyz", "/console", "/admin"}
 
 func (v *validation) mount(key, path string) {
 	name, err := channels.Parse(path)
