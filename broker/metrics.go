@@ -27,7 +27,7 @@ type metrics struct {
 // What the counters with a label count: the values of refused and dropped.
 var (
 	refusalNames = []string{
-		"accumulate", "accumulated", "accumulation full", "accumulation names", "call", "contended session", "data",
+		"accumulate", "accumulated", "accumulation full", "accumulation names", "busy session", "call", "contended session", "data",
 		"forward", "forward too large", "history", "letter", "overdue record", "publish", "records", "signed body",
 		"store full", "subscribe", "subscriptions", "suspended", "token", "unavailable", "viewer log",
 	}
@@ -125,6 +125,14 @@ func addGauge(reg prometheus.Registerer, name, help string, now func() float64) 
 		return nil
 	}
 	return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "gobelin", Name: name, Help: help}, now))
+}
+
+// addCounter adds a figure that only grows, and that is counted elsewhere.
+func addCounter(reg prometheus.Registerer, name, help string, now func() float64) error {
+	if reg == nil {
+		return nil
+	}
+	return reg.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "gobelin", Name: name, Help: help}, now))
 }
 
 func (m *metrics) refused(what string) prometheus.Counter { return m.refusals.WithLabelValues(what) }
