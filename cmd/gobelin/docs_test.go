@@ -100,6 +100,18 @@ func TestDocumentsStandAlone(t *testing.T) {
 	}
 }
 
+// README's table of verbs is this one. UPDATE_README=1 writes it.
+func TestReadmeVerbs(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("| Verb | Does |\n| --- | --- |\n")
+	for _, c := range newRootCommand().Commands() {
+		if c.Runnable() && c.Name() != "help" && c.Name() != "completion" {
+			b.WriteString("| `" + c.Name() + "` | " + strings.ReplaceAll(c.Short, "|", "\\|") + " |\n")
+		}
+	}
+	requireTable(t, "../../README.md", "verbs", b.String(), "TestReadmeVerbs")
+}
+
 // Options and metrics that a document names are there.
 func TestDocumentsNameWhatThereIs(t *testing.T) {
 	keys, sections := map[string]bool{}, map[string]bool{}
