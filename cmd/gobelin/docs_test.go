@@ -112,6 +112,18 @@ func TestReadmeVerbs(t *testing.T) {
 	requireTable(t, "../../README.md", "verbs", b.String(), "TestReadmeVerbs")
 }
 
+// README says of every limit what is beyond it.
+func TestReadmeLimits(t *testing.T) {
+	_, rest, ok := strings.Cut(documents(t)[filepath.Join("..", "..", "README.md")], "\n## Limits\n")
+	require.True(t, ok)
+	section, _, _ := strings.Cut(rest, "\n## ")
+	for _, o := range options {
+		if name, ok := strings.CutPrefix(o.key, "limits."); ok {
+			require.Contains(t, section, "`"+name+"`", "README, Limits, has no row for %s", o.key)
+		}
+	}
+}
+
 // Options and metrics that a document names are there.
 func TestDocumentsNameWhatThereIs(t *testing.T) {
 	keys, sections := map[string]bool{}, map[string]bool{}
