@@ -18,7 +18,7 @@ type admission struct {
 	mu sync.Mutex
 	// guarded by mu
 	inside int
-	lines  [comings]line
+	lines  [comings]waiting
 	ahead  int // how many who resume were let in since one who shakes hands was
 }
 
@@ -40,8 +40,8 @@ const (
 	admissionWait = 8 * time.Second
 )
 
-// line is who waits, the first first.
-type line struct {
+// waiting is one line of them, the first first.
+type waiting struct {
 	waiters []*waiter
 	head    int
 	left    int // those of them that have given up
@@ -130,10 +130,10 @@ func (a *admission) pause(how coming) int64 {
 	return pauseLeast + rand.Int64N(span)
 }
 
-func (l *line) len() int { return len(l.waiters) - l.head - l.left }
+func (l *waiting) len() int { return len(l.waiters) - l.head - l.left }
 
 // first returns the first who has not given up, nil if nobody waits.
-func (l *line) first() *waiter {
+func (l *waiting) first() *waiter {
 	for ; l.head < len(l.waiters); l.head++ {
 		if w := l.waiters[l.head]; !w.gone {
 			return w
@@ -146,7 +146,7 @@ func (l *line) first() *waiter {
 }
 
 // pop takes the first out of the line.
-func (l *line) pop() *waiter {
+func (l *waiting) pop() *waiter {
 	w := l.first()
 	if w == nil {
 		return nil

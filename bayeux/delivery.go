@@ -1,10 +1,13 @@
 package bayeux
 
+import "time"
+
 // Delivery is one message on its way to many sessions: encoded once, shared by
 // all of them, never changed. It is built from an allow-list of fields, so that
 // nothing a publisher sent beyond them reaches anybody (bayeux-faye.md §13).
 type Delivery struct {
 	frame []byte // "[{…}]": a lone delivery is one write of these bytes
+	born  int64  // ns since 1970; 0: it is not said
 	idAt  uint32 // where in frame the id begins, at its quote; 0: it has none
 	kept  bool
 	lazy  bool
@@ -24,6 +27,9 @@ type DeliveryFields struct {
 	Kept bool
 	// Lazy says that it may wait for company, up to Options.LazyTimeout.
 	Lazy bool
+	// Born is when the message was published, by this machine's clock, for Stats.Waits;
+	// zero: it is not counted there.
+	Born time.Time
 }
 
 // NewDelivery encodes f. It copies Data and Ext.
@@ -48,7 +54,11 @@ func NewDelivery(f DeliveryFields) *Delivery {
 		b = append(b, `,"ext":`...)
 		b = append(b, f.Ext...)
 	}
-	return &Delivery{frame: append(b, '}', ']'), idAt: uint32(idAt), kept: f.Kept, lazy: f.Lazy}
+	d := &Delivery{frame: append(b, '}', ']'), idAt: uint32(idAt), kept: f.Kept, lazy: f.Lazy}
+	if !f.Born.IsZero() {
+		d.born = f.Born.UnixNano()
+	}
+	return d
 }
 
 // Channel returns the name the subscriber subscribed to. It is read from the frame,

@@ -97,7 +97,8 @@ func (v *Server) throttle(ctx context.Context, s *Session, peer Peer, m *Message
 	if s != nil {
 		requests, publishes = s.requests, s.publishes
 	} else if a := v.addresses.get(peer.Addr); a != nil {
-		requests, publishes = a.requests, a.publishes
+		r := a.rates.Load()
+		requests, publishes = r.requests, r.publishes
 	}
 	if m.kind != kindPublish {
 		publishes = nil
@@ -227,13 +228,13 @@ func (v *Server) admit(ctx context.Context, peer Peer) (*address, *Error, int) {
 		return nil, &Error{Code: 503, Text: "Too much waits for others", Advice: v.again("retry")}, refuseQueues
 	}
 	a := v.addresses.get(peer.Addr)
-	if a != nil && a.handshakes != nil && !a.handshakes.Allow() {
+	if a != nil && !a.mayHandshake() {
 		return nil, &Error{Code: 429, Text: "Too many handshakes", Advice: v.again("handshake")}, refuseRate
 	}
 	if v.admission.enter(ctx, handshakes) {
 		return nil, v.busy(handshakes), refuseBusy
 	}
-	if a != nil && !a.enter(v.options.Limits.SessionsPerAddr) {
+	if a != nil && !a.enter(v.limits().SessionsPerAddr) {
 		v.admission.leave()
 		return nil, &Error{Code: 429, Text: "Too many sessions", Advice: v.again("handshake")}, refuseSessions
 	}
@@ -321,7 +322,7 @@ func (v *Server) subscription(m *Message) ([]channels.Pattern, *Error) {
 	if m.Subscription == nil {
 		return nil, errMissing("subscription")
 	}
-	if len(m.Subscription) > v.options.Limits.SubscriptionList {
+	if len(m.Subscription) > v.limits().SubscriptionList {
 		return nil, &Error{Code: 400, Args: []string{"subscription"}, Text: "Malformed message"} // as decode
 	}
 	return v.patterns(m.Subscription)
@@ -332,7 +333,7 @@ func (v *Server) patterns(names []string) ([]channels.Pattern, *Error) {
 	patterns := make([]channels.Pattern, 0, len(names))
 	for _, name := range names {
 		p, err := channels.ParsePattern(name)
-		if err != nil || !v.options.Limits.allow(name) {
+		if err != nil || !v.limits().allow(name) {
 			return nil, ErrInvalidChannel(name)
 		}
 		if reserved(name, "/meta") || reserved(name, "/service") {

@@ -106,7 +106,7 @@ func (v *Server) stream(w http.ResponseWriter, r *http.Request, s *Session, t *s
 				return // detach puts them back
 			}
 			s.written(t)
-			v.stats.delivered.Add(int64(len(ds)))
+			v.stats.wrote(ds)
 			continue
 		}
 		if s.wanting(t) && s.pull(ctx, t) {

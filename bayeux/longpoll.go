@@ -199,7 +199,7 @@ func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Me
 		}
 		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: p.advice, ack: r.number}.encode())
 	}
-	v.stats.delivered.Add(int64(len(ds)))
+	v.stats.wrote(ds)
 	return x.encode(ds), false
 }
 
@@ -327,9 +327,9 @@ func (v *Server) await(ctx, there context.Context, p *poll) (a *Advice, gone boo
 // is nothing more.
 func (v *Server) fill(ctx context.Context, p *poll) {
 	size := 0
-	for size < v.options.Limits.Response {
+	for size < v.limits().Response {
 		had := len(p.took)
-		p.took, _, _ = p.session.take(p.took, p, 0, v.options.Limits.Response-size)
+		p.took, _, _ = p.session.take(p.took, p, 0, v.limits().Response-size)
 		for _, d := range p.took[had:] {
 			size += d.Size()
 		}

@@ -70,7 +70,7 @@ func formPost(r *http.Request) (form, ok bool) {
 
 // readBody reads a bounded body in bounded time; status is 0, or what to answer.
 func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
-	limit := int64(v.options.Limits.Body)
+	limit := int64(v.limits().Body)
 	if r.ContentLength > limit {
 		v.stats.refuse(refuseLarge)
 		w.Header().Set("Connection", "close")
@@ -113,7 +113,7 @@ func (v *Server) malformed(w http.ResponseWriter) {
 // answer decodes a body, carries it out and writes the answer, as JSON or, with a
 // callback, as a script.
 func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, transport, callback string) {
-	messages, err := decode(body, &v.options.Limits)
+	messages, err := decode(body, v.limits())
 	switch {
 	case errors.Is(err, errBatch):
 		v.stats.refuse(refuseBatch)
@@ -169,4 +169,4 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 }
 
 // writeTime is how long n bytes may take (decided.md 14).
-func (v *Server) writeTime(n int) time.Duration { return v.options.Limits.transfer(n) }
+func (v *Server) writeTime(n int) time.Duration { return v.limits().transfer(n) }

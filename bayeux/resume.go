@@ -107,7 +107,7 @@ func (v *Server) takeUp(ctx context.Context, peer Peer, m *Message, lone bool) (
 	}
 	defer v.admission.leave()
 	a := v.addresses.get(peer.Addr)
-	if a != nil && !a.enter(v.options.Limits.SessionsPerAddr) {
+	if a != nil && !a.enter(v.limits().SessionsPerAddr) {
 		return nil, &Error{Code: 429, Text: "Too many sessions", reason: refuseSessions}
 	}
 	s := v.newSession(peer, a)

@@ -18,11 +18,11 @@ import (
 // asks a Handler about everything that is not protocol.
 type Server struct {
 	handler   Handler
-	resumer   Resumer // the same, if it is one
-	options   Options
+	resumer   Resumer               // the same, if it is one
+	options   Options               // but Limits, Origins and TrustedProxies, which are in rules
+	rules     atomic.Pointer[rules] // Reload changes them
 	log       *zap.Logger
 	scripts   map[string]script
-	origins   map[string]bool // nil: any
 	upgrader  websocket.Upgrader
 	addresses *addresses
 	admission *admission
@@ -67,15 +67,10 @@ func NewServer(h Handler, o Options) *Server {
 		sockets:  make(map[*socket]struct{}),
 	}
 	v.resumer, _ = h.(Resumer)
-	v.addresses = newAddresses(&v.options.Limits)
+	v.rules.Store(newRules(&v.options))
+	v.addresses = newAddresses(v.limits())
 	v.admission = &admission{most: o.Limits.Handshakes, line: o.Limits.HandshakesWaiting}
 	v.queues.most = o.Limits.QueueMemory
-	for _, origin := range o.Origins {
-		if v.origins == nil {
-			v.origins = make(map[string]bool)
-		}
-		v.origins[origin] = true
-	}
 	v.upgrader = websocket.Upgrader{
 		ReadBufferSize:  256, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,
@@ -202,7 +197,7 @@ func (v *Server) spawn(f func()) {
 }
 
 func (v *Server) newSession(peer Peer, a *address) *Session {
-	l := &v.options.Limits
+	l := v.limits()
 	return &Session{
 		id:        newID(),
 		server:    v,

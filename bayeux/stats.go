@@ -67,6 +67,7 @@ type Stats struct {
 	Dropped             map[string]int64 // deliveries, by reason
 	Refused             map[string]int64 // by reason
 	Ended               map[string]int64 // sessions, by reason; "moved" went to other servers
+	Waits               Waits            // from publish to write
 }
 
 type counters struct {
@@ -79,6 +80,7 @@ type counters struct {
 	dropped                                        [dropReasons]atomic.Int64
 	refused                                        [refuseReasons]atomic.Int64
 	ended                                          [len(endNames)]atomic.Int64
+	waits                                          waits
 }
 
 // transportCount is the number of transports; one more gauge is for none.
@@ -132,6 +134,7 @@ func (v *Server) Stats() Stats {
 		Dropped:             make(map[string]int64, dropReasons),
 		Refused:             make(map[string]int64, refuseReasons),
 		Ended:               make(map[string]int64, len(endNames)),
+		Waits:               c.waits.load(),
 	}
 	for i, t := range allTransports {
 		s.Sessions[t] = c.sessions[i].Load()

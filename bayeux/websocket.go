@@ -61,7 +61,7 @@ func (v *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	peer := v.peer(r, "websocket")
-	conn, err := v.upgrader.Upgrade(w, r, nil)
+	conn, err := v.upgrader.Upgrade(wiring{w}, r, nil)
 	if err != nil {
 		return // the upgrader has answered
 	}
@@ -134,7 +134,6 @@ func (c *socket) abort() {
 func (c *socket) read() {
 	defer c.finish()
 	v := c.server
-	c.conn.SetReadLimit(c.frameLimit())
 	_ = c.conn.SetReadDeadline(time.Now().Add(firstMessage))
 	c.conn.SetPongHandler(func(payload string) error {
 		c.pong(payload)
@@ -145,6 +144,7 @@ func (c *socket) read() {
 	c.timer = time.AfterFunc(v.options.Ping, c.tick)
 	c.mu.Unlock()
 	for {
+		c.conn.SetReadLimit(c.frameLimit()) // Reload may have changed it
 		var frame []byte
 		_, r, err := c.conn.NextReader()
 		if err == nil {
@@ -169,7 +169,7 @@ func (c *socket) read() {
 }
 
 // frameLimit is how many bytes a frame may have (decided.md 2).
-func (c *socket) frameLimit() int64 { return int64(c.server.options.Limits.Message + frameSlack) }
+func (c *socket) frameLimit() int64 { return int64(c.server.limits().Message + frameSlack) }
 
 // frame reads one frame, text or binary alike, into a buffer that is good until rest.
 func (c *socket) frame(r io.Reader) ([]byte, error) {
@@ -218,7 +218,7 @@ func (c *socket) rest() {
 // carryOut handles one frame; false closes the connection.
 func (c *socket) carryOut(frame []byte) bool {
 	v := c.server
-	messages, err := decode(frame, &v.options.Limits)
+	messages, err := decode(frame, v.limits())
 	switch {
 	case errors.Is(err, errUTF8):
 		v.stats.refuse(refuseUTF8)
@@ -251,7 +251,7 @@ func (c *socket) carryOut(frame []byte) bool {
 func (c *socket) await() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.ended && (c.inflight >= inflightMessages || c.waiting >= pendingReplies || c.flying > c.server.options.Limits.Body) {
+	for !c.ended && (c.inflight >= inflightMessages || c.waiting >= pendingReplies || c.flying > c.server.limits().Body) {
 		c.room.Wait()
 	}
 	return !c.ended

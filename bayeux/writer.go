@@ -167,7 +167,7 @@ func (c *socket) writeBatch(b *batch, ds []*Delivery) ([]*Delivery, error) {
 		}
 	}
 	if len(ds) > 0 {
-		c.server.stats.delivered.Add(int64(len(ds)))
+		c.server.stats.wrote(ds)
 		return ds, c.ping(b.number, half)
 	}
 	return ds, nil

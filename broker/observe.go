@@ -67,16 +67,32 @@ var wireMetrics = []wireMetric{
 	wireMany(counted, "ended_sessions_total", "Sessions ended, by reason.", "reason", func(s *bayeux.Stats) map[string]int64 { return s.Ended }),
 }
 
+var writeSeconds = prometheus.NewDesc("gobelin_publish_to_write_seconds", "Time from when the store took a message until it was handed to a connection; replays are not counted, of each write the first is.", nil, nil)
+
+// waitHistogram makes a metric of how long deliveries were on their way.
+func waitHistogram(w bayeux.Waits) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(bayeux.WaitBounds))
+	var all uint64
+	for i, bound := range bayeux.WaitBounds {
+		all += uint64(w.Counts[i])
+		buckets[bound.Seconds()] = all
+	}
+	all += uint64(w.Counts[len(bayeux.WaitBounds)])
+	return prometheus.MustNewConstHistogram(writeSeconds, all, w.Sum.Seconds(), buckets)
+}
+
 // Describe is part of prometheus.Collector.
 func (wireCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range wireMetrics {
 		ch <- m.desc
 	}
+	ch <- writeSeconds
 }
 
 // Collect is part of prometheus.Collector.
 func (c wireCollector) Collect(ch chan<- prometheus.Metric) {
 	stats := c.server.Stats()
+	ch <- waitHistogram(stats.Waits)
 	for _, m := range wireMetrics {
 		if m.one != nil {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.one(&stats)))

@@ -75,15 +75,10 @@ func (b *Broker) claim(ctx context.Context, key string, o bayeux.Ordinal) (*clai
 	}
 	asked := uint64(0) // the version about which the owner said that it knows nothing
 	freed := 0         // how often an owner has let go of it for us
+	look := lookup{b: b, key: key}
 	var wait backoff
 	for range claimTries {
-		r, version, err := b.loadSession(ctx, key)
-		if b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)) {
-			if err := wait.pause(ctx); err != nil {
-				return nil, err
-			}
-			continue
-		}
+		r, version, err := look.record(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -295,12 +290,15 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 		return nil, storeRefusal(err, b, "forward")
 	}
 	m.Errand = b.newErrand()
-	began, asked := time.Now(), uint64(0)
+	within, cancel := context.WithTimeout(ctx, forwardTime)
+	defer cancel()
+	look, asked := lookup{b: b, key: key}, uint64(0)
 	var wait backoff
-	for time.Since(began) < forwardTime {
-		r, version, err := b.loadSession(ctx, key)
+	for within.Err() == nil {
+		r, version, err := look.record(within)
 		switch {
-		case b.nodes.turning() && (err == nil || errors.Is(err, store.ErrNotFound)):
+		case err != nil && within.Err() != nil && ctx.Err() == nil:
+			return nil, bayeux.ErrHere
 		case errors.Is(err, store.ErrNotFound):
 			return nil, bayeux.ErrNoSession
 		case err != nil:
@@ -355,10 +353,13 @@ func (b *Broker) verify(ctx context.Context, s *subscriber) error {
 	r, _, err := b.loadSession(ctx, s.key)
 	switch {
 	case errors.Is(err, store.ErrNotFound) && !b.nodes.lateTurned():
-		s.session.Close(bayeux.ReasonKicked)
+		if !b.nodes.doubtful() {
+			s.session.Close(bayeux.ReasonKicked)
+		} // else it shows when the record is written next
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return err
 	case err != nil, s.ahead(r):
+		b.nodes.wentBack()
 		if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
 			return err
 		}

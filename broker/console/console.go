@@ -4,13 +4,11 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"math"
 	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
 
-	"github.com/gobelin-broker/gobelin/broker"
 	"go.uber.org/zap"
 )
 
@@ -30,9 +28,8 @@ const maxAsked = 4
 
 // Options is what a console is made of.
 type Options struct {
-	// Token lets whoever has it see the figures; empty lets nobody. 128 random bits
-	// or more are expected: guessing is slowed, not stopped.
-	Token broker.Secret
+	// Gate lets whoever has the token see the figures. Required.
+	Gate *Gate
 	// Version is shown as it is.
 	Version string
 	// Started is when the process began.
@@ -40,7 +37,7 @@ type Options struct {
 	// Overview returns the figures of now. It may be called by several goroutines at
 	// once and should return within a second or two. Required.
 	Overview func() Overview
-	// Logger is told of wrong tokens, never of their text. Required.
+	// Logger is required.
 	Logger *zap.Logger
 }
 
@@ -48,10 +45,9 @@ type Options struct {
 type console struct {
 	opt   Options
 	files map[string]file // by path as it stands in the request, never changed
-	gate  *gate
 	room  chan struct{} // a place for each overview that is computed now
 
-	wrongTokens, throttled, busy atomic.Int64
+	busy atomic.Int64
 }
 
 // file is one embedded file, ready to be sent.
@@ -79,12 +75,12 @@ var served = [...][3]string{
 
 // New returns the handler of /console and everything below it (experience.md §4):
 // the page for anybody, its figures for whoever has the token. It panics without
-// Overview or Logger, which is a fault of the wiring.
+// Gate, Overview or Logger, which is a fault of the wiring.
 func New(o Options) http.Handler {
-	if o.Overview == nil || o.Logger == nil {
-		panic("console: new: Overview and Logger are required")
+	if o.Gate == nil || o.Overview == nil || o.Logger == nil {
+		panic("console: new: Gate, Overview and Logger are required")
 	}
-	c := &console{opt: o, files: make(map[string]file, len(served)), gate: newGate(o.Token.Reveal()), room: make(chan struct{}, maxAsked)}
+	c := &console{opt: o, files: make(map[string]file, len(served)), room: make(chan struct{}, maxAsked)}
 	for _, s := range served {
 		body, err := pages.ReadFile("page/" + s[1])
 		if err != nil {
@@ -122,20 +118,7 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // overview answers with the figures if the request has the token.
 func (c *console) overview(w http.ResponseWriter, r *http.Request) {
-	switch v, wait := c.gate.admit(r, time.Now()); v {
-	case throttled:
-		c.throttled.Add(1)
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
-		refuse(w, http.StatusTooManyRequests, "too many wrong tokens")
-		return
-	case wrong:
-		c.wrongTokens.Add(1)
-		// Bounded by the gate: one line a try.
-		c.opt.Logger.Warn("console: wrong token", zap.String("address", r.RemoteAddr))
-		fallthrough
-	case missing:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="gobelin console"`)
-		refuse(w, http.StatusUnauthorized, "the console's token is needed")
+	if !c.opt.Gate.Admit(w, r) {
 		return
 	}
 	select {
@@ -157,7 +140,7 @@ func (c *console) ask() Overview {
 }
 
 func (c *console) tally() tally {
-	return tally{WrongTokens: c.wrongTokens.Load(), Throttled: c.throttled.Load(), Busy: c.busy.Load()}
+	return tally{WrongTokens: c.opt.Gate.wrongTokens.Load(), Throttled: c.opt.Gate.throttled.Load(), Busy: c.busy.Load()}
 }
 
 // answer sends a report.

@@ -42,7 +42,7 @@ func sample() Overview {
 const hostile = `<img src=x onerror="document.title='owned'">`
 
 func options() Options {
-	return Options{Token: secret, Version: "v1.2.3", Started: time.Now().Add(-90 * time.Minute), Overview: sample, Logger: zap.NewNop()}
+	return Options{Gate: NewGate(secret, zap.NewNop()), Version: "v1.2.3", Started: time.Now().Add(-90 * time.Minute), Overview: sample, Logger: zap.NewNop()}
 }
 
 // get asks a handler; header lines are "Name: value".
@@ -153,7 +153,7 @@ func TestRefusesWithoutTheToken(t *testing.T) {
 
 func TestWithoutATokenNobodyComesIn(t *testing.T) {
 	o := options()
-	o.Token = ""
+	o.Gate = NewGate("", zap.NewNop())
 	h := New(o)
 	require.Equal(t, 401, get(h, "GET", "/console/overview").Code)
 	require.Equal(t, 401, get(h, "GET", "/console/overview", "Authorization: Bearer ").Code)
@@ -164,7 +164,7 @@ func TestSlowsGuessing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen, logs := observer.New(zapcore.DebugLevel)
 		o := options()
-		o.Logger = zap.New(seen)
+		o.Gate = NewGate(secret, zap.New(seen))
 		h := New(o)
 		guess := "Authorization: Bearer guess_" + secret
 		for range 50 { // no token is no guess

@@ -19,11 +19,12 @@
 // try; with no tries left every request of the address is answered 429, the right
 // token too, for otherwise guessing would not be slowed. A request without any
 // token is 401 and costs nothing: it is no guess, and a hostile page in the
-// operator's own browser can send no other, so it cannot lock the operator out.
+// operator's own browser can send no other, so it cannot lock the operator out. The node uses the
+// same gate for what else is the operator's alone on the admin listener.
 //
 // # Goroutines and locks
 //
-// The package starts no goroutine. gate.mu is held for a look into a map, never
+// The package starts no goroutine. Gate.mu is held for a look into a map, never
 // while Options.Overview is called.
 //
 // # Caveats

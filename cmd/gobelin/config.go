@@ -165,6 +165,7 @@ type appConfig struct {
 // limitsConfig bounds what peers can ask for (security.md §3).
 type limitsConfig struct {
 	Message, Body, Queue, Response, Backlog     size
+	Pages                                       size
 	Batch, Depth, Channel, Segments             int
 	Subscriptions, SubscriptionList             int
 	QueueMessages, History, Objects             int

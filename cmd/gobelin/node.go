@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/console"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
@@ -39,6 +40,7 @@ type node struct {
 	store     store.Store
 	broker    *broker.Broker
 	bayeux    *bayeux.Server
+	gate      *console.Gate // nil: no token, so nobody is an operator
 	listeners []*endpoint
 	// certificate may be exchanged at any time; config is changed by reload alone,
 	// and only what nobody reads after the start.
@@ -113,13 +115,23 @@ func (n *node) open(ctx context.Context) error {
 	if err := n.broker.Observe(c.Mount, n.bayeux); err != nil {
 		return err
 	}
-	return n.route(adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
+	name, revision := built()
+	err = metrics.Describe(broker.Build{Version: name, Revision: revision, Store: c.Store.kind()}, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), healthWait)
+		defer cancel()
+		return n.ready(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	n.gate = n.newGate()
+	return n.route(metrics, adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
 }
 
 // route gives each listener its server.
-func (n *node) route(admin http.Handler) error {
+func (n *node) route(metrics *broker.Exposition, admin http.Handler) error {
 	c := n.config
-	public := &routes{bayeux: n.bayeux, api: apiHandler(c, n.broker, n.log), mount: c.Mount, mounts: c.Mounts}
+	public := &routes{bayeux: n.bayeux, api: apiHandler(c, n.broker, metrics, n.log), mount: c.Mount, mounts: c.Mounts}
 	if n.dev {
 		public.try, public.admin = tryPage(), admin
 	}

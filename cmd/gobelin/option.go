@@ -129,6 +129,7 @@ var options = []*option{
 	{key: "limits.history", def: "100000", unit: "messages", low: 1, high: 1 << 31, doc: "Newest messages kept per channel.", field: func(c *config) any { return &c.Limits.History }},
 	{key: "limits.objects", def: "100000", unit: "objects", low: 16, high: 1 << 31, doc: "Objects remembered in memory; the store holds all.", field: func(c *config) any { return &c.Limits.Objects }},
 	{key: "limits.backlog", def: "4MiB", unit: "size", low: 64 << 10, doc: "What waits for fan-out on one topic; beyond it the topic is read again from the store.", field: func(c *config) any { return &c.Limits.Backlog }},
+	{key: "limits.pages", def: "16MiB", unit: "size", low: 1 << 20, doc: "Encoded pages of catch-ups that late joiners share; beyond it the least recently used are read again from the store.", field: func(c *config) any { return &c.Limits.Pages }},
 	{key: "limits.sessions_per_ip", def: "10000", dev: "0", unit: "sessions", doc: "Sessions of one address; 0: no limit.", field: func(c *config) any { return &c.Limits.SessionsPerIP }},
 	{key: "limits.handshakes_per_ip", def: "200", dev: "0", unit: "per second", doc: "Handshakes of one address; 0: no limit.", field: func(c *config) any { return &c.Limits.HandshakesPerIP }},
 	{key: "limits.handshake_burst", def: "2000", unit: "handshakes", low: 1, doc: "Handshakes of one address at once.", field: func(c *config) any { return &c.Limits.HandshakeBurst }},

@@ -13,17 +13,25 @@ import (
 // overviewWait bounds a look at the store for the console.
 const overviewWait = time.Second
 
-// consoleHandler returns the console, or nil where nobody may see it: serve needs
-// admin.token, dev makes a token of its own, which it prints.
-func (n *node) consoleHandler(begun time.Time) http.Handler {
+// newGate returns who lets the operator in, or nil where there is no token: serve needs
+// admin.token, dev makes one of its own, which it prints.
+func (n *node) newGate() *console.Gate {
 	if n.dev && n.config.AdminToken == "" {
 		n.config.AdminToken = broker.Secret(rand.Text())
 	}
 	if n.config.AdminToken == "" {
 		return nil
 	}
+	return console.NewGate(n.config.AdminToken, n.log.Named("console"))
+}
+
+// consoleHandler returns the console, or nil where nobody may see it.
+func (n *node) consoleHandler(begun time.Time) http.Handler {
+	if n.gate == nil {
+		return nil
+	}
 	return console.New(console.Options{
-		Token: n.config.AdminToken, Version: version, Started: begun, Overview: n.overview, Logger: n.log.Named("console"),
+		Gate: n.gate, Version: version, Started: begun, Overview: n.overview, Logger: n.log.Named("console"),
 	})
 }
 

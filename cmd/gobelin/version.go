@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker (make build).
-var version = ""
+// version and commit are set by the linker (make build, make release).
+var version, commit = "", ""
 
 func newVersionCommand() *cobra.Command {
 	var modules bool
@@ -29,24 +29,33 @@ func newVersionCommand() *cobra.Command {
 	return c
 }
 
-func printVersion(w io.Writer, modules bool) {
-	info, _ := debug.ReadBuildInfo()
-	name, commit := version, ""
-	if info != nil {
+// built returns the version, and the commit where it is known.
+func built() (name, revision string) {
+	name, revision = version, commit
+	if info, ok := debug.ReadBuildInfo(); ok {
 		if name == "" {
 			name = info.Main.Version
 		}
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				commit = " commit " + s.Value
+				revision = s.Value
 			}
 		}
 	}
 	if name == "" || name == "(devel)" {
 		name = "development"
 	}
-	fmt.Fprintf(w, "gobelin %s%s %s %s/%s\n", name, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	if !modules || info == nil {
+	return name, revision
+}
+
+func printVersion(w io.Writer, modules bool) {
+	name, revision := built()
+	if revision != "" {
+		revision = " commit " + revision
+	}
+	fmt.Fprintf(w, "gobelin %s%s %s %s/%s\n", name, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	info, ok := debug.ReadBuildInfo()
+	if !modules || !ok {
 		return
 	}
 	for _, m := range info.Deps {

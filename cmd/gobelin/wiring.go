@@ -40,7 +40,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		Limits: broker.Limits{
 			Message: int(c.Limits.Message), Body: int(c.Limits.Body), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
 			Subscriptions: c.Limits.Subscriptions, Channel: c.Limits.Channel, Segments: c.Limits.Segments,
-			History: c.Limits.History, Objects: c.Limits.Objects, Backlog: int(c.Limits.Backlog),
+			History: c.Limits.History, Objects: c.Limits.Objects, Backlog: int(c.Limits.Backlog), Pages: int(c.Limits.Pages),
 		},
 	}
 	for _, rule := range c.Channels.Open {
@@ -105,7 +105,7 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 		Ping: c.Bayeux.IdlePing, PongWait: c.Bayeux.PongWait, AckPing: c.Bayeux.Ping,
 		LazyTimeout: c.Channels.LazyFor, Activity: c.Bayeux.Activity,
 		Transports: c.Bayeux.Transports, Origins: c.Origins, Script: script,
-		Scripts: map[string][]byte{"history.js": browser.HistoryJS},
+		Scripts: map[string][]byte{"history.js": browser.HistoryJS(), "client.mjs": browser.ClientMJS()},
 		Logger:  log.Named("bayeux"),
 		Limits: bayeux.Limits{
 			Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth, Channel: l.Channel, Segments: l.Segments,
@@ -140,7 +140,7 @@ func (c *config) proxies() []netip.Prefix {
 // clientScript returns what <mount>/client.js serves.
 func clientScript(c *config) ([]byte, error) {
 	if c.Bayeux.ClientJS == "builtin" {
-		return browser.ClientJS, nil
+		return browser.ClientJS(), nil
 	}
 	script, err := os.ReadFile(c.Bayeux.ClientJS)
 	if err != nil {
@@ -150,12 +150,12 @@ func clientScript(c *config) ([]byte, error) {
 }
 
 // apiHandler returns the HTTP surfaces /v1 and /api.
-func apiHandler(c *config, b *broker.Broker, log *zap.Logger) http.Handler {
+func apiHandler(c *config, b *broker.Broker, metrics *broker.Exposition, log *zap.Logger) http.Handler {
 	l := &c.Limits
 	return api.New(b.Service(), api.Options{
 		Logger: log.Named("api"), Audit: log.Named("audit"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
 		Origins: c.Origins, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		RequestRate: float64(l.RequestsPerCredential), PublishRate: float64(l.PublishPerCredential), Burst: l.Burst,
-		ClientAddr: clientAddress(c.proxies()),
+		ClientAddr: clientAddress(c.proxies()), Observe: metrics.CountAnswer,
 	})
 }
