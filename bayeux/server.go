@@ -25,7 +25,7 @@ type Server struct {
 	scripts   map[string]script
 	upgrader  websocket.Upgrader
 	addresses *addresses
-	admission *admission
+	admission admission
 	queues    queueMemory
 	pulls     chan struct{}   // one element for each page being read
 	ctx       context.Context // ends when all sessions have, in Shutdown
@@ -69,8 +69,7 @@ func NewServer(h Handler, o Options) *Server {
 	v.resumer, _ = h.(Resumer)
 	v.rules.Store(newRules(&v.options))
 	v.addresses = newAddresses(v.limits())
-	v.admission = &admission{most: o.Limits.Handshakes, line: o.Limits.HandshakesWaiting}
-	v.queues.most = o.Limits.QueueMemory
+	v.admission.renew(&o.Limits)
 	v.upgrader = websocket.Upgrader{
 		ReadBufferSize:  256, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,
