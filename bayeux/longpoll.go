@@ -87,7 +87,8 @@ func (x *request) begin(int) {
 	x.open++
 }
 
-func (x *request) settle(_ int, encoded []byte) {
+func (x *request) settle(_ int, a outcome) {
+	encoded := a.append(make([]byte, 0, a.size()))
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.replies = append(x.replies, encoded)

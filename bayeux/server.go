@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type Server struct {
 	admission admission
 	queues    queueMemory
 	pulls     chan struct{}   // one element for each page being read
+	scribes   []*scribe       // one for each core
 	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
 	patience  context.Context // ends when Shutdown's time is up: I/O is cut
@@ -65,6 +67,9 @@ func NewServer(h Handler, o Options) *Server {
 		resumes:  make(map[string]*resuming),
 		closing:  make(map[string]*Session),
 		sockets:  make(map[*socket]struct{}),
+	}
+	for range runtime.GOMAXPROCS(0) {
+		v.scribes = append(v.scribes, newScribe())
 	}
 	v.resumer, _ = h.(Resumer)
 	v.rules.Store(newRules(&v.options))

@@ -49,8 +49,8 @@
 //
 //   - A refusal with advice.reconnect "none" ends the client and rejects all that
 //     waits; Faye leaves promises open.
-//   - A live channel on which nothing had come, or that is heard by a pattern only, is
-//     not asked for what was missed between two sessions.
+//   - What is heard by a pattern only is not asked for what was missed between two
+//     sessions.
 //   - The options proxy, tls, scheduler and websocketExtensions are not taken.
 //   - EventSource is not used: wherever it works long-polling does, which loses nothing
 //     when a link dies. Cookies are not sent.
