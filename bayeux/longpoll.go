@@ -342,6 +342,7 @@ func (s *Session) unhold(l link) {
 func (s *Session) finish(l link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.replays.endTurn()
 	if s.link == l {
 		s.link, s.awake = nil, false
 	}

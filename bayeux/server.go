@@ -26,6 +26,7 @@ type Server struct {
 	upgrader  websocket.Upgrader
 	addresses *addresses
 	pulls     chan struct{}   // one element for each page being read
+	turns     turns           // and for each that is being written
 	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
 	patience  context.Context // ends when Shutdown's time is up: I/O is cut
@@ -55,6 +56,7 @@ func NewServer(h Handler, o Options) *Server {
 		log:      o.Logger,
 		scripts:  scriptTable(o),
 		pulls:    make(chan struct{}, pullsAtOnce),
+		turns:    newTurns(),
 		ctx:      ctx,
 		cancel:   cancel,
 		patience: patience,
