@@ -40,6 +40,8 @@ type Server struct {
 	resumes  map[string]*resuming
 	closing  map[string]*Session // moved, and the application is not done with them
 	sockets  map[*socket]struct{}
+	parked   map[*parked]struct{}
+	ramps    map[*http.Server]*ramp
 	stopped  bool // nothing is spawned any more
 	running  sync.WaitGroup
 }
@@ -65,6 +67,8 @@ func NewServer(h Handler, o Options) *Server {
 		resumes:  make(map[string]*resuming),
 		closing:  make(map[string]*Session),
 		sockets:  make(map[*socket]struct{}),
+		parked:   make(map[*parked]struct{}),
+		ramps:    make(map[*http.Server]*ramp),
 	}
 	v.resumer, _ = h.(Resumer)
 	v.addresses = newAddresses(&v.options.Limits)
@@ -317,6 +321,7 @@ func (v *Server) Shutdown(ctx context.Context) error {
 		c.goodbye() // also those that came since
 	}
 	v.endSessions()
+	v.dismissParked()
 	v.cancel()
 	done := make(chan struct{})
 	go func() {

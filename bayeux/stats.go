@@ -45,6 +45,7 @@ type Stats struct {
 	Sessions            map[string]int64 // now, by transport
 	Sockets             int64            // WebSockets now
 	Held                int64            // polls and streams now
+	Parked              int64            // of the polls those that hold no request any more
 	Received            int64            // messages
 	ReceivedBytes       int64            // of frames and bodies
 	Published           int64            // publishes taken by the application
@@ -67,7 +68,7 @@ type Stats struct {
 
 type counters struct {
 	sessions                                       [transportCount + 1]atomic.Int64
-	sockets, polls                                 atomic.Int64
+	sockets, polls, parked                         atomic.Int64
 	received, receivedBytes                        atomic.Int64
 	published, delivered, deliveredBytes           atomic.Int64
 	resent, late, lagged, throttled, panics, stall atomic.Int64
@@ -109,6 +110,7 @@ func (v *Server) Stats() Stats {
 		Sessions:            make(map[string]int64, transportCount),
 		Sockets:             c.sockets.Load(),
 		Held:                c.polls.Load(),
+		Parked:              c.parked.Load(),
 		Received:            c.received.Load(),
 		ReceivedBytes:       c.receivedBytes.Load(),
 		Published:           c.published.Load(),
