@@ -103,8 +103,10 @@ func (c *collector) look(h heap, now time.Time) (growth int, give bool) {
 
 func readHeap() heap {
 	samples := [...]metrics.Sample{
-		{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
-		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"},
+		{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/gc/heap/live:bytes"},
 	}
 	metrics.Read(samples[:])
 	h := heap{allocated: samples[0].Value.Uint64(), gain: samples[1].Value.Uint64(), live: samples[3].Value.Uint64()}
