@@ -45,7 +45,7 @@ type Options struct {
 type console struct {
 	opt   Options
 	files map[string]file // by path as it stands in the request, never changed
-	room  chan struct{} // a place for each overview that is computed now
+	room  chan struct{}   // a place for each overview that is computed now
 
 	busy atomic.Int64
 }
