@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -115,15 +116,15 @@ func (d *doctor) proxies(ctx context.Context) {
 		d.find("endpoint", wrongly, fmt.Sprintf("%q is not a URL such as https://live.example.com/faye", clip(d.url)), "write --url as clients have it")
 		return
 	}
-	id, found, err := d.handshake(ctx)
+	_, found, err := d.handshake(ctx)
 	if err != nil {
 		d.find("endpoint", wrongly, words(err), "see that the node runs, and that the proxy sends this path to it")
 		return
 	}
 	d.find("endpoint", fine, found, "")
 	d.socket(ctx)
-	d.streaming(ctx, id)
-	d.held(ctx, id)
+	d.streaming(ctx)
+	d.held(ctx)
 }
 
 // handshake makes a session by long-polling and returns its id.
@@ -151,10 +152,18 @@ func (d *doctor) handshake(ctx context.Context) (id, found string, err error) {
 func (d *doctor) socket(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
-	c, err := client.New(client.Options{URL: d.url, Transport: client.WebSocket})
+	var once sync.Once
+	var first error // it would try again
+	c, err := client.New(client.Options{URL: d.url, Transport: client.WebSocket, OnState: func(_ client.State, err error) {
+		if err != nil {
+			once.Do(func() { first = err; cancel() })
+		}
+	}})
 	if err == nil {
 		err = c.Connect(ctx)
 		_ = c.Close(ctx)
+		once.Do(func() {})
+		err = errors.Join(first, err)
 	}
 	if err != nil {
 		d.find("websocket", wrongly, words(err), "let the proxy pass upgrades: proxy_http_version 1.1 and the headers Upgrade and Connection in nginx; clients poll meanwhile")
@@ -165,7 +174,12 @@ func (d *doctor) socket(ctx context.Context) {
 
 // streaming looks whether the beginning of a stream comes before its end: where it does
 // not, a proxy collects answers.
-func (d *doctor) streaming(ctx context.Context, id string) {
+func (d *doctor) streaming(ctx context.Context) {
+	id, _, err := d.handshake(ctx)
+	if err != nil {
+		d.find("buffering", unexamined, words(err), "")
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, streamWait)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(d.url, "/")+"/"+id, nil)
@@ -191,16 +205,21 @@ func (d *doctor) streaming(ctx context.Context, id string) {
 }
 
 // held waits until a poll is answered, which nobody on the way may do earlier.
-func (d *doctor) held(ctx context.Context, id string) {
+func (d *doctor) held(ctx context.Context) {
 	if !d.hold {
 		d.find("held polls", unexamined, "--hold was not given", "")
+		return
+	}
+	id, _, err := d.handshake(ctx)
+	if err != nil {
+		d.find("held polls", unexamined, words(err), "")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.conf.Bayeux.Timeout+probeWait)
 	defer cancel()
 	m := newStopwatch(d.errs, "holding a poll")
 	defer m.stop()
-	status, text, err := 0, "", error(nil)
+	status, text := 0, ""
 	for range 2 { // the first connect is answered at once
 		r, e := http.NewRequestWithContext(ctx, http.MethodPost, d.url, strings.NewReader(`[{"channel":"/meta/connect","clientId":"`+id+`","connectionType":"long-polling"}]`))
 		if e != nil {
