@@ -152,11 +152,11 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 	}
 	h.Set("Content-Length", strconv.Itoa(len(out)))
 	status := http.StatusOK
-	if x.unable && x.alone && callback == "" {
+	if x.after > 0 && x.alone && callback == "" {
 		// A client takes this for a broken connection and sends the same connect again,
 		// perhaps to another server: a new one would say that it has had the last answer.
 		status = http.StatusServiceUnavailable
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.FormatInt(x.after, 10))
 	}
 	w.WriteHeader(status)
 	if v.hand(w, out) != nil {

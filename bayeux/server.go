@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -25,7 +26,10 @@ type Server struct {
 	scripts   map[string]script
 	upgrader  websocket.Upgrader
 	addresses *addresses
+	admission *admission
+	queues    queueMemory
 	pulls     chan struct{}   // one element for each page being read
+	scribes   []*scribe       // one for each core
 	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
 	patience  context.Context // ends when Shutdown's time is up: I/O is cut
@@ -64,9 +68,14 @@ func NewServer(h Handler, o Options) *Server {
 		closing:  make(map[string]*Session),
 		sockets:  make(map[*socket]struct{}),
 	}
+	for range runtime.GOMAXPROCS(0) {
+		v.scribes = append(v.scribes, newScribe())
+	}
 	v.resumer, _ = h.(Resumer)
 	v.rules.Store(newRules(&v.options))
 	v.addresses = newAddresses(v.limits())
+	v.admission = &admission{most: o.Limits.Handshakes, line: o.Limits.HandshakesWaiting}
+	v.queues.most = o.Limits.QueueMemory
 	v.upgrader = websocket.Upgrader{
 		ReadBufferSize:  256, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,

@@ -40,6 +40,7 @@ func (s *subscriber) restoreWild(ctx context.Context, r patternRecord, t *target
 	if began := time.UnixMilli(r.Since); land.since.Before(began) {
 		land.since = began
 	}
+	land.began = endOf(r.Since - 1)
 	if land.since.Before(s.b.opt.Store.Now().Add(-store.SpokeFor)) {
 		return errNotKnown
 	}

@@ -64,6 +64,8 @@ type Options struct {
 	// SessionLife is how long a Bayeux session lives without a connect; records
 	// that resume sessions after a restart outlive it by ten minutes. Default 90 s.
 	SessionLife time.Duration
+	// Version is the program's, only shown.
+	Version string
 	// NodeName is this node's name for people, Advertise where it can be reached;
 	// both only shown.
 	NodeName, Advertise string
@@ -161,6 +163,10 @@ type Limits struct {
 	// Backlog bounds, for one topic, the bytes that wait for fan-out; beyond it
 	// a kept topic is read again from the store, another drops. Default 4 MiB.
 	Backlog int
+	// Pages bounds the bytes of encoded pages of catch-ups that late joiners share, so
+	// that each page is read once for all of them. Default 16 MiB. With less a herd reads
+	// the history of large channels again and again; more is only held while one is on.
+	Pages int
 }
 
 // AccumulateOptions bounds accumulations (product.md §6). Zero means the default.
@@ -205,6 +211,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.History, 100_000)
 	set(&l.Objects, 100_000)
 	set(&l.Backlog, 4<<20)
+	set(&l.Pages, 16<<20)
 	return l
 }
 

@@ -141,6 +141,7 @@ type reply struct {
 		Catchup *struct {
 			Messages  int
 			Truncated bool
+			Last      string
 		}
 		History struct {
 			ID     string

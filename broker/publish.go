@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -52,7 +53,7 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		done(b.publishDocument(ctx, &t, m, a, k))
 		return
 	}
-	kind := t.kind
+	kind, began := t.kind, time.Now()
 	rec := store.Record{Data: catchup.Encode(data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge, Copy: b.copyOf(&t, t.speaker, data)}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
@@ -63,6 +64,7 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 			b.metrics.repeats.Inc()
 		} else {
 			b.metrics.published.Inc()
+			b.metrics.stored.Observe(time.Since(began).Seconds())
 		}
 		done(bayeux.Ack{Ext: kind.ackExt(at.Positions[0])}, nil)
 	})
@@ -168,7 +170,7 @@ func (b *Broker) forwardExt(ext []byte) []byte {
 // outcome for each once all are known (product.md §9). An error of one leaves the
 // others.
 func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publication) []Published {
-	out := make([]Published, len(pubs))
+	out, began := make([]Published, len(pubs)), time.Now()
 	var wg sync.WaitGroup
 	for i, p := range pubs {
 		t, err := b.httpTarget(ctx, who, p)
@@ -191,6 +193,7 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 				out[i].Err = err
 			} else {
 				b.metrics.published.Inc()
+				b.metrics.stored.Observe(time.Since(began).Seconds())
 				out[i].ID, out[i].Time = at.Positions[0].String(), at.Positions[0].MS()
 			}
 			wg.Done()

@@ -106,7 +106,7 @@ func TestPollerEndsWhenRefused(t *testing.T) {
 	require.NoError(t, err)
 	defer s.road.close()
 	told := ""
-	require.ErrorIs(t, s.road.listen(s.id, func(found *seen) { told = string(found.why) }), errRefused)
+	require.ErrorIs(t, s.road.listen(s.next, func(found *seen) { told = string(found.why) }), errRefused)
 	require.Equal(t, "401:c:Unknown client", told)
 }
 
@@ -126,11 +126,11 @@ func TestPollerCloses(t *testing.T) {
 	s, err := to.join(t.Context(), "")
 	require.NoError(t, err)
 	ended := make(chan error)
-	go func() { ended <- s.road.listen(s.id, func(*seen) {}) }()
+	go func() { ended <- s.road.listen(s.next, func(*seen) {}) }()
 	<-held
 	s.road.close()
 	require.Error(t, <-ended)
-	_, err = s.road.exchange(context.Background(), "x", []byte("{}"))
+	_, err = s.road.exchange(context.Background(), "x", []byte("{}"), nil)
 	require.Error(t, err)
 }
 

@@ -172,12 +172,15 @@ type appConfig struct {
 // limitsConfig bounds what peers can ask for (security.md §3).
 type limitsConfig struct {
 	Message, Body, Queue, Response, Backlog     size
+	Pages                                       size
 	Batch, Depth, Channel, Segments             int
 	Subscriptions, SubscriptionList             int
 	QueueMessages, History, Objects             int
 	Stall                                       time.Duration
 	SessionsPerIP, HandshakesPerIP              int
 	HandshakeBurst, RequestsPerSession          int
+	Handshakes, HandshakesWaiting               int
+	QueueMemory                                 size
 	PublishPerSession, Burst                    int
 	RequestsPerCredential, PublishPerCredential int
 }

@@ -76,6 +76,7 @@ var rooms = map[string]room{
 		[]string{"bayeux/...", "broker/...", "catchup", "channels", "examples", "store/..."},
 		"the one place that wires everything",
 	},
+	"cmd/release": {nil, "it packs what was built, whatever that is"},
 	"examples": {
 		[]string{"bayeux/client"},
 		"what a user copies must do without our insides",

@@ -40,6 +40,7 @@ type node struct {
 	store     store.Store
 	broker    *broker.Broker
 	bayeux    *bayeux.Server
+	metrics   *broker.Exposition
 	gate      *console.Gate // nil: no token, so nobody is an operator
 	listeners []*endpoint
 	// certificate may be exchanged at any time; config is changed by reload alone,
@@ -112,6 +113,7 @@ func (n *node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.metrics = metrics
 	options, err := brokerOptions(c, n.store, metrics, n.log)
 	if err != nil {
 		return err
@@ -127,6 +129,15 @@ func (n *node) open(ctx context.Context) error {
 	if err := n.broker.Observe(c.Mount, n.bayeux); err != nil {
 		return err
 	}
+	name, revision := built()
+	err = metrics.Describe(broker.Build{Version: name, Revision: revision, Store: c.Store.kind()}, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), healthWait)
+		defer cancel()
+		return n.ready(ctx)
+	})
+	if err != nil {
+		return err
+	}
 	n.gate = n.newGate()
 	return n.route(adminHandler(metrics, n.consoleHandler(time.Now()), n.operatorHandler(), n.ready))
 }
@@ -134,7 +145,7 @@ func (n *node) open(ctx context.Context) error {
 // route gives each listener its server.
 func (n *node) route(admin http.Handler) error {
 	c := n.config
-	n.api.put(apiHandler(c, n.broker, n.log))
+	n.api.put(apiHandler(c, n.broker, n.metrics, n.log))
 	public := &routes{bayeux: n.bayeux, api: &n.api, mount: c.Mount, mounts: c.Mounts}
 	if n.dev {
 		public.try, public.admin = tryPage(), admin

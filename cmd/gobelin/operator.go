@@ -166,7 +166,7 @@ func (c *config) writeBackup(ctx context.Context, s *disk.Store, w io.Writer, pr
 			files = append(files, archive.File{Name: archive.Secrets + name, Path: path})
 		}
 	}
-	head := archive.Head{Version: versionName(), Made: time.Now().UTC().Truncate(time.Second)}
+	head := archive.Head{Version: readBuild(false).Version, Made: time.Now().UTC().Truncate(time.Second)}
 	content := func() (map[string]int64, error) { return disk.Count(ctx, folder) }
 	return archive.Write(ctxWriter{ctx, w}, head, files, content, progress)
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker (make build).
-var version = ""
+// version and commit are set by the linker (make build, make release).
+var version, commit = "", ""
 
 func newVersionCommand() *cobra.Command {
 	var modules, asJSON bool
@@ -34,6 +34,25 @@ func newVersionCommand() *cobra.Command {
 	return c
 }
 
+// built returns the version, and the commit where it is known.
+func built() (name, revision string) {
+	name, revision = version, commit
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if name == "" {
+			name = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = s.Value
+			}
+		}
+	}
+	if name == "" || name == "(devel)" {
+		name = "development"
+	}
+	return name, revision
+}
+
 // build is what is known of the program.
 type build struct {
 	Version  string   `json:"version"`
@@ -50,15 +69,11 @@ type module struct {
 
 // readBuild asks the program itself; the modules only if they are wanted.
 func readBuild(modules bool) build {
-	b := build{Version: versionName(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b.Version, b.Commit = built()
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			b.Commit = s.Value
-		}
 	}
 	for _, m := range info.Deps {
 		if m.Replace != nil {
@@ -69,18 +84,6 @@ func readBuild(modules bool) build {
 		}
 	}
 	return b
-}
-
-// versionName is the version by the linker, else by the go command.
-func versionName() string {
-	name := version
-	if info, ok := debug.ReadBuildInfo(); ok && name == "" {
-		name = info.Main.Version
-	}
-	if name == "" || name == "(devel)" {
-		return "development"
-	}
-	return name
 }
 
 func (b *build) print(w io.Writer) {

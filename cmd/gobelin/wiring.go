@@ -62,7 +62,7 @@ func brokerLimits(c *config) broker.Limits {
 	return broker.Limits{
 		Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth,
 		Subscriptions: l.Subscriptions, Channel: l.Channel, Segments: l.Segments,
-		History: l.History, Objects: l.Objects, Backlog: int(l.Backlog),
+		History: l.History, Objects: l.Objects, Backlog: int(l.Backlog), Pages: int(l.Pages),
 	}
 }
 
@@ -111,15 +111,19 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 		Ping: c.Bayeux.IdlePing, PongWait: c.Bayeux.PongWait, AckPing: c.Bayeux.Ping,
 		LazyTimeout: c.Channels.LazyFor, Activity: c.Bayeux.Activity,
 		Transports: c.Bayeux.Transports, Origins: c.Origins, Script: script,
-		Scripts: map[string][]byte{"history.js": browser.HistoryJS},
+		Scripts: map[string][]byte{"history.js": browser.HistoryJS(), "client.mjs": browser.ClientMJS()},
 		Logger:  log.Named("bayeux"),
 		Limits: bayeux.Limits{
 			Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth, Channel: l.Channel, Segments: l.Segments,
 			SubscriptionList: l.SubscriptionList, Queue: int(l.Queue), QueueMessages: l.QueueMessages, Response: int(l.Response), Stall: l.Stall,
 			SessionsPerAddr: l.SessionsPerIP, HandshakesPerAddr: float64(l.HandshakesPerIP), HandshakeBurst: l.HandshakeBurst,
+			Handshakes: l.Handshakes, HandshakesWaiting: l.HandshakesWaiting, QueueMemory: int64(l.QueueMemory),
 			RequestsPerSession: float64(l.RequestsPerSession), RequestBurst: l.Burst,
 			PublishPerSession: float64(l.PublishPerSession), PublishBurst: l.Burst,
 		},
+	}
+	if o.Limits.QueueMemory == 0 {
+		o.Limits.QueueMemory = memoryLimit() / 4
 	}
 	if c.Bayeux.Replay {
 		o.HandshakeExt = []byte(broker.HandshakeExt)
@@ -142,7 +146,7 @@ func (c *config) proxies() []netip.Prefix {
 // clientScript returns what <mount>/client.js serves.
 func clientScript(c *config) ([]byte, error) {
 	if c.Bayeux.ClientJS == "builtin" {
-		return browser.ClientJS, nil
+		return browser.ClientJS(), nil
 	}
 	script, err := os.ReadFile(c.Bayeux.ClientJS)
 	if err != nil {
@@ -152,12 +156,12 @@ func clientScript(c *config) ([]byte, error) {
 }
 
 // apiHandler returns the HTTP surfaces /v1 and /api.
-func apiHandler(c *config, b *broker.Broker, log *zap.Logger) http.Handler {
+func apiHandler(c *config, b *broker.Broker, metrics *broker.Exposition, log *zap.Logger) http.Handler {
 	l := &c.Limits
 	return api.New(b.Service(), api.Options{
 		Logger: log.Named("api"), Audit: log.Named("audit"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
 		Origins: c.Origins, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		RequestRate: float64(l.RequestsPerCredential), PublishRate: float64(l.PublishPerCredential), Burst: l.Burst,
-		ClientAddr: clientAddress(c.proxies()),
+		ClientAddr: clientAddress(c.proxies()), Observe: metrics.CountAnswer,
 	})
 }
