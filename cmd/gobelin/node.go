@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/console"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
@@ -45,8 +46,14 @@ type node struct {
 	certificate certificate
 	retired     []rootKey // keys that reload found gone, likewise
 
-	phase atomic.Int32 // a phase
+	phase   atomic.Int32 // a phase
+	console *console.Console
+	ending  chan struct{} // closed when the operator wants the node to stop
+	once    sync.Once     // closes it
 }
+
+// end makes run stop in order, as a signal does.
+func (n *node) end() { n.once.Do(func() { close(n.ending) }) }
 
 // endpoint is one listener with what answers on it.
 type endpoint struct {
@@ -62,7 +69,7 @@ func openNode(ctx context.Context, c *config, log *zap.Logger, dev bool) (*node,
 	if c.Store.kind() == kindRedis {
 		log = log.With(zap.String("node", c.nodeName()))
 	}
-	n := &node{config: c, log: log, dev: dev}
+	n := &node{config: c, log: log, dev: dev, ending: make(chan struct{})}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.release())
 	}
@@ -113,13 +120,18 @@ func (n *node) open(ctx context.Context) error {
 	if err := n.broker.Observe(c.Mount, n.bayeux); err != nil {
 		return err
 	}
-	return n.route(adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
+	surfaces := apiHandler(c, n.broker, n.log)
+	var page http.Handler
+	if n.console = n.newConsole(surfaces); n.console != nil {
+		page = n.console
+	}
+	return n.route(surfaces, adminHandler(metrics, page, n.ready))
 }
 
 // route gives each listener its server.
-func (n *node) route(admin http.Handler) error {
+func (n *node) route(surfaces, admin http.Handler) error {
 	c := n.config
-	public := &routes{bayeux: n.bayeux, api: apiHandler(c, n.broker, n.log), mount: c.Mount, mounts: c.Mounts}
+	public := &routes{bayeux: n.bayeux, api: surfaces, mount: c.Mount, mounts: c.Mounts}
 	if n.dev {
 		public.try, public.admin = tryPage(), admin
 	}
@@ -177,6 +189,9 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	while, endExtra := context.WithCancel(ctx)
 	defer endExtra()
 	serving.Go(func() { giveBack(while) })
+	if n.console != nil {
+		serving.Go(func() { n.console.Run(while) })
+	}
 	if extra != nil {
 		serving.Go(func() { extra(while) })
 	}
@@ -185,6 +200,7 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-n.ending:
 	case err = <-failed:
 	}
 	endExtra()

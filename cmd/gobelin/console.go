@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux/browser"
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/api"
+	"github.com/gobelin-broker/gobelin/broker/console"
+	"github.com/gobelin-broker/gobelin/store/redis"
+)
+
+// newConsole returns the console, or nil where nobody may see it: serve needs
+// admin.token, dev makes a token of its own, which it prints. surfaces are those of the
+// broker's own API.
+func (n *node) newConsole(surfaces http.Handler) *console.Console {
+	if n.dev && n.config.AdminToken == "" {
+		n.config.AdminToken = broker.Secret(rand.Text())
+	}
+	if n.config.AdminToken == "" {
+		return nil
+	}
+	keys := *n.config // a reload may change those of the node
+	return console.New(console.Options{
+		Token: n.config.AdminToken, Version: version, Broker: n.broker.Operator(), Store: n.aboutStore,
+		API: func(w http.ResponseWriter, r *http.Request, who *broker.Identity) {
+			surfaces.ServeHTTP(w, api.WithCaller(r, who))
+		},
+		Bayeux: n.bayeux, Mount: n.config.Mount, Client: browser.ClientJS,
+		ExplainRoot: func(text string) (string, bool) { return explainRoot(&keys, text, time.Now()) },
+		Drain:       n.end, Audit: n.log.Named("audit"), Logger: n.log.Named("console"),
+	})
+}
+
+// aboutStore is what the console shows of the store.
+func (n *node) aboutStore(ctx context.Context) console.Store {
+	c := n.config
+	about := console.Store{Kind: c.Store.kind(), Facts: []console.Fact{{Name: "place", Value: c.Store.String()}}}
+	if c.Store.kind() != kindMemory {
+		about.Facts = append(about.Facts, console.Fact{Name: "acknowledged when", Value: c.Ack})
+	}
+	if err := n.broker.Health(ctx); err != nil {
+		about.Fault = err.Error()
+		return about
+	}
+	s, ok := n.store.(*redis.Store)
+	if !ok {
+		return about
+	}
+	f, err := s.Facts(ctx)
+	if err != nil {
+		about.Fault = err.Error()
+		return about
+	}
+	memory := bytesInWords(f.UsedMemory)
+	if f.MaxMemory > 0 {
+		memory += " of " + bytesInWords(f.MaxMemory)
+	}
+	about.Facts = append(about.Facts,
+		console.Fact{Name: "Redis", Value: f.Version + ", " + f.Kind},
+		console.Fact{Name: "processes", Value: fmt.Sprintf("%s, %s", count(f.Primaries, "primary"), count(f.Replicas, "replica"))},
+		console.Fact{Name: "persistence", Value: f.Persistence},
+		console.Fact{Name: "eviction", Value: f.Policy},
+		console.Fact{Name: "memory", Value: memory},
+		console.Fact{Name: "clock", Value: f.Skew.Round(time.Millisecond).String() + " off"},
+	)
+	return about
+}
