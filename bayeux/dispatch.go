@@ -17,8 +17,8 @@ type exchange interface {
 	reply(encoded []byte)
 	// begin: a publish of n bytes is on its way to the application.
 	begin(n int)
-	// settle answers what was begun; encoded may be an answer and the reply after it.
-	settle(n int, encoded []byte)
+	// settle answers what was begun.
+	settle(n int, a outcome)
 	// refuseConnect answers a connect that is not held; it goes last.
 	refuseConnect(encoded []byte)
 	// connect binds the session of a connect that was admitted.
@@ -173,7 +173,9 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 		address, e, reason = v.admit(ctx, peer)
 	}
 	if e != nil {
-		x.overloaded(e)
+		if reason == refuseBusy || reason == refuseQueues {
+			x.overloaded(e)
+		}
 		v.refuse(x, m, e, reason)
 		return
 	}
@@ -387,17 +389,16 @@ func (v *Server) publish(ctx context.Context, x exchange, s *Session, peer Peer,
 	n := m.size
 	x.begin(n)
 	done := func(ack Ack, err error) {
-		if err != nil {
-			x.settle(n, reply{m: m, clientID: m.ClientID, err: v.failure("publish", err).Error()}.encode())
-			return
+		a := outcome{reply: reply{m: m, clientID: m.ClientID, ext: ack.Ext}}
+		switch {
+		case err != nil:
+			a.ext, a.err = nil, v.failure("publish", err).Error()
+		case reserved(m.ChannelText, "/service"):
+			a.data = ack.Data
+		default:
+			v.stats.published.Add(1)
 		}
-		encoded := reply{m: m, clientID: m.ClientID, ext: ack.Ext}.encode()
-		if reserved(m.ChannelText, "/service") {
-			x.settle(n, answered(m, ack.Data, encoded))
-			return
-		}
-		v.stats.published.Add(1)
-		x.settle(n, encoded)
+		x.settle(n, a)
 	}
 	if s != nil && s.call(func(h SessionHandler) { h.Publish(ctx, m, done) }) {
 		return

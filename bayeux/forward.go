@@ -50,7 +50,7 @@ func ParseForwarded(b []byte) (*Message, error) {
 	if len(b) > mostForwarded || !utf8.Valid(b) {
 		return nil, errForwarded
 	}
-	d := decoder{scanner: scanner{b: b, depth: hardDepth}, limits: &forwardedLimits}
+	d := decoder{scanner: scanner{b: b, depth: hardDepth}, limits: &forwardedLimits, usual: new(usual)}
 	if d.peek() != '{' {
 		return nil, errForwarded
 	}

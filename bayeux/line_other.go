@@ -10,3 +10,5 @@ const directIO = false
 var errNotNow = errors.New("bayeux: not now")
 
 func readNow(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func writeNow(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

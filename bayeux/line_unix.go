@@ -23,3 +23,17 @@ func readNow(fd uintptr, p []byte) (n int, err error) {
 		}
 	}
 }
+
+// writeNow writes what the kernel takes without waiting, and returns how much.
+func writeNow(fd uintptr, p []byte) (n int, err error) {
+	for {
+		n, err = syscall.Write(int(fd), p)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, errNotNow):
+			err = nil
+		}
+		return max(n, 0), os.NewSyscallError("write", err)
+	}
+}
