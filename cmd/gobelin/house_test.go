@@ -88,7 +88,7 @@ var testKits = []string{"bayeux/bayeuxtest", "broker/brokertest", "store/storete
 
 // forTests may be imported by any test beside what its package may: real
 // backends and a client instead of doubles.
-var forTests = append([]string{"bayeux/client", "store", "store/disk", "store/memory", "store/redis"}, testKits...)
+var forTests = append([]string{"bayeux/client", "channels", "store", "store/disk", "store/memory", "store/redis"}, testKits...)
 
 // door is where one third party comes in.
 type door struct {
