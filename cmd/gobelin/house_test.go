@@ -197,6 +197,21 @@ func TestEachPackageHasItsPicture(t *testing.T) {
 	}
 }
 
+// TestReadmePackages: README's table has every package that others may look into.
+func TestReadmePackages(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), "\n## The packages, by verb\n")
+	require.True(t, ok)
+	section, _, _ := strings.Cut(rest, "\n## ")
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		if !strings.Contains(name, "internal") && !strings.HasPrefix(name, "examples/") {
+			require.Contains(t, section, "`"+name+"`", "README, The packages, by verb")
+		}
+	}
+}
+
 // maxLines is the hard limit of a file; 500 is the soft one.
 const maxLines = 700
 

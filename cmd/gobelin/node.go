@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -217,7 +218,7 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	}
 	while, endExtra := context.WithCancel(ctx)
 	defer endExtra()
-	serving.Go(func() { giveBack(while) })
+	serving.Go(func() { paceCollector(while, memoryLimit(), os.Getenv) })
 	if n.console != nil {
 		serving.Go(func() { n.console.Run(while) })
 	}
