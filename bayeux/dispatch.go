@@ -199,10 +199,10 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 	admitted = true
 	v.stats.handshakes.Add(1)
 	s.mu.Lock()
-	s.acks.on = m.wantsAck()
+	s.acks.on = m.wantsAck() && !v.options.NoAck
 	s.mu.Unlock()
 	v.remember(s)
-	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports, ext: v.options.HandshakeExt, grants: m.wantsAck()}.encode())
+	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports, ext: v.options.HandshakeExt, grants: s.acks.on}.encode())
 }
 
 func (v *Server) checkHandshake(m *Message) *Error {

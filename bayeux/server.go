@@ -212,6 +212,7 @@ func (v *Server) newSession(peer Peer, a *address) *Session {
 		id:        newID(),
 		server:    v,
 		address:   a,
+		began:     time.Now().UnixMilli(),
 		peer:      peer,
 		requests:  limiter(l.RequestsPerSession, l.RequestBurst),
 		publishes: limiter(l.PublishPerSession, l.PublishBurst),
