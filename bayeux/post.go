@@ -70,7 +70,7 @@ func formPost(r *http.Request) (form, ok bool) {
 
 // readBody reads a bounded body in bounded time; status is 0, or what to answer.
 func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
-	limit := int64(v.options.Limits.Body)
+	limit := int64(v.limits().Body)
 	if r.ContentLength > limit {
 		v.stats.refuse(refuseLarge)
 		w.Header().Set("Connection", "close")
@@ -113,7 +113,7 @@ func (v *Server) malformed(w http.ResponseWriter) {
 // answer decodes a body, carries it out and writes the answer, as JSON or, with a
 // callback, as a script.
 func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, transport, callback string) {
-	messages, err := decode(body, &v.options.Limits)
+	messages, err := decode(body, v.limits())
 	switch {
 	case errors.Is(err, errBatch):
 		v.stats.refuse(refuseBatch)
@@ -137,26 +137,29 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 			x.abandon()
 		}
 	}()
-	out, gone := v.carryOut(ctx, r.Context(), x, messages)
-	if gone {
+	if v.carryOut(ctx, x, messages) {
 		panic(http.ErrAbortHandler) // nobody is there
 	}
+	if callback == "" && v.park(w, r, x) {
+		answered = true // by somebody else
+		return
+	}
+	out, gone := v.collect(ctx, r.Context(), x)
+	if gone {
+		panic(http.ErrAbortHandler)
+	}
 	h := w.Header()
-	h.Set("Cache-Control", "no-cache, no-store")
-	if callback == "" {
-		h.Set("Content-Type", "application/json; charset=utf-8")
-	} else {
-		h.Set("Content-Type", "text/javascript; charset=utf-8")
-		h.Set("Content-Disposition", "attachment; filename=f.txt")
+	answerHead(h, callback)
+	if callback != "" {
 		out = script5(callback, out)
 	}
 	h.Set("Content-Length", strconv.Itoa(len(out)))
 	status := http.StatusOK
-	if x.unable && x.alone && callback == "" {
+	if x.after > 0 && x.alone && callback == "" {
 		// A client takes this for a broken connection and sends the same connect again,
 		// perhaps to another server: a new one would say that it has had the last answer.
 		status = http.StatusServiceUnavailable
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.FormatInt(x.after, 10))
 	}
 	w.WriteHeader(status)
 	if v.hand(w, out) != nil {
@@ -168,5 +171,16 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 	}
 }
 
+// answerHead sets the headers of an answer.
+func answerHead(h http.Header, callback string) {
+	h.Set("Cache-Control", "no-cache, no-store")
+	if callback == "" {
+		h.Set("Content-Type", "application/json; charset=utf-8")
+		return
+	}
+	h.Set("Content-Type", "text/javascript; charset=utf-8")
+	h.Set("Content-Disposition", "attachment; filename=f.txt")
+}
+
 // writeTime is how long n bytes may take (decided.md 14).
-func (v *Server) writeTime(n int) time.Duration { return v.options.Limits.transfer(n) }
+func (v *Server) writeTime(n int) time.Duration { return v.limits().transfer(n) }

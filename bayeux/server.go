@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -18,14 +19,18 @@ import (
 // asks a Handler about everything that is not protocol.
 type Server struct {
 	handler   Handler
-	resumer   Resumer // the same, if it is one
-	options   Options
+	resumer   Resumer               // the same, if it is one
+	options   Options               // but Limits, Origins and TrustedProxies, which are in rules
+	rules     atomic.Pointer[rules] // Reload changes them
 	log       *zap.Logger
 	scripts   map[string]script
-	origins   map[string]bool // nil: any
 	upgrader  websocket.Upgrader
 	addresses *addresses
+	admission admission
+	queues    queueMemory
 	pulls     chan struct{}   // one element for each page being read
+	scribes   []*scribe       // one for each core
+	turns     turns           // and for each that is being written
 	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
 	patience  context.Context // ends when Shutdown's time is up: I/O is cut
@@ -39,6 +44,8 @@ type Server struct {
 	resumes  map[string]*resuming
 	closing  map[string]*Session // moved, and the application is not done with them
 	sockets  map[*socket]struct{}
+	parked   map[*parked]struct{}
+	ramps    map[*http.Server]*ramp
 	stopped  bool // nothing is spawned any more
 	running  sync.WaitGroup
 }
@@ -55,6 +62,7 @@ func NewServer(h Handler, o Options) *Server {
 		log:      o.Logger,
 		scripts:  scriptTable(o),
 		pulls:    make(chan struct{}, pullsAtOnce),
+		turns:    newTurns(),
 		ctx:      ctx,
 		cancel:   cancel,
 		patience: patience,
@@ -63,15 +71,16 @@ func NewServer(h Handler, o Options) *Server {
 		resumes:  make(map[string]*resuming),
 		closing:  make(map[string]*Session),
 		sockets:  make(map[*socket]struct{}),
+		parked:   make(map[*parked]struct{}),
+		ramps:    make(map[*http.Server]*ramp),
+	}
+	for range runtime.GOMAXPROCS(0) {
+		v.scribes = append(v.scribes, newScribe())
 	}
 	v.resumer, _ = h.(Resumer)
-	v.addresses = newAddresses(&v.options.Limits)
-	for _, origin := range o.Origins {
-		if v.origins == nil {
-			v.origins = make(map[string]bool)
-		}
-		v.origins[origin] = true
-	}
+	v.rules.Store(newRules(&v.options))
+	v.addresses = newAddresses(v.limits())
+	v.admission.renew(&o.Limits)
 	v.upgrader = websocket.Upgrader{
 		ReadBufferSize:  256, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,
@@ -198,7 +207,7 @@ func (v *Server) spawn(f func()) {
 }
 
 func (v *Server) newSession(peer Peer, a *address) *Session {
-	l := &v.options.Limits
+	l := v.limits()
 	return &Session{
 		id:        newID(),
 		server:    v,
@@ -315,6 +324,7 @@ func (v *Server) Shutdown(ctx context.Context) error {
 		c.goodbye() // also those that came since
 	}
 	v.endSessions()
+	v.dismissParked()
 	v.cancel()
 	done := make(chan struct{})
 	go func() {

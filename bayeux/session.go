@@ -146,14 +146,14 @@ func (s *Session) Deliver(d *Delivery) bool {
 		s.mu.Unlock()
 		return true
 	}
-	if !s.out.fits(d, &s.server.options.Limits) {
+	if !s.out.fits(d, s.server.limits()) {
 		if d.kept {
 			s.mu.Unlock()
 			s.server.stats.lagged.Add(1)
 			return false
 		}
-		dropped := s.out.evict(d, &s.server.options.Limits)
-		full := !s.out.fits(d, &s.server.options.Limits)
+		dropped := s.out.evict(d, s.server.limits())
+		full := !s.out.fits(d, s.server.limits())
 		if full {
 			dropped++
 		}
@@ -226,6 +226,7 @@ func (s *Session) endFor(o Ordinal, reason string, a *Advice) error {
 	h, l, stop := s.held, s.link, s.replays.stop
 	s.replied = s.replied || h != nil && a != nil && h.m.repeats(s.last) // in a moment
 	s.held, s.link, s.replays.list = nil, nil, nil
+	s.replays.endTurn()
 	if reason == ReasonMoved || reason == ReasonShutdown {
 		s.still = true
 		s.takeBack()
@@ -417,7 +418,7 @@ func (s *Session) take(ds []*Delivery, l link, batch uint32, most int) (_ []*Del
 		s.awake = false
 		return s.takeBatch(ds, l, most), false, false
 	}
-	limits := &s.server.options.Limits
+	limits := s.server.limits()
 	count, had := math.MaxInt, len(ds)
 	p, polls := l.(*poll)
 	if polls && p.bounded {

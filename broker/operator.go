@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -33,12 +34,7 @@ func (o Operator) Identity(app string) *Identity {
 
 // Applications returns the names of all, sorted.
 func (o Operator) Applications() []string {
-	names := make([]string, 0, len(o.b.tokens.apps))
-	for name := range o.b.tokens.apps {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(o.b.tokens.secrets.Load().apps))
 }
 
 // Open is OpenInWords.
@@ -116,8 +112,8 @@ func (o Operator) object(ctx context.Context, app, objectID string) (*Object, er
 
 // signToken signs a token for an application, with what TokenRules ask for.
 func (b *Broker) signToken(app string, claims map[string]any, ttl time.Duration) (string, error) {
-	application := b.tokens.application(app)
-	if application == nil {
+	keys := b.tokens.app(app)
+	if keys == nil {
 		return "", &Error{Result: 4004, Text: "app: no such application"}
 	}
 	if b.opt.TokenRules.Issuer != "" {
@@ -126,7 +122,7 @@ func (b *Broker) signToken(app string, claims map[string]any, ttl time.Duration)
 	if b.opt.TokenRules.Audience != "" {
 		claims["aud"] = b.opt.TokenRules.Audience
 	}
-	token, err := SignToken(*application, claims, ttl, b.opt.Now())
+	token, err := SignToken(Application{Name: app, TokenSecret: Secret(keys.secret)}, claims, ttl, b.opt.Now())
 	var fault *tokenFault
 	if errors.As(err, &fault) {
 		return "", &Error{Result: 4000, Text: fault.text}

@@ -33,7 +33,7 @@ type known struct {
 func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker, session bool, k known, done func(bayeux.Ack, error)) {
 	t, err := b.publication(ctx, m.Channel, a, session)
 	data := m.Data
-	if err == nil && len(data) > b.limits.Message {
+	if err == nil && len(data) > b.limits().Message {
 		err = errMessageSize(m)
 	}
 	if err == nil {
@@ -174,7 +174,7 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 	var wg sync.WaitGroup
 	for i, p := range pubs {
 		t, err := b.httpTarget(ctx, who, p)
-		if err == nil && len(p.Data) > b.limits.Message {
+		if err == nil && len(p.Data) > b.limits().Message {
 			err = &Error{Result: 4013, Text: "data is larger than limits.message allows"}
 		}
 		data := p.Data
@@ -233,7 +233,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 
 func (b *Broker) httpOpen(who *Identity, channel string) (target, error) {
 	name, err := channels.Parse(channel)
-	if err != nil || len(channel) > b.limits.Channel || name.Segments() > b.limits.Segments {
+	if err != nil || len(channel) > b.limits().Channel || name.Segments() > b.limits().Segments {
 		return target{}, &Error{Result: 4000, Text: "channel: not a channel name"}
 	}
 	refusal := &Error{Result: 4003, Text: "channel: not an open channel that may be published to"}

@@ -90,7 +90,7 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 		l.places = placesByName(c.left.Places)
 		l.catchups = c.left.Catchups
 		if c.left.Lasts {
-			s.broughtBefore(c.left)
+			s.broughtBefore(c.left, l.arrived)
 		}
 	}
 	for _, p := range c.Patterns {
@@ -231,7 +231,7 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 			replay.Skip(r.After)
 			if under {
 				replay.Begin(first)
-			} else if p != nil {
+			} else if p != nil && !replay.UpTo().Before(p.After) {
 				replay.Advance(p.After)
 			}
 			began := replay.Position()

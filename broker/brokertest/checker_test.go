@@ -233,15 +233,61 @@ func TestCheckFork(t *testing.T) {
 	require.Equal(t, 12, r.LostReceipts)
 	require.Equal(t, 36, r.Kept)
 
+	f := func(name string, announced int, clean bool, change func(s *brokertest.Session)) {
+		t.Helper()
+		t.Run(fmt.Sprintf("%s, %d announced", name, announced), func(t *testing.T) {
+			h := plant()
+			fork(h, 36*apart, 41*apart)
+			s := h.Sessions[0]
+			s.Takes[0].Answered, s.Takes[0].Announced = 41*apart, announced
+			change(s)
+			r := brokertest.Check(h, strict)
+			require.Equal(t, clean, r.Clean(), r.String())
+		})
+	}
 	// They may have been announced by a catch-up that found them gone; no more than they.
-	take := &h.Sessions[0].Takes[0]
-	take.Answered, take.Announced = 41*apart, 24
-	r = brokertest.Check(h, strict)
-	require.True(t, r.Clean(), r.String())
-	take.Announced = 25
-	require.False(t, brokertest.Check(h, strict).Clean())
-	take.Announced = 19
-	require.False(t, brokertest.Check(h, strict).Clean())
+	for announced := 19; announced <= 25; announced++ {
+		f("gone", announced, announced >= 20 && announced <= 24, func(*brokertest.Session) {})
+	}
+	// Or they came by it, and again over the next link, as all that was under way.
+	lost := func(s *brokertest.Session, from, link int) {
+		for i := from; i < 40; i++ {
+			s.Receipts[i].Interval, s.Receipts[i].Replay = hour, true
+		}
+		s.Links = []brokertest.Link{
+			{Transport: "long-polling", From: 20 * apart, To: 41 * apart, Broken: link > 0},
+			{Transport: "websocket", From: 41 * apart, To: 100 * apart},
+		}
+		again := slices.Clone(s.Receipts[from:])
+		for i := range again {
+			again[i].Link, again[i].At = link, 42*apart
+		}
+		s.Receipts = append(s.Receipts, again...)
+	}
+	for announced := 21; announced <= 25; announced++ {
+		f("two came twice", announced, announced >= 22 && announced <= 24, func(s *brokertest.Session) { lost(s, 38, 1) })
+	}
+	f("came twice over one link", 24, false, func(s *brokertest.Session) { lost(s, 36, 0) })
+}
+
+// TestCheckForkPublishedAgain: who was not answered before the fork publishes again after
+// it; a catch-up may have announced the first.
+func TestCheckForkPublishedAgain(t *testing.T) {
+	f := func(announced int, clean bool) {
+		t.Helper()
+		h := plant()
+		h.Forks = []brokertest.Fork{{From: 30 * apart, To: 41 * apart}}
+		for i := 38; i < 40; i++ {
+			h.Publications[i].Sent = 20 * apart
+		}
+		h.Sessions[0].Takes[0].Announced = announced
+		r := brokertest.Check(h, strict)
+		require.Equal(t, clean, r.Clean(), "%d announced: %s", announced, r)
+	}
+	f(19, false)
+	f(20, true)
+	f(22, true)
+	f(23, false)
 }
 
 // exchange lets two messages change places in history, ids and all.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"github.com/gobelin-broker/gobelin/store"
 )
 
 // heard is what one session got of one channel: each message once, as the index
@@ -20,7 +22,7 @@ type heard struct {
 	gotPast map[int]int
 	// torn: a live message came between two of a catch-up, as an index; -1: none.
 	torn     int
-	lostPast int // by catch-up, which a fork took away
+	lostPast int // by catch-up, each once, which a fork took away
 	lastPast int // place in both of the last one by catch-up; -1: none
 }
 
@@ -52,18 +54,7 @@ func (c *checker) session(s *Session) {
 // receipts sorts what came by channel, and checks each by itself (6, 7) and
 // whether it may come again (4).
 func (c *checker) receipts(s *Session, all map[string]*heard) {
-	type arrival struct {
-		link  int
-		node  int
-		at    time.Duration
-		extra int // repeats without a broken link of their own
-	}
-	type key struct {
-		channel  string
-		interval time.Duration
-		index    int
-	}
-	last := map[key]arrival{}
+	came := arrivals{}
 	for _, r := range s.Receipts {
 		c.report.Receipts++
 		h := all[r.Channel]
@@ -72,15 +63,16 @@ func (c *checker) receipts(s *Session, all map[string]*heard) {
 			continue
 		}
 		i, there := h.channel.at[r.ID]
-		if !there && c.lost(&r) {
-			c.report.LostReceipts++
-			if r.Interval > 0 {
-				h.lostPast++
-			}
+		if !there && !c.lost(&r) {
+			c.report.fault(7, "%s: %s: %v came and is not in the history", s.Name, r.Channel, r.ID)
 			continue
 		}
+		again := c.again(s, &r, came)
 		if !there {
-			c.report.fault(7, "%s: %s: %v came and is not in the history", s.Name, r.Channel, r.ID)
+			c.report.LostReceipts++
+			if r.Interval > 0 && !again {
+				h.lostPast++
+			}
 			continue
 		}
 		if k := h.channel.kept[i]; k.Publisher != r.Publisher || k.K != r.K || k.Sum != r.Sum {
@@ -89,43 +81,15 @@ func (c *checker) receipts(s *Session, all map[string]*heard) {
 		if r.Replay != (r.Interval > 0) {
 			c.report.fault(6, "%s: %s: %v came over the wrong name", s.Name, r.Channel, r.ID)
 		}
-		k := key{r.Channel, r.Interval, i}
-		if before, again := last[k]; again {
-			broken, retried := c.mayRepeat(s, before.link, r.Link, before.at), s.retried(r.Channel, r.Interval)
-			if !broken {
-				before.extra++
-			}
-			switch {
-			case broken, before.extra <= retried:
-				c.report.Repeats++
-			case before.extra <= retried+c.losses(s, before.at, r.At):
-				c.report.Repeats++
-				c.report.AfterLoss++
-			default:
-				c.report.fault(4, "%s: %s: %v came twice, %v after the last time, at %v, without a broken link between (links %d and %d, nodes %d and %d)",
-					s.Name, r.Channel, r.ID, r.At-before.at, r.At, before.link, r.Link, before.node, r.Node)
-			}
-			last[k] = arrival{r.Link, r.Node, r.At, before.extra}
+		if again {
 			continue
 		}
-		last[k] = arrival{r.Link, r.Node, r.At, 0}
 		if c.early(h, i, r.At) {
 			c.report.Repeats++
 			continue
 		}
 		h.add(i, r.Interval)
 	}
-}
-
-// mayRepeat reports whether a message that came over one link may come over
-// another again (decided.md 4).
-func (c *checker) mayRepeat(s *Session, first, again int, at time.Duration) bool {
-	for i := first; i < again && i < len(s.Links); i++ {
-		if s.Links[i].Broken && (c.rules.Window == 0 || s.Links[i].To-at <= c.rules.Window) {
-			return true
-		}
-	}
-	return false
 }
 
 // early reports whether a message came late by a pattern that the broker took up
@@ -137,33 +101,6 @@ func (c *checker) early(h *heard, i int, at time.Duration) bool {
 	}
 	asked := c.h.Start.Add(h.session.Takes[t].Asked).UnixMilli()
 	return h.channel.kept[i].ID.MS() >= asked-c.rules.Clock.Milliseconds()
-}
-
-// losses is how often the node that held the session was lost while a message that
-// came at first could be under way, or after that, until it came again.
-func (c *checker) losses(s *Session, first, again time.Duration) int {
-	n := 0
-	for _, l := range c.h.Losses {
-		if (l.Node == everyNode || s.heldBy(l.Node, l.From, l.To)) && l.To >= first-c.rules.Settle && l.From <= again {
-			n++
-		}
-	}
-	return n
-}
-
-// retried is how often a catch-up was asked for again, since its answer was lost:
-// each time it may be replayed again (decided.md 6).
-func (s *Session) retried(channel string, interval time.Duration) int {
-	if interval == 0 {
-		return 0
-	}
-	n := 0
-	for i := range s.Takes {
-		if t := &s.Takes[i]; t.Channel == channel && t.Interval == interval {
-			n += max(0, t.Tries-1)
-		}
-	}
-	return n
 }
 
 func (h *heard) add(i int, interval time.Duration) {
@@ -354,20 +291,39 @@ func (c *checker) past(h *heard, t *Take) {
 			c.report.fault(6, "%s: %s: %v belongs to the catch-up of %v and is missing", s.Name, h.channel.name, k.ID, t.Interval)
 		}
 	}
+	c.announced(h, t)
+}
+
+// announced checks that as many came by a catch-up as its answer said, where there was
+// one catch-up and one answer: fewer only of what a fork took away.
+func (c *checker) announced(h *heard, t *Take) {
 	missing := t.Announced - len(h.past) - h.lostPast
-	if intervals, _ := h.shape(); intervals == 1 && t.Tries == 1 && t.Announced >= 0 && missing != 0 &&
-		(missing < 0 || missing > c.gone(h.channel, t.Answered)-h.lostPast) {
-		c.report.fault(6, "%s: %s: %d were announced, %d came by catch-up", s.Name, h.channel.name, t.Announced, len(h.past))
+	if intervals, _ := h.shape(); intervals > 1 || t.Tries != 1 || t.Announced < 0 || missing == 0 {
+		return
+	}
+	if gone := c.gone(h, t.Answered) - h.lostPast; missing < 0 || missing > gone {
+		c.report.fault(6, "%s: %s: %d were announced, %d came by catch-up beside %d that a fork took away, which may have taken %d more",
+			h.session.Name, h.channel.name, t.Announced, len(h.past), h.lostPast, gone)
 	}
 }
 
 // gone is how many messages a catch-up that was answered at to may have announced before
-// a fork took them away.
-func (c *checker) gone(ch *channel, to time.Duration) (n int) {
-	for _, p := range ch.ours {
-		if p.Sent < to && c.forked(p) && !slices.Contains(ch.pubs, p) {
+// a fork took them away. Who was not answered published them again after it: they are in
+// the history under another id, from after the fork began.
+func (c *checker) gone(h *heard, to time.Duration) (n int) {
+	for _, p := range h.channel.ours {
+		if p.Sent >= to || !c.forked(p) {
+			continue
+		}
+		i := slices.Index(h.channel.pubs, p)
+		if i < 0 || c.afterFork(h.channel.kept[i].ID) {
 			n++
 		}
 	}
 	return n
+}
+
+// afterFork reports whether a message that is kept was taken since a fork began.
+func (c *checker) afterFork(id store.Position) bool {
+	return slices.ContainsFunc(c.h.Forks, func(f Fork) bool { return id.MS() > c.h.Start.Add(f.From).UnixMilli() })
 }

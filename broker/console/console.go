@@ -5,12 +5,10 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
 	"go.uber.org/zap"
@@ -27,11 +25,10 @@ const root = "/console/"
 // every open page asks again and again. Beyond it 503.
 const maxAsked = 4
 
-// Options is what a console is made of. All but Token, Version and Audit are required.
+// Options is what a console is made of. All but Version and Audit are required.
 type Options struct {
-	// Token lets whoever has it see and do everything here; empty lets nobody. 128 random
-	// bits or more are expected: guessing is slowed, not stopped.
-	Token broker.Secret
+	// Gate lets whoever has the operator's token see and do everything here.
+	Gate *Gate
 	// Version is shown as it is.
 	Version string
 	// Broker is what is shown.
@@ -51,8 +48,7 @@ type Options struct {
 	// Drain begins to hand the node's clients over and to stop it; it does not wait.
 	Drain func()
 	// Audit hears of every change that is made here; nil: Logger, named "audit".
-	Audit *zap.Logger
-	// Logger is told of wrong tokens, never of their text.
+	Audit  *zap.Logger
 	Logger *zap.Logger
 }
 
@@ -62,11 +58,10 @@ type Options struct {
 type Console struct {
 	opt   Options
 	files map[string]file // by path as it stands in the request, never changed
-	gate  *gate
-	room  chan struct{} // a place for each answer that is made now
+	room  chan struct{}   // a place for each answer that is made now
 	hour  *hour
 
-	wrongTokens, throttled, busy atomic.Int64
+	busy atomic.Int64
 }
 
 // file is one embedded file, ready to be sent.
@@ -88,14 +83,14 @@ var kinds = map[string]string{
 // whoever has the token. It panics where something of Options is missing, which is a
 // fault of the wiring.
 func New(o Options) *Console {
-	if o.Store == nil || o.API == nil || o.Bayeux == nil || o.ExplainRoot == nil || o.Drain == nil || o.Logger == nil {
+	if o.Gate == nil || o.Store == nil || o.API == nil || o.Bayeux == nil || o.ExplainRoot == nil || o.Drain == nil || o.Logger == nil {
 		panic("console: new: something of Options is missing")
 	}
 	if o.Audit == nil {
 		o.Audit = o.Logger.Named("audit")
 	}
 	c := &Console{
-		opt: o, files: map[string]file{}, gate: newGate(o.Token.Reveal()), room: make(chan struct{}, maxAsked),
+		opt: o, files: map[string]file{}, room: make(chan struct{}, maxAsked),
 		hour: newHour(o.Broker.Nodes, o.Store, o.Logger),
 	}
 	entries, err := pages.ReadDir("page")
@@ -142,7 +137,7 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case known && r.Method != rt.method && (r.Method != http.MethodHead || rt.method != http.MethodGet):
 		h.Set("Allow", rt.allow())
 		refuse(w, http.StatusMethodNotAllowed, "only "+rt.allow())
-	case !c.admit(w, r):
+	case !c.opt.Gate.Admit(w, r):
 	case known:
 		c.serveRoute(w, r, rt)
 	default:
@@ -161,26 +156,6 @@ func (c *Console) serveFile(w http.ResponseWriter, r *http.Request, f file, know
 	default: // browsers keep the fragment, and with it the token
 		http.Redirect(w, r, root, http.StatusFound)
 	}
-}
-
-// admit refuses a request without the token; false: it is answered.
-func (c *Console) admit(w http.ResponseWriter, r *http.Request) bool {
-	switch v, wait := c.gate.admit(r, time.Now()); v {
-	case granted:
-		return true
-	case throttled:
-		c.throttled.Add(1)
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
-		refuse(w, http.StatusTooManyRequests, "too many wrong tokens")
-		return false
-	case wrong:
-		c.wrongTokens.Add(1)
-		// Bounded by the gate: one line a try.
-		c.opt.Logger.Warn("console: wrong token", zap.String("address", r.RemoteAddr))
-	}
-	w.Header().Set("WWW-Authenticate", `Bearer realm="gobelin console"`)
-	refuse(w, http.StatusUnauthorized, "the console's token is needed")
-	return false
 }
 
 // serveRoute makes an answer while there is room for one more.

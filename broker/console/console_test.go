@@ -67,7 +67,7 @@ func newBench(t testing.TB, change func(*Options)) *bench {
 	})
 	x := &bench{broker: b, app: b.Service().Application("demo")}
 	o := Options{
-		Token: secret, Version: "v1.2.3", Broker: b.Operator(), Mount: "/faye", Client: []byte("// client"), Logger: zap.NewNop(),
+		Gate: NewGate(secret, zap.NewNop()), Version: "v1.2.3", Broker: b.Operator(), Mount: "/faye", Client: []byte("// client"), Logger: zap.NewNop(),
 		Store: func(context.Context) Store { return Store{Kind: "memory"} },
 		API: func(w http.ResponseWriter, r *http.Request, who *broker.Identity) {
 			x.note(r, who)
@@ -198,7 +198,7 @@ func TestEveryRouteNeedsTheToken(t *testing.T) {
 	for _, d := range doors {
 		f := func(headers ...string) {
 			t.Helper()
-			x.gate = newGate(secret) // so that no address runs out of tries
+			x.opt.Gate = NewGate(secret, zap.NewNop()) // so that no address runs out of tries
 			w := post(x, d.method, d.path, `{}`, headers...)
 			require.Equal(t, 401, w.Code, "%v", d)
 			require.Equal(t, `Bearer realm="gobelin console"`, w.Header().Get("WWW-Authenticate"))
@@ -225,7 +225,7 @@ func TestEveryRouteNeedsTheToken(t *testing.T) {
 }
 
 func TestWithoutATokenNobodyComesIn(t *testing.T) {
-	h := newBench(t, func(o *Options) { o.Token = "" })
+	h := newBench(t, func(o *Options) { o.Gate = NewGate("", zap.NewNop()) })
 	require.Equal(t, 401, get(h, "GET", "/console/overview").Code)
 	require.Equal(t, 401, get(h, "GET", "/console/overview", "Authorization: Bearer ").Code)
 	require.Equal(t, 401, get(h, "GET", "/console/overview", "Authorization: Bearer").Code)
@@ -234,7 +234,7 @@ func TestWithoutATokenNobodyComesIn(t *testing.T) {
 func TestSlowsGuessing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen, logs := observer.New(zapcore.DebugLevel)
-		h := newBench(t, func(o *Options) { o.Logger = zap.New(seen) })
+		h := newBench(t, func(o *Options) { o.Gate = NewGate(secret, zap.New(seen)) })
 		guess := "Authorization: Bearer guess_" + secret
 		for range 50 { // no token is no guess
 			require.Equal(t, 401, get(h, "GET", "/console/overview").Code)

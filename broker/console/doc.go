@@ -58,12 +58,13 @@
 // try; with no tries left every request of the address is answered 429, the right
 // token too, for otherwise guessing would not be slowed. A request without any
 // token is 401 and costs nothing: it is no guess, and a hostile page in the
-// operator's own browser can send no other, so it cannot lock the operator out.
+// operator's own browser can send no other, so it cannot lock the operator out. The node uses the
+// same gate for what else is the operator's alone on the admin listener.
 //
 // # Goroutines and locks
 //
 // Run is the caller's goroutine, which takes the samples. hour.turn lets one look at the
-// nodes at a time; gate.mu and hour.mu are held for moments, never while the broker is
+// nodes at a time; Gate.mu and hour.mu are held for moments, never while the broker is
 // asked.
 //
 // # Caveats

@@ -68,7 +68,7 @@ func overview(ctx context.Context, c *Console, a asked) (any, error) {
 	o := report{
 		Time: time.Now().UnixMilli(), Version: c.opt.Version, Applications: c.opt.Broker.Applications(), Open: c.opt.Broker.Open(),
 		Store: store, Fault: now.fault, Nodes: []node{}, Columns: columns, Every: sampleEvery.Milliseconds(), Samples: samples,
-		Console: tally{WrongTokens: c.wrongTokens.Load(), Throttled: c.throttled.Load(), Busy: c.busy.Load()},
+		Console: tally{WrongTokens: c.opt.Gate.wrongTokens.Load(), Throttled: c.opt.Gate.throttled.Load(), Busy: c.busy.Load()},
 	}
 	for i := range now.nodes {
 		o.Nodes = append(o.Nodes, node{now.nodes[i], rates(before, &now.nodes[i])})

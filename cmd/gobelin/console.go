@@ -14,23 +14,30 @@ import (
 	"github.com/gobelin-broker/gobelin/store/redis"
 )
 
-// newConsole returns the console, or nil where nobody may see it: serve needs
-// admin.token, dev makes a token of its own, which it prints. surfaces are those of the
-// broker's own API.
-func (n *node) newConsole(surfaces http.Handler) *console.Console {
+// newGate returns who lets the operator in, or nil where there is no token: serve needs
+// admin.token, dev makes one of its own, which it prints.
+func (n *node) newGate() *console.Gate {
 	if n.dev && n.config.AdminToken == "" {
 		n.config.AdminToken = broker.Secret(rand.Text())
 	}
 	if n.config.AdminToken == "" {
 		return nil
 	}
+	return console.NewGate(n.config.AdminToken, n.log.Named("console"))
+}
+
+// newConsole returns the console, or nil where nobody may see it.
+func (n *node) newConsole() *console.Console {
+	if n.gate == nil {
+		return nil
+	}
 	keys := *n.config // a reload may change those of the node
 	return console.New(console.Options{
-		Token: n.config.AdminToken, Version: version, Broker: n.broker.Operator(), Store: n.aboutStore,
+		Gate: n.gate, Version: version, Broker: n.broker.Operator(), Store: n.aboutStore,
 		API: func(w http.ResponseWriter, r *http.Request, who *broker.Identity) {
-			surfaces.ServeHTTP(w, api.WithCaller(r, who))
+			n.api.ServeHTTP(w, api.WithCaller(r, who))
 		},
-		Bayeux: n.bayeux, Mount: n.config.Mount, Client: browser.ClientJS,
+		Bayeux: n.bayeux, Mount: n.config.Mount, Client: browser.ClientJS(),
 		ExplainRoot: func(text string) (string, bool) { return explainRoot(&keys, text, time.Now()) },
 		Drain:       n.end, Audit: n.log.Named("audit"), Logger: n.log.Named("console"),
 	})
