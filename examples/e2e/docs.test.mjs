@@ -338,6 +338,7 @@ const claims = [
   ['install -m 0755 gobelin', parses],
   ['docker build', parses],
   ['umask 077', parses],
+  ['gobelin backup', parses],
   ['sha256sum -c', parses],
   ['gobelin dev --no-demo --mounts', elsewhere('examples/e2e/migrating.test.mjs', 'gobelin dev --no-demo --mounts /cometd')],
   ['node faye.js', elsewhere('examples/e2e/migrating.test.mjs', 'node faye.js /demo/news')],
