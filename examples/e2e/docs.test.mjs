@@ -270,6 +270,8 @@ const conditional = async (b, w) => {
   }
   assert.equal(json(await w.sh(b.text, broker)).version, version + 1)
   assert.equal(json(await w.sh(b.text.replace('-X POST', '-s -X POST'), broker)).result, 4012)
+  // What follows finds an empty session, as its reader does.
+  assert.equal((await broker.call('DELETE', '/v1/objects/show-7/sessions', { auth })).status, 200)
 }
 
 const cleared = async (b, w) => {
@@ -335,7 +337,7 @@ const claims = [
   ['gobelin dev --store redis://', nodes],
   ['listen: 10.0.0.11:8000', config],
   ['accounts: [{cdn: 158, stream_token', config],
-  ['ACL SETUSER gobelin', elsewhere('cmd/gobelin/acl_test.go', 'ACL SETUSER', 'README.md')],
+  ['ACL SETUSER gobelin', elsewhere('cmd/gobelin/acl_test.go', 'ACL SETUSER', 'examples/nodes/README.md')],
   ['gobelin check --config new.yaml', copied],
   ['make ', targets],
   ['npm install --no-save', stockClient],
