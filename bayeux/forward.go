@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"unicode/utf8"
 
 	"github.com/gobelin-broker/gobelin/channels"
@@ -111,10 +110,8 @@ func (v *Server) elsewhere(ctx context.Context, x exchange, peer Peer, m *Messag
 		x.refuseConnect(reply{m: m, clientID: m.ClientID, advice: v.usual()}.encode())
 		return nil, true
 	case errors.As(err, &e):
-		if q, polls := x.(*request); polls && e.Code == http.StatusServiceUnavailable {
-			q.unable = true
-		}
-		v.refuse(x, m, e, refuseHandler)
+		v.stats.refuse(refuseHandler)
+		v.refuseConnect(x, nil, m, e)
 		return nil, true
 	}
 	return s, false

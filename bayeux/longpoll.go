@@ -22,7 +22,7 @@ type request struct {
 
 	// owned by the request's goroutine
 	polls  []*poll
-	unable bool // the session of a connect could not be taken up just now
+	failed bool // a connect could not be served just now
 }
 
 // poll is the link of one connect that came by HTTP. It serves its session until
@@ -98,6 +98,11 @@ func (x *request) refuseConnect(encoded []byte) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.connects = append(x.connects, encoded)
+}
+
+func (x *request) unable(*Session, *Message) bool {
+	x.failed = true
+	return true
 }
 
 func (x *request) leaving() func(bool) { return func(bool) {} }

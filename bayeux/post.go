@@ -152,7 +152,7 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 	}
 	h.Set("Content-Length", strconv.Itoa(len(out)))
 	status := http.StatusOK
-	if x.unable && x.alone && callback == "" {
+	if x.failed && x.alone && callback == "" {
 		// A client takes this for a broken connection and sends the same connect again,
 		// perhaps to another server: a new one would say that it has had the last answer.
 		status = http.StatusServiceUnavailable
