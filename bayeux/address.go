@@ -73,6 +73,12 @@ func (l *Limits) rates() *rates {
 	}
 }
 
+// mayHandshake takes one handshake of the address's rate.
+func (a *address) mayHandshake() bool {
+	l := a.rates.Load().handshakes
+	return l == nil || l.Allow()
+}
+
 func limiter(each float64, burst int) *rate.Limiter {
 	if each <= 0 {
 		return nil

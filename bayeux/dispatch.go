@@ -18,8 +18,8 @@ type exchange interface {
 	reply(encoded []byte)
 	// begin: a publish of n bytes is on its way to the application.
 	begin(n int)
-	// settle answers what was begun; encoded may be an answer and the reply after it.
-	settle(n int, encoded []byte)
+	// settle answers what was begun.
+	settle(n int, a outcome)
 	// refuseConnect answers a connect that is not held; it goes last.
 	refuseConnect(encoded []byte)
 	// unable: the connect m of s, which is nil if it is not here, cannot be served just now. It
@@ -34,6 +34,8 @@ type exchange interface {
 	// leaving: a session says goodbye. What that leads to goes back together, when
 	// the result is called; gone: it has ended.
 	leaving() func(gone bool)
+	// overloaded: what is answered is refused by e, because too much goes on here.
+	overloaded(e *Error)
 	// lone: a connect that asks for no time says that the last answer was lost.
 	lone() bool
 }
@@ -174,12 +176,16 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 	reason := refuseMessage
 	var address *address
 	if e == nil {
-		address, e, reason = v.admit(peer)
+		address, e, reason = v.admit(ctx, peer)
 	}
 	if e != nil {
+		if reason == refuseBusy || reason == refuseQueues {
+			x.overloaded(e)
+		}
 		v.refuse(x, m, e, reason)
 		return
 	}
+	defer v.admission.leave()
 	s := v.newSession(peer, address)
 	admitted := false
 	defer func() { // also when the Handler panics
@@ -220,19 +226,24 @@ func (v *Server) checkHandshake(m *Message) *Error {
 	return &Error{Code: 301, Args: m.SupportedConnectionTypes, Text: "Connection types not supported"}
 }
 
-// admit applies the limits on handshakes.
-func (v *Server) admit(peer Peer) (*address, *Error, int) {
+// admit applies the limits on handshakes. Without an error the caller has a place,
+// which admission.leave gives back.
+func (v *Server) admit(ctx context.Context, peer Peer) (*address, *Error, int) {
 	if v.draining.Load() {
 		return nil, &Error{Code: 503, Text: "Service unavailable"}, refuseStopping
 	}
-	a := v.addresses.get(peer.Addr)
-	if a == nil {
-		return nil, nil, 0
+	if v.queuesFull() {
+		return nil, &Error{Code: 503, Text: "Too much waits for others", Advice: v.again("retry")}, refuseQueues
 	}
-	if h := a.rates.Load().handshakes; h != nil && !h.Allow() {
+	a := v.addresses.get(peer.Addr)
+	if a != nil && !a.mayHandshake() {
 		return nil, &Error{Code: 429, Text: "Too many handshakes", Advice: v.again("handshake")}, refuseRate
 	}
-	if !a.enter(v.limits().SessionsPerAddr) {
+	if v.admission.enter(ctx, handshakes) {
+		return nil, v.busy(handshakes), refuseBusy
+	}
+	if a != nil && !a.enter(v.limits().SessionsPerAddr) {
+		v.admission.leave()
 		return nil, &Error{Code: 429, Text: "Too many sessions", Advice: v.again("handshake")}, refuseSessions
 	}
 	return a, nil, 0
@@ -270,6 +281,7 @@ func (v *Server) connect(ctx context.Context, x exchange, s *Session, m *Message
 
 // refuseConnect refuses a connect of s, or of a session that is not here.
 func (v *Server) refuseConnect(x exchange, s *Session, m *Message, e *Error) {
+	x.overloaded(e)
 	if e.Code == http.StatusServiceUnavailable && !x.unable(s, m) {
 		return
 	}
@@ -392,17 +404,16 @@ func (v *Server) publish(ctx context.Context, x exchange, s *Session, peer Peer,
 	n := m.size
 	x.begin(n)
 	done := func(ack Ack, err error) {
-		if err != nil {
-			x.settle(n, reply{m: m, clientID: m.ClientID, err: v.failure("publish", err).Error()}.encode())
-			return
+		a := outcome{reply: reply{m: m, clientID: m.ClientID, ext: ack.Ext}}
+		switch {
+		case err != nil:
+			a.ext, a.err = nil, v.failure("publish", err).Error()
+		case reserved(m.ChannelText, "/service"):
+			a.data = ack.Data
+		default:
+			v.stats.published.Add(1)
 		}
-		encoded := reply{m: m, clientID: m.ClientID, ext: ack.Ext}.encode()
-		if reserved(m.ChannelText, "/service") {
-			x.settle(n, answered(m, ack.Data, encoded))
-			return
-		}
-		v.stats.published.Add(1)
-		x.settle(n, encoded)
+		x.settle(n, a)
 	}
 	if s != nil && s.call(func(h SessionHandler) { h.Publish(ctx, m, done) }) {
 		return

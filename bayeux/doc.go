@@ -25,6 +25,10 @@
 // the same channel and id, right before the reply, on the connection that it came by. It
 // passes no outbox, so a client whose link breaks there asks again.
 //
+// What a replay has read is queued, and written, in turn (turn.go): of all sessions that
+// replay only a few at a time have a writer that is ready to run, so that what is live
+// never waits behind a herd of late joiners. Who waits for his peer holds no turn.
+//
 // # CometD's extensions
 //
 // With the ack extension (ack.go) deliveries leave with the answers to connects only, over
@@ -32,6 +36,13 @@
 // and goes again as it was until a connect names that number. So it does not matter which
 // connection, or which server, an answer went by; a BatchHandler writes it down first.
 // timesync.go, lazy.go and activity.go are small and stand for themselves.
+//
+// # Storms
+//
+// Only so many sessions are made or taken up at once (admission.go); others wait in two
+// lines, of which those who resume come first, three to one. Who finds no place is told
+// when to come again. What waits for all sessions together is measured when the heap is
+// large enough for it to matter (queue_memory.go), and then no session is added.
 //
 // # Many servers
 //
@@ -63,6 +74,7 @@
 // # Locks, in the order in which they are taken
 //
 //	Session.turn → (the application's) → Session.mu → socket.mu → Server.mu
+//	admission.mu, queueMemory.mu (and Session.mu inside it): none of the others around them
 //
 // Session.mu and socket.mu are held for moments, without callbacks or I/O inside
 // (join and leave of a link, which take socket.mu, are called with Session.mu held);

@@ -133,7 +133,7 @@ func (v *Server) stream(w http.ResponseWriter, r *http.Request, s *Session, t *s
 func events(ds []*Delivery) []byte {
 	var b bytes.Buffer
 	for _, d := range ds {
-		text := d.frame
+		text := d.text()
 		if bytes.ContainsAny(text, "\r\n") {
 			text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 			text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
@@ -186,6 +186,7 @@ func (s *Session) written(l link) {
 	if s.out.sentBy == l {
 		s.out.acknowledge()
 	}
+	s.handedOn()
 }
 
 // dismiss ends a stream that serves the session.

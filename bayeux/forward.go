@@ -50,7 +50,7 @@ func ParseForwarded(b []byte) (*Message, error) {
 	if len(b) > mostForwarded || !utf8.Valid(b) {
 		return nil, errForwarded
 	}
-	d := decoder{scanner: scanner{b: b, depth: hardDepth}, limits: &forwardedLimits}
+	d := decoder{scanner: scanner{b: b, depth: hardDepth}, limits: &forwardedLimits, usual: new(usual)}
 	if d.peek() != '{' {
 		return nil, errForwarded
 	}
@@ -110,7 +110,11 @@ func (v *Server) elsewhere(ctx context.Context, x exchange, peer Peer, m *Messag
 		x.refuseConnect(reply{m: m, clientID: m.ClientID, advice: v.usual()}.encode())
 		return nil, true
 	case errors.As(err, &e):
-		v.stats.refuse(refuseHandler)
+		reason := refuseHandler
+		if e.reason != 0 {
+			reason = e.reason
+		}
+		v.stats.refuse(reason)
 		v.refuseConnect(x, nil, m, e)
 		return nil, true
 	}

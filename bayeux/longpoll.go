@@ -2,7 +2,9 @@ package bayeux
 
 import (
 	"context"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,8 +23,10 @@ type request struct {
 	settled  chan struct{} // closed at the last one, once somebody waits
 
 	// owned by the request's goroutine
-	polls  []*poll
-	failed bool // a connect could not be served just now
+	polls []*poll
+	// after is not 0 if a session could not be made or taken up just now: how many
+	// seconds later to try again.
+	after int64
 }
 
 // poll is the link of one connect that came by HTTP. It serves its session until
@@ -39,8 +43,9 @@ type poll struct {
 	// with rest more of what was sent then.
 	bounded bool
 	rest    int
-	severed bool    // no answer goes there any more; guarded by the session's mu
-	advice  *Advice // of the answer
+	severed bool                   // no answer goes there any more; guarded by the session's mu
+	advice  *Advice                // of the answer
+	parked  atomic.Pointer[parked] // nil: the request's goroutine waits
 }
 
 func (p *poll) wake(*Session) {
@@ -48,12 +53,21 @@ func (p *poll) wake(*Session) {
 	case p.woken <- struct{}{}:
 	default:
 	}
+	p.rouse()
 }
 
 func (p *poll) release(_ *Session, _ *Message, a *Advice) {
 	select {
 	case p.answer <- a:
 	default:
+	}
+	p.rouse()
+}
+
+// rouse tells who waits for p without a handler to look.
+func (p *poll) rouse() {
+	if k := p.parked.Load(); k != nil {
+		k.rouse()
 	}
 }
 
@@ -84,7 +98,8 @@ func (x *request) begin(int) {
 	x.open++
 }
 
-func (x *request) settle(_ int, encoded []byte) {
+func (x *request) settle(_ int, a outcome) {
+	encoded := a.append(make([]byte, 0, a.size()))
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.replies = append(x.replies, encoded)
@@ -100,12 +115,20 @@ func (x *request) refuseConnect(encoded []byte) {
 	x.connects = append(x.connects, encoded)
 }
 
-func (x *request) unable(*Session, *Message) bool {
-	x.failed = true
-	return true
-}
+// unable: overloaded has seen to that.
+func (x *request) unable(*Session, *Message) bool { return true }
 
 func (x *request) leaving() func(bool) { return func(bool) {} }
+
+func (x *request) overloaded(e *Error) {
+	if e.Code != http.StatusServiceUnavailable {
+		return
+	}
+	x.after = 1
+	if e.Advice != nil {
+		x.after = max(1, (e.Advice.Interval+999)/1000)
+	}
+}
 
 func (x *request) lone() bool { return x.alone }
 
@@ -160,16 +183,20 @@ func (x *request) wait(ctx context.Context) {
 	}
 }
 
-// carryOut dispatches the messages of a request and returns the answer; gone is
-// true when the peer went before there was one. there ends when the peer goes, ctx
-// also when the server has stopped.
-func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Message) (answer []byte, gone bool) {
+// carryOut dispatches the messages of a request, as far as nothing is held; gone is true
+// when the peer went before that.
+func (v *Server) carryOut(ctx context.Context, x *request, messages []*Message) (gone bool) {
 	for _, m := range messages {
 		v.dispatch(ctx, x, x.peer, m)
 	}
-	if x.wait(ctx); ctx.Err() != nil && x.unsettled() {
-		return nil, true
-	}
+	x.wait(ctx)
+	return ctx.Err() != nil && x.unsettled()
+}
+
+// collect waits for what held connects are answered with, and returns the answer; gone is
+// true when the peer went before there was one. there ends when the peer goes, ctx also
+// when the server has stopped.
+func (v *Server) collect(ctx, there context.Context, x *request) (answer []byte, gone bool) {
 	for _, p := range x.polls {
 		a, gone := v.await(ctx, there, p)
 		if gone {
@@ -177,6 +204,11 @@ func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Me
 		}
 		p.advice = a
 	}
+	return v.conclude(ctx, x)
+}
+
+// conclude returns the answer of a request of which every connect has its advice.
+func (v *Server) conclude(ctx context.Context, x *request) (answer []byte, gone bool) {
 	var ds []*Delivery
 	for _, p := range x.polls {
 		r := p.session.answers(p)
@@ -347,6 +379,7 @@ func (s *Session) unhold(l link) {
 func (s *Session) finish(l link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.replays.endTurn()
 	if s.link == l {
 		s.link, s.awake = nil, false
 	}

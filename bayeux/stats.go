@@ -29,22 +29,27 @@ const (
 	refuseMessage          // any other refusal of the protocol's own
 	refuseHandler          // by the application
 	refuseSocket           // too many sessions on one socket
+	refuseBusy             // too many handshakes and resumes at once
+	refuseQueues           // a handshake while the queues take too much memory
 	refuseReasons
 )
 
 var refuseNames = [refuseReasons]string{
 	"path", "method", "content_type", "too_large", "malformed", "utf8", "batch", "origin", "callback",
 	"unknown_client", "handshake_rate", "sessions_per_address", "stopping", "message", "handler", "sessions_per_socket",
+	"handshakes_at_once", "queue_memory",
 }
 
 // Why a session ended; anything else is counted as kicked.
 var endNames = [...]string{ReasonDisconnect, ReasonExpired, ReasonShutdown, ReasonMoved, ReasonInactive, ReasonKicked}
 
-// Stats is a snapshot of a Server's counters. All but the first three rise only.
+// Stats is a snapshot of a Server's counters. All but the first four rise only.
 type Stats struct {
 	Sessions            map[string]int64 // now, by transport
 	Sockets             int64            // WebSockets now
 	Held                int64            // polls and streams now
+	Waiting             int64            // handshakes and resumes that wait for a place
+	Parked              int64            // of the polls those that hold no request any more
 	Received            int64            // messages
 	ReceivedBytes       int64            // of frames and bodies
 	Published           int64            // publishes taken by the application
@@ -68,7 +73,7 @@ type Stats struct {
 
 type counters struct {
 	sessions                                       [transportCount + 1]atomic.Int64
-	sockets, polls                                 atomic.Int64
+	sockets, polls, parked                         atomic.Int64
 	received, receivedBytes                        atomic.Int64
 	published, delivered, deliveredBytes           atomic.Int64
 	resent, late, lagged, throttled, panics, stall atomic.Int64
@@ -111,6 +116,8 @@ func (v *Server) Stats() Stats {
 		Sessions:            make(map[string]int64, transportCount),
 		Sockets:             c.sockets.Load(),
 		Held:                c.polls.Load(),
+		Waiting:             v.admission.waiting(),
+		Parked:              c.parked.Load(),
 		Received:            c.received.Load(),
 		ReceivedBytes:       c.receivedBytes.Load(),
 		Published:           c.published.Load(),

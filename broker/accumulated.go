@@ -202,6 +202,7 @@ func (b *Broker) ClearAccumulation(ctx context.Context, who *Identity, objectID,
 		return fmt.Errorf("broker: accumulation: clear: %w", err)
 	}
 	b.fills.forget(logs[0])
+	b.rewrote(logs[0])
 	return nil
 }
 

@@ -154,7 +154,10 @@ func New(o Options) (*Broker, error) {
 	if o.StatsPublic {
 		b.kinds.stats[statsLive].subscribe = RoleViewer
 	}
-	b.pages = newPages()
+	b.pages = newPages(b.limits().Pages)
+	if err := b.pages.observe(o.Registerer); err != nil {
+		return nil, fmt.Errorf("broker: metrics: %w", err)
+	}
 	b.fills = newFills(o.Store, b.opt.Accumulate)
 	return b, nil
 }

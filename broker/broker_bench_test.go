@@ -62,7 +62,7 @@ func BenchmarkPull(b *testing.B) {
 		replay, extent, err := catchup.NewReplay(context.Background(), x.store, tp.log, tp.limits, time.Now().Add(-time.Hour), tp.last)
 		require.NoError(b, err)
 		require.EqualValues(b, 10_000, extent.Messages)
-		x.b.pages = newPages() // so that every walk reads for itself
+		x.b.pages = newPages(1) // so that every walk reads for itself
 		f := &flow{listener: l, topic: tp, given: true, replays: []replaying{{channel: pattern.String(), replay: replay, unread: new(unread)}}}
 		got := 0
 		for {

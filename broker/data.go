@@ -456,5 +456,6 @@ func (b *Broker) dropDocument(ctx context.Context, key string) error {
 	if err := b.opt.Store.Delete(ctx, log); err != nil {
 		return fmt.Errorf("broker: delete the changes of a document: %w", err)
 	}
+	b.rewrote(log)
 	return nil
 }

@@ -26,6 +26,10 @@
 // with the topic. While a flow of a topic exists, the topic queues nothing for that
 // listener; which positions come which way is kept by catchup.Seam.
 //
+// A herd of late joiners reads and encodes each page of history once (pages.go): a page is
+// known by its log, the name it was asked for under and where it begins, and is forgotten
+// when records of the log are taken away, on this node or another (rewrote).
+//
 // A subscription by replay id (replay.go) is a live one whose flow begins in the past, at
 // the place of the id: it lags from there, and so comes to the present without a seam. A
 // repeat sets the flow back. The topic knows which listeners want ids in their data

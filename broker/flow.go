@@ -107,32 +107,49 @@ func (f *flow) pullReplay(ctx context.Context, limit int) ([]*bayeux.Delivery, e
 	b := f.listener.sub.b
 	from := r.replay.Position()
 	limit = min(limit, roundUp(from))
-	load := func() ([]*bayeux.Delivery, store.Position, bool, error) {
-		entries, err := r.replay.Next(ctx, limit)
-		if err != nil {
-			return nil, store.Position{}, false, err
-		}
-		return f.encode(r.channel, entries, form{replay: true, kept: true}), r.replay.Position(), !r.replay.Ended(), nil
-	}
-	var ds []*bayeux.Delivery
-	var err error
-	if limit < roundUp(from) {
-		ds, _, _, err = load() // less room than a page has
-	} else {
-		var last store.Position
-		var whole bool
-		ds, last, whole, err = b.pages.get(ctx, pageKey{log: f.topic.log, channel: r.channel, after: from}, load)
-		if whole && !r.replay.Advance(last) {
-			ds, _, _, err = load() // it ends within that page
-		}
+	load := func() (sheet, error) { return b.readSheet(ctx, r, limit) }
+	var s sheet
+	err := io.EOF
+	switch {
+	case r.replay.Ended():
+	case limit < roundUp(from):
+		s, err = load() // less room than a page has
+	default:
+		s, err = b.pages.get(ctx, pageKey{log: f.topic.log, channel: r.channel, after: from}, r.replay.UpTo(), load)
 	}
 	if errors.Is(err, io.EOF) {
 		f.listener.sub.replayed(r.unread)
 		f.replays = f.replays[1:]
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	r.replay.Advance(s.last)
+	ds := s.upTo(r.replay.UpTo())
 	b.metrics.replayed.Add(float64(len(ds)))
-	return ds, err
+	return ds, nil
+}
+
+// readSheet reads the next of a catch-up, at most limit messages, and encodes it.
+func (b *Broker) readSheet(ctx context.Context, r replaying, limit int) (sheet, error) {
+	entries, err := r.replay.Next(ctx, limit)
+	if err != nil {
+		return sheet{}, err
+	}
+	s := sheet{
+		deliveries: make([]*bayeux.Delivery, 0, len(entries)), at: make([]store.Position, 0, len(entries)),
+		last: r.replay.Position(), whole: !r.replay.Ended(),
+	}
+	if !s.whole {
+		s.last = r.replay.UpTo()
+	}
+	for _, e := range entries {
+		if d := b.encode(r.channel, e, form{replay: true, kept: true}); d != nil {
+			s.deliveries, s.at = append(s.deliveries, d), append(s.at, e.Position)
+		}
+	}
+	return s, nil
 }
 
 // pullLive reads what the lagging live subscription has not had. level is true
@@ -177,7 +194,12 @@ func (f *flow) pullLive(ctx context.Context, limit int) (page []*bayeux.Delivery
 	for len(due) > 0 && due[0].Position.Before(f.from) {
 		due = due[1:] // the client has it: since counts in ms
 	}
-	page = f.encode(f.listener.prefix+t.name.String(), due, form{numbered: numbered, kept: true})
+	channel := f.listener.prefix + t.name.String()
+	for _, e := range due {
+		if d := f.listener.sub.b.encode(channel, e, form{numbered: numbered, kept: true}); d != nil {
+			page = append(page, d)
+		}
+	}
 	f.listener.sub.b.metrics.mended.Add(float64(len(page)))
 	return page, false, nil
 }
@@ -249,18 +271,14 @@ func (f *flow) land(ctx context.Context) {
 	f.since, f.from = time.Time{}, store.Position{}
 }
 
-func (f *flow) encode(channel string, entries []store.Entry, as form) []*bayeux.Delivery {
-	b := f.listener.sub.b
-	page := make([]*bayeux.Delivery, 0, len(entries))
-	for _, e := range entries {
-		m, err := catchup.Decode(e)
-		if err != nil {
-			b.metrics.badRecords.Inc()
-			continue
-		}
-		page = append(page, newDelivery(channel, m, as))
+// encode makes the delivery of an entry, nil if it is no message.
+func (b *Broker) encode(channel string, e store.Entry, as form) *bayeux.Delivery {
+	m, err := catchup.Decode(e)
+	if err != nil {
+		b.metrics.badRecords.Inc()
+		return nil
 	}
-	return page
+	return newDelivery(channel, m, as)
 }
 
 // end takes the flow away from its listener. The caller holds f.mu and topic.mu,

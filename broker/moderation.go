@@ -311,6 +311,7 @@ func (j *judged) redact(ctx context.Context, path string, at store.Position) err
 	if err != nil && !errors.Is(err, store.ErrNotFound) { // else it has expired
 		return fmt.Errorf("broker: redact comment: %w", err)
 	}
+	j.b.rewrote(log)
 	return nil
 }
 

@@ -45,6 +45,8 @@ type notice struct {
 	// Streams is the name of an account whose streams have other connections now.
 	Streams    string      `json:"streams,omitempty"`
 	Superseded *superseded `json:"superseded,omitempty"`
+	// Rewrote is a log of which records were taken away.
+	Rewrote *store.LogName `json:"rewrote,omitempty"`
 }
 
 // revocation is a token that is not taken any more.
@@ -92,6 +94,7 @@ func (b *Broker) notices() *follower {
 		entry: func(ctx context.Context, e store.Entry) { b.hearNotice(ctx, e.Data) },
 		sees: func(yes bool) {
 			b.objects.heed(yes)
+			b.pages.heed(yes)
 			if yes {
 				b.reload()
 				b.attendance.recheck()
@@ -124,6 +127,8 @@ func (b *Broker) hearNotice(_ context.Context, data []byte) {
 		b.hearStreams(n.Streams)
 	case n.Superseded != nil:
 		b.hearSuperseded(*n.Superseded)
+	case n.Rewrote != nil:
+		b.pages.forget(*n.Rewrote)
 	case n.Restored != nil && *n.Restored <= channels.MaxKID:
 		b.retiredKeys.And(^(uint32(1) << *n.Restored))
 	}
@@ -259,6 +264,11 @@ func (b *Broker) RetireKey(ctx context.Context, kid uint8) error {
 		return fmt.Errorf("broker: retire key %d: other nodes do not know yet: %w", kid, err)
 	}
 	return nil
+}
+
+// KeyRetired reports whether the roots of a key are refused.
+func (b *Broker) KeyRetired(kid uint8) bool {
+	return kid <= channels.MaxKID && b.retiredKeys.Load()&(1<<kid) != 0
 }
 
 // RestoreKey takes a retired key back on every node that has it: it is in the

@@ -163,6 +163,10 @@ type Limits struct {
 	// Backlog bounds, for one topic, the bytes that wait for fan-out; beyond it
 	// a kept topic is read again from the store, another drops. Default 4 MiB.
 	Backlog int
+	// Pages bounds the bytes of encoded pages of catch-ups that late joiners share, so
+	// that each page is read once for all of them. Default 16 MiB. With less a herd reads
+	// the history of large channels again and again; more is only held while one is on.
+	Pages int
 }
 
 // AccumulateOptions bounds accumulations (product.md §6). Zero means the default.
@@ -207,6 +211,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.History, 100_000)
 	set(&l.Objects, 100_000)
 	set(&l.Backlog, 4<<20)
+	set(&l.Pages, 16<<20)
 	return l
 }
 

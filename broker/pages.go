@@ -4,35 +4,43 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"io"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/store"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Pages of catch-ups are shared: of a herd of late joiners one reads and encodes a
-// stretch of history, the others get the same deliveries. So a page begins at a
-// round number, wherever a replay began.
+// stretch of history, the others get the same deliveries. So a page ends at a round
+// number, wherever a replay began.
 const (
 	// pageRound is how many messages a whole page has.
 	pageRound = 256
-	// pagesBytes bounds all pages that are remembered, beside what waits for sessions
-	// that already have them.
-	pagesBytes = 8 << 20
-	// pageAge is how long a page is remembered: a herd comes together, and what is
-	// withdrawn from the history must not live on here.
+	// pageAge is how long a page is remembered after its last use: a herd comes together.
 	pageAge = 5 * time.Second
+	// pageEntry is about what a message of a page takes beside its bytes.
+	pageEntry = 96
 )
 
-var errNotShared = errors.New("broker: page: not shared")
-
-// pages remembers encoded pages for a moment.
+// pages remembers encoded pages for a moment, least recently used first to go. What is
+// remembered is what the store has: records do not change, and where some are taken away
+// (a withdrawal, a fork, a log that is deleted) the log's pages are forgotten, on all
+// nodes (Broker.rewrote). What expires is not asked for by a replay that begins then.
 type pages struct {
+	most int // bytes of all, beside what waits for sessions that already have them
+
+	shared, read, evicted atomic.Uint64
+
 	mu    sync.Mutex
 	byKey map[pageKey]*page
-	order *list.List // of *page, oldest first
+	order *list.List // of *page, least recently used first
 	bytes int
+	blind bool // other nodes' withdrawals are not heard of: nothing is remembered
 }
 
 type pageKey struct {
@@ -42,71 +50,175 @@ type pageKey struct {
 }
 
 type page struct {
-	key        pageKey
-	at         time.Time
-	loaded     chan struct{} // closed when what follows is set
-	deliveries []*bayeux.Delivery
-	last       store.Position
-	err        error
-	bytes      int
-	element    *list.Element
+	key     pageKey
+	used    time.Time
+	loaded  chan struct{} // closed when sheet and err are set
+	sheet   sheet
+	err     error
+	bytes   int
+	element *list.Element
 }
 
-func newPages() *pages {
-	return &pages{byKey: make(map[pageKey]*page), order: list.New()}
+// sheet is what a page holds: all that a log has after a position.
+type sheet struct {
+	deliveries []*bayeux.Delivery
+	at         []store.Position // of each
+	last       store.Position   // up to here
+	whole      bool             // and what follows is another page's
+}
+
+// serves reports whether a walk that ends at upTo needs no longer page.
+func (s *sheet) serves(upTo store.Position) bool { return s.whole || !s.last.Before(upTo) }
+
+// upTo returns what of the page a walk gets that ends at p.
+func (s *sheet) upTo(p store.Position) []*bayeux.Delivery {
+	n, found := slices.BinarySearchFunc(s.at, p, store.Position.Compare)
+	if found {
+		n++
+	}
+	return s.deliveries[:n:n]
+}
+
+func newPages(most int) *pages {
+	return &pages{most: most, byKey: make(map[pageKey]*page), order: list.New()}
 }
 
 // roundUp is how many messages there are from a position to the end of its page.
 func roundUp(after store.Position) int { return pageRound - int(after.N()%pageRound) }
 
-// get returns a page, loaded by the first who asks. load returns the deliveries, the
-// last position, and whether more follows: only then is the page whole and shared.
-func (p *pages) get(ctx context.Context, key pageKey, load func() (ds []*bayeux.Delivery, last store.Position, whole bool, err error)) (ds []*bayeux.Delivery, last store.Position, whole bool, err error) {
+// observe adds the figures of the pages to the metrics, if there are any.
+func (p *pages) observe(reg prometheus.Registerer) error {
+	if err := addGauge(reg, "page_bytes", "Encoded pages of catch-ups that are remembered for late joiners, in bytes.", func() float64 { return float64(p.held()) }); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		name, help string
+		n          *atomic.Uint64
+	}{
+		{"pages_read_total", "Pages of catch-ups read from the store and encoded.", &p.read},
+		{"pages_shared_total", "Pages of catch-ups that another one had read.", &p.shared},
+		{"pages_evicted_total", "Pages of catch-ups forgotten to make room for others.", &p.evicted},
+	} {
+		if err := addCounter(reg, c.name, c.help, func() float64 { return float64(c.n.Load()) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// held returns the bytes of all that is remembered.
+func (p *pages) held() int {
 	p.mu.Lock()
-	p.expire(time.Now())
-	if old := p.byKey[key]; old != nil {
-		p.mu.Unlock()
+	defer p.mu.Unlock()
+	return p.bytes
+}
+
+// get returns the page of a walk that ends at upTo, loaded by the first who asks. What
+// keeps the store from answering it keeps from all who wait; they ask again later. If the
+// first goes away meanwhile, or has nothing, the next one loads.
+func (p *pages) get(ctx context.Context, key pageKey, upTo store.Position, load func() (sheet, error)) (sheet, error) {
+	for {
+		old, fresh := p.find(key)
+		if old == nil {
+			p.read.Add(1)
+			fresh.sheet, fresh.err = load()
+			p.remember(fresh)
+			close(fresh.loaded)
+			return fresh.sheet, fresh.err
+		}
 		select {
 		case <-old.loaded:
-			if old.err == nil {
-				return old.deliveries, old.last, true, nil
-			}
 		case <-ctx.Done():
-			return nil, store.Position{}, false, ctx.Err()
+			return sheet{}, ctx.Err()
 		}
-		return load() // the first had no luck, or its page was not whole
+		switch {
+		case old.err == nil && old.sheet.serves(upTo):
+			p.shared.Add(1)
+			return old.sheet, nil
+		case old.err == nil || errors.Is(old.err, io.EOF) || errors.Is(old.err, context.Canceled) || errors.Is(old.err, context.DeadlineExceeded):
+			p.forgetPage(old)
+		default:
+			return sheet{}, old.err
+		}
 	}
-	fresh := &page{key: key, at: time.Now(), loaded: make(chan struct{}), err: errNotShared}
+}
+
+// find returns the page that is there, maybe under way, or else a fresh one, which the
+// caller loads.
+func (p *pages) find(key pageKey) (old, fresh *page) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expire(now)
+	if old = p.byKey[key]; old != nil {
+		old.used = now
+		p.order.MoveToBack(old.element)
+		return old, nil
+	}
+	fresh = &page{key: key, used: now, loaded: make(chan struct{})}
 	fresh.element = p.order.PushBack(fresh)
 	p.byKey[key] = fresh
-	p.mu.Unlock()
-	defer close(fresh.loaded)
+	return nil, fresh
+}
 
-	ds, last, whole, err = load()
+// remember keeps a page that was loaded, unless it has been forgotten meanwhile.
+func (p *pages) remember(fresh *page) {
 	size := 0
-	for _, d := range ds {
-		size += d.Size()
+	for _, d := range fresh.sheet.deliveries {
+		size += d.Size() + pageEntry
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err != nil || !whole {
+	switch {
+	case p.byKey[fresh.key] != fresh:
+		return
+	case fresh.err != nil || p.blind:
 		p.drop(fresh)
-		return ds, last, whole, err
+		return
 	}
-	fresh.deliveries, fresh.last, fresh.err = ds, last, nil
-	if p.byKey[key] == fresh {
-		fresh.bytes = size
-		p.bytes += size
-		for p.bytes > pagesBytes && p.order.Len() > 1 {
-			p.drop(p.order.Front().Value.(*page))
+	fresh.bytes = size
+	p.bytes += size
+	for e := p.order.Front(); e != nil && p.bytes > p.most; {
+		old := e.Value.(*page)
+		if e = e.Next(); old.bytes > 0 { // one under way holds nothing yet
+			p.drop(old)
+			p.evicted.Add(1)
 		}
 	}
-	return ds, last, whole, nil
 }
 
-// expire forgets what is too old. The caller holds mu.
+// forget forgets the pages of a log, also those under way: what a load has read before
+// is handed on to who asked before, and to nobody else.
+func (p *pages) forget(log store.LogName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, q := range p.byKey {
+		if key.log == log {
+			p.drop(q)
+		}
+	}
+}
+
+// heed says whether other nodes' withdrawals are heard of. Some may have been missed:
+// nothing that is remembered is handed on.
+func (p *pages) heed(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.blind = !yes
+	for _, q := range p.byKey {
+		p.drop(q)
+	}
+}
+
+func (p *pages) forgetPage(q *page) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop(q)
+}
+
+// expire forgets what has not been used for a while. The caller holds mu.
 func (p *pages) expire(now time.Time) {
-	for e := p.order.Front(); e != nil && now.Sub(e.Value.(*page).at) > pageAge; e = p.order.Front() {
+	for e := p.order.Front(); e != nil && now.Sub(e.Value.(*page).used) > pageAge; e = p.order.Front() {
 		p.drop(e.Value.(*page))
 	}
 }
@@ -126,4 +238,14 @@ func (p *pages) sweep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expire(time.Now())
+}
+
+// rewrote is called when records of a log were taken away, before whoever asked for it
+// is answered: no catch-up that begins then brings them, on this node; on others it is
+// so when they have heard of it.
+func (b *Broker) rewrote(log store.LogName) {
+	b.pages.forget(log)
+	if b.opt.Store.Shared() {
+		b.post(notice{Rewrote: &log})
+	}
 }

@@ -231,7 +231,7 @@ func (s *subscriber) restoreUnread(ctx context.Context, r unreadRecord, p *place
 			replay.Skip(r.After)
 			if under {
 				replay.Begin(first)
-			} else if p != nil {
+			} else if p != nil && !replay.UpTo().Before(p.After) {
 				replay.Advance(p.After)
 			}
 			began := replay.Position()

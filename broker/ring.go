@@ -161,6 +161,7 @@ func (s *shard) turnBack(ctx context.Context, t *topic) error {
 	}
 	s.hub.b.metrics.forks.Inc()
 	s.hub.b.nodes.wentBack()
+	s.hub.b.pages.forget(t.log) // it may have what was lost
 	now := time.Now()
 	t.mu.Lock()
 	t.last, t.adrift = common, store.Position{}

@@ -175,11 +175,11 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 	if again {
 		return
 	}
-	k := known{tag: mark.tag(), change: mark.tag(), maybe: s.b.opt.Now().Sub(s.resumedAt) < repeatAge}
+	k := known{tag: mark.tag(), change: mark.tag(), maybe: a.now.Sub(s.resumedAt) < repeatAge}
 	switch {
 	case s.b.opt.Store.Shared():
 		k.tag, k.nonce = 0, mark.nonce()
-	case s.b.opt.Now().Sub(s.resumedAt) < repeatAge:
+	case k.maybe:
 		// It may have been taken before the restart, or since, but before the session
 		// was resumed.
 		if s.b.answerBefore(ctx, m, a, s.resumedFrom, mark.tag(), first) {

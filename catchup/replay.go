@@ -88,19 +88,16 @@ func (r *Replay) Position() store.Position { return r.after }
 // Ended reports whether Next would return nothing more.
 func (r *Replay) Ended() bool { return r.ended }
 
-// Advance moves the walk on to last, whose records up to there the caller has from
-// elsewhere; false, and nothing is moved, if the walk ends before.
-func (r *Replay) Advance(last store.Position) bool {
-	if r.ended && r.after == last {
-		return true // it was this walk that read them
-	}
-	if r.ended || r.upTo.Before(last) {
-		return false
-	}
+// UpTo returns where the walk ends.
+func (r *Replay) UpTo() store.Position { return r.upTo }
+
+// Advance moves the walk on to last, since the caller has what is due up to there; at its
+// end, or beyond, it has ended.
+func (r *Replay) Advance(last store.Position) {
 	if r.after.Before(last) {
 		r.after = last
 	}
-	return true
+	r.ended = r.ended || !last.Before(r.upTo)
 }
 
 // Begin moves the walk on so that the next record is the one at p, or the first after
