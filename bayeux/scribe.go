@@ -9,14 +9,14 @@ import "sync"
 type scribe struct {
 	// owned by the goroutine
 	attempt *attempt
-	batch   *batch
+	batch   *batch // what turn works with
 
 	mu      sync.Mutex
 	ready   []*socket // each with writing set
 	running bool
 }
 
-func newScribe() *scribe { return &scribe{attempt: newAttempt(), batch: &batch{}} }
+func newScribe() *scribe { return &scribe{attempt: newAttempt(), batch: batches.Get().(*batch)} }
 
 // add has the scribe write for c.
 func (q *scribe) add(c *socket) {
@@ -84,7 +84,7 @@ func (q *scribe) turn(c *socket) (more bool) {
 			return c.more()
 		}
 	}
-	q.batch, passed = &batch{}, true
+	q.batch, passed = batches.Get().(*batch), true
 	go c.write(b, rest)
 	return false
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -27,6 +28,9 @@ type batch struct {
 	// scratch is used again for each batch.
 	scratch []byte
 }
+
+// batches lends them, with their scratch, to who writes.
+var batches = sync.Pool{New: func() any { return &batch{} }}
 
 // mostScratch is the largest scratch that is kept for the next batch.
 const mostScratch = 2 * frameJoin
@@ -102,8 +106,12 @@ func (c *socket) write(b *batch, rest []byte) {
 	defer c.server.guard("writer", c.abort)
 	begun := b != nil
 	if !begun {
-		b = &batch{}
+		b = batches.Get().(*batch)
 	}
+	defer func() {
+		b.clear()
+		batches.Put(b)
+	}()
 	for begun || c.grab(b) {
 		begun = false
 		var err error

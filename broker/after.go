@@ -15,18 +15,18 @@ import (
 // page whose session was lost goes on where it was instead of being shown all again
 // (experience.md §5). With a catch-up, ext.catchup.after is the id of the message that it
 // had last, and only what follows is replayed; an id of no message is only a place in the
-// order of ids. With a live channel, ext.catchup asks for the place where live begins.
+// order of ids. With a live channel, ext.history asks for the place where live begins.
 func afterTarget(m *bayeux.Message, p channels.Pattern, t *target) error {
 	if len(m.Ext) == 0 {
+		return nil
+	}
+	if t.catchup.IsZero() {
+		t.placed = len(m.Subscription) == 1 && len(m.ExtValue("history")) > 0
 		return nil
 	}
 	value := m.ExtValue("catchup")
 	if len(value) == 0 || value[0] != '{' {
 		return nil // as without
-	}
-	if t.catchup.IsZero() {
-		t.placed = len(m.Subscription) == 1
-		return nil
 	}
 	of, err := replayEntry(value, "after")
 	if err != nil || of == nil {

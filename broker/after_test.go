@@ -16,6 +16,12 @@ func (p *peer) behind(channel, value string) reply {
 	return p.x.post(p, p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q,"ext":{"catchup":%s}`, channel, value)))[0]
 }
 
+// placed subscribes and asks from where on.
+func (p *peer) placed(channel string) reply {
+	p.x.t.Helper()
+	return p.x.post(p, p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q,"ext":{"history":{}}`, channel)))[0]
+}
+
 // idsOf are the ids of what a channel has, as a client is given them.
 func (x *bench) idsOf(past string) (ids []string) {
 	x.t.Helper()
@@ -86,10 +92,10 @@ func TestLiveSaysItsPlace(t *testing.T) {
 		live, past := root+"/chat", root+"/chat/catchup/6h"
 		last := func(p *peer) string {
 			t.Helper()
-			r := p.behind(live, `{}`)
+			r := p.placed(live)
 			require.True(t, r.ok(), r.Error)
-			require.NotNil(t, r.Ext.Catchup)
-			return r.Ext.Catchup.Last
+			require.Nil(t, r.Ext.Catchup)
+			return r.Ext.History.Last
 		}
 		require.Equal(t, strings.Repeat("0", 26), last(x.join("")))
 		x.say("gala", "chat", 1, 2, 3)
@@ -113,12 +119,12 @@ func TestLiveSaysItsPlace(t *testing.T) {
 		require.Equal(t, x.idsOf(past)[5], last(q))
 
 		// Who does not ask, or for several at once, is told nothing.
-		require.Nil(t, x.join("").subscribe(live).Ext.Catchup)
+		require.Empty(t, x.join("").subscribe(live).Ext.History.Last)
 		list := x.join("")
-		r := x.post(list, list.message("/meta/subscribe", fmt.Sprintf(`,"subscription":[%q,%q],"ext":{"catchup":{}}`, live, root+"/b")))[0]
+		r := x.post(list, list.message("/meta/subscribe", fmt.Sprintf(`,"subscription":[%q,%q],"ext":{"history":{}}`, live, root+"/b")))[0]
 		require.True(t, r.ok(), r.Error)
-		require.Nil(t, r.Ext.Catchup)
-		require.Nil(t, x.join("").behind("/mute/x", `{}`).Ext.Catchup, "nothing is kept there")
+		require.Empty(t, r.Ext.History.Last)
+		require.Empty(t, x.join("").placed("/mute/x").Ext.History.Last, "nothing is kept there")
 	})
 }
 

@@ -141,12 +141,12 @@ type reply struct {
 		Catchup *struct {
 			Messages  int
 			Truncated bool
-			Last      string
 		}
 		History struct {
 			ID     string
 			TS     int64
 			Replay bool
+			Last   string
 		}
 		Observed int64
 		Data     *struct {

@@ -93,7 +93,7 @@ type extent struct {
 func (x extent) json() []byte {
 	switch {
 	case !x.asked && x.last != nil:
-		return []byte(`{"catchup":{"last":"` + x.last.String() + `"}}`)
+		return []byte(`{"history":{"last":"` + x.last.String() + `"}}`)
 	case !x.asked:
 		return nil
 	}

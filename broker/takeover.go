@@ -27,10 +27,10 @@ const (
 	forwardTime = mostUnanswered * answerIn
 	// heldTime is for how long it is tried where a node has the session that says that it
 	// lives, and does not answer: less than that node remembers what it was asked for.
-	heldTime = 2 * claimTime
-	claimTries  = 40
-	claimPause  = 25 * time.Millisecond
-	mostPause   = 200 * time.Millisecond
+	heldTime   = 2 * claimTime
+	claimTries = 40
+	claimPause = 25 * time.Millisecond
+	mostPause  = 200 * time.Millisecond
 	// mostFreed is how often an owner is asked to let go of a session that another then
 	// takes: a connect that came late, of a connection that is gone, must not fight for
 	// it with the one that the client waits on.

@@ -46,12 +46,11 @@ class Client extends Events {
     const past = base(channel) !== channel
     if (past) for (const s of wanted) { s._begin(); s._resumed = s._session < this._session }
     // A live channel says where it begins, for when the session is lost.
-    this._ask(channel, channel, past || channel.endsWith('*') ? undefined : {}, (reply) => {
-      const catchup = own(reply.ext, 'catchup')
+    this._ask(channel, channel, past || channel.endsWith('*') ? undefined : { history: {} }, (reply) => {
       for (const s of wanted) {
         if (reply.successful) {
-          if (past) s._granted(catchup)
-          else s._at = s._at || own(catchup, 'last')
+          if (past) s._granted(own(reply.ext, 'catchup'))
+          else s._at = s._at || own(own(reply.ext, 'history'), 'last')
           s._resolve(channel)
         } else {
           this._remove(channel, s)
@@ -62,15 +61,15 @@ class Client extends Events {
   }
 
   // A subscribe message for a channel that is wanted, repeated while what refuses it
-  // may pass. catchup: what it says in ext.
-  _ask (channel, subscription, catchup, done) {
+  // may pass.
+  _ask (channel, subscription, ext, done) {
     const session = this._session
     const m = { channel: META + 'subscribe', clientId: this._clientId, subscription }
-    if (catchup) m.ext = { catchup }
+    if (ext) m.ext = ext
     this._send(m, (reply) => {
       if (session !== this._session) return
       if (reply.successful || !/^5/.test(reply.error)) return done(reply)
-      this._after(this._delay(), () => session === this._session && this._channels.has(channel) && this._ask(channel, subscription, catchup, done))
+      this._after(this._delay(), () => session === this._session && this._channels.has(channel) && this._ask(channel, subscription, ext, done))
     })
   }
 
@@ -384,7 +383,7 @@ class Client extends Events {
     this._mended.set(name(), channel)
     const list = this._channels.get(channel).slice()
     if (base(channel) !== channel) for (const s of list) { s._begin(at); s._resumed = true }
-    this._ask(channel, name(), { after: at }, (reply) => {
+    this._ask(channel, name(), { catchup: { after: at } }, (reply) => {
       const catchup = own(reply.ext, 'catchup') || { messages: 0, truncated: true }
       if (base(channel) !== channel) for (const s of list) s._granted(catchup)
     })

@@ -28,7 +28,8 @@
 // # A lost session
 //
 // After a new handshake all channels are subscribed again, and nothing that was had is
-// replayed. Each subscription knows the newest message it was given (at). A live channel
+// replayed. Each subscription knows the newest message it was given, or where it
+// began (at; the server says so in the acknowledgement's ext.history.last). A live channel
 // with a history is asked for what followed as a catch-up of its own with
 // ext.catchup.after, whose messages are handed out under the live name, before the live
 // ones. A catch-up channel that had come whole beside its live one is not asked for

@@ -141,7 +141,7 @@ export class Fake {
       } else {
         session.subs.add(m.subscription)
         const kept = this.history.get(name)
-        if (m.ext && kept) reply.ext = { catchup: { last: kept.length ? kept.at(-1).id : idOf(0, 0) } }
+        if (m.ext && m.ext.history && kept) reply.ext = { history: { last: kept.length ? kept.at(-1).id : idOf(0, 0) } }
       }
     } else if (m.channel === '/meta/unsubscribe') session.subs.delete(m.subscription)
     else if (m.channel === '/meta/disconnect') this.sessions.delete(session.id)

@@ -99,3 +99,61 @@ func TestDocumentsStandAlone(t *testing.T) {
 		require.NotRegexp(t, `(?i)decided\.md|issue #?\d`, text, path)
 	}
 }
+
+// README's table of verbs is this one. UPDATE_README=1 writes it.
+func TestReadmeVerbs(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("| Verb | Does |\n| --- | --- |\n")
+	for _, c := range newRootCommand().Commands() {
+		if c.Runnable() && c.Name() != "help" && c.Name() != "completion" {
+			b.WriteString("| `" + c.Name() + "` | " + strings.ReplaceAll(c.Short, "|", "\\|") + " |\n")
+		}
+	}
+	requireTable(t, "../../README.md", "verbs", b.String(), "TestReadmeVerbs")
+}
+
+// README says of every limit what is beyond it.
+func TestReadmeLimits(t *testing.T) {
+	_, rest, ok := strings.Cut(documents(t)[filepath.Join("..", "..", "README.md")], "\n## Limits\n")
+	require.True(t, ok)
+	section, _, _ := strings.Cut(rest, "\n## ")
+	for _, o := range options {
+		if name, ok := strings.CutPrefix(o.key, "limits."); ok {
+			require.Contains(t, section, "`"+name+"`", "README, Limits, has no row for %s", o.key)
+		}
+	}
+}
+
+// Options and metrics that a document names are there.
+func TestDocumentsNameWhatThereIs(t *testing.T) {
+	keys, sections := map[string]bool{}, map[string]bool{}
+	for _, o := range options {
+		keys[o.key] = true
+		for at := strings.LastIndexByte(o.key, '.'); at > 0; at = strings.LastIndexByte(o.key[:at], '.') {
+			keys[o.key[:at]] = true
+			sections[o.key[:at]] = true
+		}
+	}
+	_, text := fetch(t, serving(t)+"/metrics")
+	metrics := map[string]bool{}
+	for _, f := range readMetrics(t, text) {
+		metrics[f.name] = true
+		for _, name := range f.series() {
+			metrics[name] = true
+		}
+	}
+	option := regexp.MustCompile("`(--)?([a-z]+)\\.([a-z_.]+)[`:]")
+	metric := regexp.MustCompile(`\bgobelin_[a-z_]+\b`)
+	files := regexp.MustCompile(`\.(go|yml|yaml|sh|mjs|js|php|html|json|conf|cfg|css|txt|md|service|log)$`)
+	for path, text := range documents(t) {
+		for _, m := range option.FindAllStringSubmatch(text, -1) {
+			key := m[2] + "." + m[3]
+			if sections[m[2]] && !files.MatchString(key) {
+				require.True(t, keys[key], "%s: there is no option %s", path, key)
+			}
+		}
+		for _, name := range metric.FindAllString(text, -1) {
+			require.True(t, metrics[name], "%s: there is no metric %s", path, name)
+		}
+	}
+}

@@ -92,7 +92,7 @@ connect unmodified, a latecomer catches up by subscribing to
 		newRootsCommand(), newTokenCommand(), newSignCommand(), newStatsCommand(),
 		newBenchCommand(),
 		newCopyCommand(), newBackupCommand(), newRestoreCommand(),
-		newDrainCommand(),
+		newTopCommand(), newDrainCommand(), newDoctorCommand(),
 		newVersionCommand(),
 	)
 	return root

@@ -8,11 +8,13 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // memoryLimit is how much memory the process may use, in bytes: what its container may,
-// or the machine has, or GOMEMLIMIT says, whichever is least; 0: not known.
-func memoryLimit() int64 { return leastMemory(os.DirFS("/"), debug.SetMemoryLimit(-1)) }
+// or the machine has, or GOMEMLIMIT says, whichever is least; 0: not known. It is read
+// once: paceCollector sets a limit of its own.
+var memoryLimit = sync.OnceValue(func() int64 { return leastMemory(os.DirFS("/"), debug.SetMemoryLimit(-1)) })
 
 // leastMemory reads what the system under root says; most is a bound besides.
 func leastMemory(root fs.FS, most int64) int64 {

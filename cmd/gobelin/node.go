@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +42,8 @@ type node struct {
 	broker    *broker.Broker
 	bayeux    *bayeux.Server
 	metrics   *broker.Exposition
-	gate      *console.Gate // nil: no token, so nobody is an operator
+	gate      *console.Gate    // nil: no token, so nobody is an operator
+	console   *console.Console // nil likewise
 	listeners []*endpoint
 	// certificate may be exchanged at any time; config is changed by reload alone,
 	// and only what nobody reads after the start.
@@ -55,6 +57,9 @@ type node struct {
 	asked      chan struct{} // closed when the operator asks for a stop
 	handedOver chan struct{} // closed when a stop has let all clients go
 }
+
+// end makes run stop in order, as a signal does.
+func (n *node) end() { n.stopOnce.Do(func() { close(n.asked) }) }
 
 // endpoint is one listener with what answers on it.
 type endpoint struct {
@@ -139,7 +144,11 @@ func (n *node) open(ctx context.Context) error {
 		return err
 	}
 	n.gate = n.newGate()
-	return n.route(adminHandler(metrics, n.consoleHandler(time.Now()), n.operatorHandler(), n.ready))
+	var page http.Handler
+	if n.console = n.newConsole(); n.console != nil {
+		page = n.console
+	}
+	return n.route(adminHandler(metrics, page, n.operatorHandler(), n.ready))
 }
 
 // route gives each listener its server.
@@ -209,7 +218,10 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	}
 	while, endExtra := context.WithCancel(ctx)
 	defer endExtra()
-	serving.Go(func() { giveBack(while) })
+	serving.Go(func() { paceCollector(while, memoryLimit(), os.Getenv) })
+	if n.console != nil {
+		serving.Go(func() { n.console.Run(while) })
+	}
 	if a := n.certificate.acme; a != nil {
 		serving.Go(func() { a.obtain(while) })
 	}

@@ -59,7 +59,7 @@ type drainProgress struct {
 // serveDrain begins a stop and tells how far it is until all clients were handed over; who
 // asks while one is under way is told of that.
 func (n *node) serveDrain(w http.ResponseWriter, r *http.Request) {
-	n.stopOnce.Do(func() { close(n.asked) })
+	n.end()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	// The first line may wait for the last polls: their deadline is not this one's.
 	control, lines := http.NewResponseController(w), json.NewEncoder(w)

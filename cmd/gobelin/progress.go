@@ -57,3 +57,20 @@ func (m *meter) String() string {
 	n := m.bytes.Load()
 	return fmt.Sprintf("%s: %s, %s/s", m.doing, bytesInWords(n), bytesInWords(int64(float64(n)/max(time.Since(m.begun).Seconds(), 0.001))))
 }
+
+// stopwatch shows for how long something has been going on.
+type stopwatch struct {
+	doing string
+	begun time.Time
+	stop  func()
+}
+
+func newStopwatch(w io.Writer, doing string) *stopwatch {
+	s := &stopwatch{doing: doing, begun: time.Now()}
+	s.stop = showWhile(w, s)
+	return s
+}
+
+func (s *stopwatch) String() string {
+	return fmt.Sprintf("%s: %v", s.doing, time.Since(s.begun).Round(time.Second))
+}

@@ -36,7 +36,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience, Exact: c.Sandbox},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
 		SessionLife: c.sessionLife(), SessionTTL: c.Data.SessionTTL, OwnDataOnly: c.Data.UserRead == "self",
-		NodeName: c.nodeName(), Advertise: c.Node.Advertise,
+		Version: version, NodeName: c.nodeName(), Advertise: c.Node.Advertise,
 		Limits: brokerLimits(c),
 	}
 	for _, rule := range c.Channels.Open {
