@@ -321,7 +321,9 @@ func (v *Server) Shutdown(ctx context.Context) error {
 		c.goodbye() // also those that came since
 	}
 	v.endSessions()
-	v.dismissParked()
+	for _, r := range v.allRamps() {
+		v.dismissParked(r)
+	}
 	v.cancel()
 	done := make(chan struct{})
 	go func() {
