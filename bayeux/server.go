@@ -25,6 +25,7 @@ type Server struct {
 	origins   map[string]bool // nil: any
 	upgrader  websocket.Upgrader
 	addresses *addresses
+	retry     *Advice         // of a connect that went well
 	pulls     chan struct{}   // one element for each page being read
 	turns     turns           // and for each that is being written
 	ctx       context.Context // ends when all sessions have, in Shutdown
@@ -70,6 +71,7 @@ func NewServer(h Handler, o Options) *Server {
 		parked:   make(map[*parked]struct{}),
 		ramps:    make(map[*http.Server]*ramp),
 	}
+	v.retry = v.options.usualAdvice()
 	v.resumer, _ = h.(Resumer)
 	v.addresses = newAddresses(&v.options.Limits)
 	for _, origin := range o.Origins {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -15,7 +16,7 @@ const (
 	// quietBytes is how much may be allocated in quietEvery for it to count as quiet.
 	quietBytes = 4 << 20
 	// quietGain is how much there must be to give back, and quietPause how long the
-	// next time is away: each costs a full collection.
+	// next time is away: each costs two full collections.
 	quietGain  = 16 << 20
 	quietPause = time.Minute
 )
@@ -40,6 +41,7 @@ func giveBack(ctx context.Context) {
 				gain += objects - live // at most garbage
 			}
 			if allocated-before < quietBytes && gain > quietGain && now.Sub(last) > quietPause {
+				runtime.GC() // of a stack that is too large each collection frees one half
 				debug.FreeOSMemory()
 				last = now
 			}
