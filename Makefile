@@ -25,7 +25,7 @@ GOFILES = $$(find . -name node_modules -prune -o -name '*.go' -print)
 WITHIN  = $$(command -v timeout >/dev/null && echo timeout -k 10 $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help go-clients run build deps go test units allocs format lint conformance e2e bench fuzz torture clean
+.PHONY: help chart go-clients run build release deps go test units allocs format lint conformance e2e bench fuzz torture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ build: go ## the static binary ./gobelin
 	stamp=false; [ -z "$$version" ] || stamp=auto; \
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$$stamp \
 		-ldflags "-s -w $${version:+-X main.version=$$version}" -o gobelin ./cmd/gobelin
+
+# The same commit and the same Go give the same bytes, on any machine.
+release: go ## archives for all platforms, checksums and bills of materials in dist/
+	@$(GO) run ./cmd/release $(ARGS)
 
 # The least Go is what go.mod says.
 go:
@@ -79,7 +83,8 @@ units: go ## the Go tests (PKG=./channels for one package, TEST=-short, TIMEOUT=
 allocs: go ## what the hot ways allocate, against .ci/allocs.txt (UPDATE=1 writes that)
 	@GO="$(GO)" UPDATE="$(UPDATE)" bash .ci/allocs
 
-# suite runs $(3) in examples/$(1) with the binary built to $$bin; 10 minutes are
+# Binaries are built with -trimpath, as those of a release, so that both share what is
+# compiled. suite runs $(3) in examples/$(1) with the binary built to $$bin; 10 minutes are
 # twice what a machine with two processors takes.
 define suite
 	@if ! command -v node >/dev/null 2>&1 || [ ! -d examples/$(1)/node_modules ]; then \
@@ -87,7 +92,7 @@ define suite
 		[ "$(CI)" != true ]; exit $$?; \
 	fi; \
 	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && bin=$$dir/gobelin && \
-	CGO_ENABLED=0 $(GO) build -buildvcs=false -o "$$bin" ./cmd/gobelin && \
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o "$$bin" ./cmd/gobelin && \
 	cd examples/$(1) && $(3)
 endef
 
@@ -105,8 +110,13 @@ go-clients: go ## other people's Go clients against the real binary
 		[ "$(CI)" != true ]; exit $$?; \
 	fi; \
 	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
-	(cd ../.. && CGO_ENABLED=0 $(GO) build -buildvcs=false -o "$$dir/gobelin" ./cmd/gobelin) && \
+	(cd ../.. && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o "$$dir/gobelin" ./cmd/gobelin) && \
 	GOBELIN="$$dir/gobelin" $(call WITHIN,5m) $(GO) test -count 1 ./...
+
+# Helm is built from its module for this, which takes minutes the first time: make test
+# looks at what it has rendered, and says when the chart has changed since.
+chart: go ## lints and renders examples/deploy/chart with Helm itself (UPDATE=1 writes rendered/)
+	cd examples/deploy/charttest && UPDATE="$(UPDATE)" $(GO) test -count 1 -timeout 30m ./...
 
 comma := ,
 

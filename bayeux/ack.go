@@ -103,7 +103,7 @@ func (s *Session) takeBatch(ds []*Delivery, l link, most int) []*Delivery {
 		k.last++
 		k.batch, k.went, k.noted = k.last, false, false
 	}
-	return o.take(ds, l, 0, most, math.MaxInt, &s.server.options.Limits)
+	return o.take(ds, l, 0, most, math.MaxInt, s.server.limits())
 }
 
 // number returns the number of an answer of l that is made now; 0: it has none, so
@@ -165,7 +165,7 @@ func (s *Session) takeHeld(ds []*Delivery, l link) (_ []*Delivery, a answer) {
 	if h == nil || h.link != l || s.link != l {
 		return ds, answer{}
 	}
-	batch := s.takeBatch(nil, l, s.server.options.Limits.Response)
+	batch := s.takeBatch(nil, l, s.server.limits().Response)
 	if len(batch) == 0 && !h.prompt {
 		return ds, answer{}
 	}

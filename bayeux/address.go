@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -19,9 +20,9 @@ const mostAddresses = 100_000
 // buckets are full again.
 const addressRest = time.Minute
 
-// addresses holds what is counted by client address; nil: no such limits.
+// addresses holds what is counted by client address.
 type addresses struct {
-	limits *Limits
+	limits atomic.Pointer[Limits]
 
 	mu     sync.Mutex
 	table  map[string]*address
@@ -31,20 +32,51 @@ type addresses struct {
 
 // address is one client address. A nil one allows everything.
 type address struct {
-	handshakes, requests, publishes *rate.Limiter // nil: off
+	rates atomic.Pointer[rates]
 
 	mu       sync.Mutex
 	sessions int
 	seen     time.Time
 }
 
+// rates are the buckets of an address; nil: off.
+type rates struct{ handshakes, requests, publishes *rate.Limiter }
+
 func newAddresses(l *Limits) *addresses {
-	if l.SessionsPerAddr == 0 && l.HandshakesPerAddr == 0 && l.RequestsPerSession == 0 && l.PublishPerSession == 0 {
-		return nil
-	}
-	t := &addresses{limits: l, table: make(map[string]*address), sweep: 1024}
-	t.others = t.create()
+	t := &addresses{table: make(map[string]*address), sweep: 1024, others: &address{}}
+	t.renew(l)
 	return t
+}
+
+// renew puts new limits in force, with full buckets. Sessions are counted on.
+func (t *addresses) renew(l *Limits) {
+	t.limits.Store(l)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.others.rates.Store(l.rates())
+	for _, a := range t.table {
+		a.rates.Store(l.rates())
+	}
+}
+
+// byAddress reports whether anything is limited by address.
+func (l *Limits) byAddress() bool {
+	return l.SessionsPerAddr != 0 || l.HandshakesPerAddr != 0 || l.RequestsPerSession != 0 || l.PublishPerSession != 0
+}
+
+// rates returns full buckets.
+func (l *Limits) rates() *rates {
+	return &rates{
+		handshakes: limiter(l.HandshakesPerAddr, l.HandshakeBurst),
+		requests:   limiter(l.RequestsPerSession, l.RequestBurst),
+		publishes:  limiter(l.PublishPerSession, l.PublishBurst),
+	}
+}
+
+// mayHandshake takes one handshake of the address's rate.
+func (a *address) mayHandshake() bool {
+	l := a.rates.Load().handshakes
+	return l == nil || l.Allow()
 }
 
 func limiter(each float64, burst int) *rate.Limiter {
@@ -54,18 +86,9 @@ func limiter(each float64, burst int) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(each), max(burst, 1))
 }
 
-func (t *addresses) create() *address {
-	l := t.limits
-	return &address{
-		handshakes: limiter(l.HandshakesPerAddr, l.HandshakeBurst),
-		requests:   limiter(l.RequestsPerSession, l.RequestBurst),
-		publishes:  limiter(l.PublishPerSession, l.PublishBurst),
-	}
-}
-
 // get returns the entry of an address, nil if there are no limits by address.
 func (t *addresses) get(addr string) *address {
-	if t == nil {
+	if !t.limits.Load().byAddress() {
 		return nil
 	}
 	now := time.Now()
@@ -79,7 +102,8 @@ func (t *addresses) get(addr string) *address {
 		if len(t.table) >= mostAddresses {
 			return t.others
 		}
-		a = t.create()
+		a = &address{}
+		a.rates.Store(t.limits.Load().rates())
 		t.table[addr] = a
 	}
 	a.mu.Lock()
@@ -162,7 +186,7 @@ func (v *Server) clientAddr(r *http.Request) string {
 }
 
 func (v *Server) trusted(a netip.Addr) bool {
-	for _, p := range v.options.TrustedProxies {
+	for _, p := range v.rules.Load().proxies {
 		if p.Contains(a) {
 			return true
 		}

@@ -19,11 +19,11 @@ func BenchmarkDecodePublish(b *testing.B) {
 	for name, n := range map[string]int{"128B": 128, "2KiB": 2 << 10} {
 		b.Run(name, func(b *testing.B) {
 			body := []byte(`{"channel":"/objects/chat","clientId":"abcdefghijklmnopqrstuvwxyz012345","id":"1x","data":{"text":"` + strings.Repeat("x", n-11) + `"}}`)
-			l := testLimits()
+			l, u := testLimits(), &usual{} // as a socket does
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				ms, err := decode(body, l)
+				ms, err := u.decode(body, l)
 				if err != nil || ms[0].fault != nil {
 					b.Fatal(err)
 				}
@@ -112,7 +112,7 @@ func gorilla(b *testing.B, conn net.Conn) *websocket.Conn {
 		"Connection": {"upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"AAAAAAAAAAAAAAAAAAAAAA=="},
 	}
 	v := NewServer(newApp(), Options{})
-	ws, err := v.upgrader.Upgrade(&hijacked{conn: conn}, r, nil)
+	ws, err := v.upgrader.Upgrade(wiring{&hijacked{conn: conn}}, r, nil)
 	require.NoError(b, err)
 	return ws
 }
@@ -135,6 +135,7 @@ func BenchmarkSocketFrame(b *testing.B) {
 	conn := &discard{closed: make(chan struct{})}
 	defer close(conn.closed)
 	c := &socket{server: v, conn: gorilla(b, conn), bound: map[*Session]bool{}, writing: true}
+	c.line = c.conn.NetConn().(*line)
 	c.room = sync.NewCond(&c.mu)
 	c.ctx, c.cancel = context.WithCancel(b.Context())
 	c.timer = time.AfterFunc(time.Hour, c.tick)
@@ -146,7 +147,6 @@ func BenchmarkSocketFrame(b *testing.B) {
 	require.True(b, ok)
 	d := delivery(128)
 	var batch batch
-	var ds []*Delivery
 	b.SetBytes(int64(d.Size()))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -154,10 +154,11 @@ func BenchmarkSocketFrame(b *testing.B) {
 		if !c.grab(&batch) {
 			b.Fatal("nothing to write")
 		}
-		var err error
-		if ds, err = c.writeBatch(&batch, ds[:0]); err != nil {
+		c.compose(&batch)
+		if err := c.line.writeFrames(batch.frames, time.Second); err != nil {
 			b.Fatal(err)
 		}
+		c.wrote(&batch)
 		s.arrived(c, batch.number)
 	}
 }

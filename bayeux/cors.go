@@ -31,16 +31,20 @@ func web(origin string) bool {
 	return true
 }
 
+// lets reports whether pages of an origin may use the broker.
+func (r *rules) lets(origin string) bool { return r.origins == nil || r.origins[origin] }
+
 // originAllowed reports whether a request may be served as far as its Origin says;
 // one without is not a browser's.
 func (v *Server) originAllowed(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	return origin == "" || v.origins == nil || v.origins[origin]
+	return origin == "" || v.rules.Load().lets(origin)
 }
 
 // refererAllowed is the same for script elements, which send no Origin.
 func (v *Server) refererAllowed(r *http.Request) bool {
-	if v.origins == nil {
+	rules := v.rules.Load()
+	if rules.origins == nil {
 		return true
 	}
 	if !v.originAllowed(r) {
@@ -48,7 +52,7 @@ func (v *Server) refererAllowed(r *http.Request) bool {
 	}
 	if referer := r.Header.Get("Referer"); referer != "" {
 		u, err := url.Parse(referer)
-		return err == nil && (v.origins[u.Scheme+"://"+u.Host] || u.Host == r.Host)
+		return err == nil && (rules.origins[u.Scheme+"://"+u.Host] || u.Host == r.Host)
 	}
 	site := r.Header.Get("Sec-Fetch-Site")
 	return site == "" || site == "same-origin" || site == "none"
@@ -59,7 +63,7 @@ func (v *Server) cors(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Add("Vary", "Origin")
 	origin := r.Header.Get("Origin")
-	if web(origin) && (v.origins == nil || v.origins[origin]) {
+	if web(origin) && v.rules.Load().lets(origin) {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Credentials", "true")
 	}

@@ -79,11 +79,21 @@ const (
 // (bayeux-faye.md §1). The error tells that nothing of it can be used; what is
 // wrong with a single message is kept in its fault and spoils no other. The
 // messages share no memory with body.
-func decode(body []byte, l *Limits) ([]*Message, error) {
+func decode(body []byte, l *Limits) ([]*Message, error) { return new(usual).decode(body, l) }
+
+// usual is what the messages of one connection name again and again, so that it is not
+// made anew for each.
+type usual struct {
+	clientID string
+	channel  channels.Name
+}
+
+// decode is as the function.
+func (u *usual) decode(body []byte, l *Limits) ([]*Message, error) {
 	if !utf8.Valid(body) {
 		return nil, errUTF8
 	}
-	d := decoder{scanner: scanner{b: body, depth: l.Depth}, limits: l}
+	d := decoder{scanner: scanner{b: body, depth: l.Depth}, limits: l, usual: u}
 	var messages []*Message
 	var err error
 	switch d.peek() {
@@ -121,6 +131,7 @@ func decode(body []byte, l *Limits) ([]*Message, error) {
 type decoder struct {
 	scanner
 	limits *Limits
+	usual  *usual
 }
 
 // element reads one element of a batch; one that is no object fails alone.
@@ -187,11 +198,18 @@ func (d *decoder) take(m *Message, f uint, c byte, raw []byte) {
 			m.fault = ErrInvalidChannel("")
 			return
 		}
-		m.ChannelText = d.string(raw)
+		if m.ChannelText = d.usual.channel.String(); !same(raw, m.ChannelText) {
+			m.ChannelText = d.string(raw)
+		}
 	case fieldID:
 		m.takeID(c, raw)
 	case fieldClientID:
-		m.ClientID = d.word255(m, "clientId", c, raw)
+		if m.ClientID = d.usual.clientID; c != '"' || !same(raw, m.ClientID) {
+			m.ClientID = d.word255(m, "clientId", c, raw)
+			if len(m.ClientID) == len(raw)-2 {
+				d.usual.clientID = m.ClientID
+			}
+		}
 	case fieldData:
 		m.Data = raw
 	case fieldExt:
@@ -222,6 +240,9 @@ func (d *decoder) take(m *Message, f uint, c byte, raw []byte) {
 		m.dated = true
 	}
 }
+
+// same reports whether a scanned string is plainly text.
+func same(raw []byte, text string) bool { return string(raw[1:len(raw)-1]) == text }
 
 // string returns the text of a scanned string.
 func (d *decoder) string(raw []byte) string {
@@ -373,8 +394,10 @@ func (m *Message) milliseconds(raw []byte) int64 {
 // the buffer.
 func (d *decoder) finish(m *Message) {
 	m.kind = kindOf(m.ChannelText)
-	if n, err := d.name(m.ChannelText); err == nil {
-		m.Channel = n
+	if m.ChannelText != "" && m.ChannelText == d.usual.channel.String() {
+		m.Channel = d.usual.channel
+	} else if n, err := d.name(m.ChannelText); err == nil {
+		m.Channel, d.usual.channel = n, n
 	}
 	if len(m.Data) > d.limits.Message && m.fault == nil {
 		m.fault = &Error{Code: 413, Text: "Message too large"}

@@ -303,8 +303,8 @@ func compare(t *testing.T, got []*Message, want []map[string]json.RawMessage) {
 func TestDeliveryEncoding(t *testing.T) {
 	d := NewDelivery(DeliveryFields{Channel: "/a", ID: "i\"<\u00e9", Data: []byte(`{"x":1e400}`), Ext: []byte(`{"k":1}`), Kept: true})
 	require.Equal(t, "{\"channel\":\"/a\",\"data\":{\"x\":1e400},\"id\":\"i\\\"\\u003cé\",\"ext\":{\"k\":1}}", string(d.Bytes()))
-	require.Equal(t, "["+string(d.Bytes())+"]", string(d.frame))
-	require.Equal(t, len(d.frame), d.Size())
+	require.Equal(t, "["+string(d.Bytes())+"]", string(d.text()))
+	require.Equal(t, len(d.text()), d.Size())
 	require.True(t, d.Kept())
 	require.Equal(t, `{"channel":"/b","data":null}`, string(NewDelivery(DeliveryFields{Channel: "/b"}).Bytes()))
 	data := []byte(`"x"`)

@@ -1,13 +1,18 @@
 package bayeux
 
+import "time"
+
 // Delivery is one message on its way to many sessions: encoded once, shared by
 // all of them, never changed. It is built from an allow-list of fields, so that
 // nothing a publisher sent beyond them reaches anybody (bayeux-faye.md §13).
 type Delivery struct {
-	frame []byte // "[{…}]": a lone delivery is one write of these bytes
-	idAt  uint32 // where in frame the id begins, at its quote; 0: it has none
-	kept  bool
-	lazy  bool
+	// wire is a text frame of a WebSocket with "[{…}]": a lone delivery is one write of
+	// these bytes, and every other transport takes what is in it.
+	wire []byte
+	born int64  // ns since 1970; 0: it is not said
+	idAt uint32 // where in the payload the id begins, at its quote; 0: it has none
+	kept bool
+	lazy bool
 }
 
 // DeliveryFields is what a Delivery carries.
@@ -24,12 +29,16 @@ type DeliveryFields struct {
 	Kept bool
 	// Lazy says that it may wait for company, up to Options.LazyTimeout.
 	Lazy bool
+	// Born is when the message was published, by this machine's clock, for Stats.Waits;
+	// zero: it is not counted there.
+	Born time.Time
 }
 
 // NewDelivery encodes f. It copies Data and Ext.
 func NewDelivery(f DeliveryFields) *Delivery {
 	n := len(`[{"channel":"","data":,"id":"","ext":}]`) + len(f.Channel) + len(f.Data) + len(f.ID) + len(f.Ext)
-	b := make([]byte, 0, n)
+	room := frameRoom(n)
+	b := make([]byte, room, room+n)
 	b = append(b, `[{"channel":`...)
 	b = appendText(b, f.Channel)
 	b = append(b, `,"data":`...)
@@ -41,26 +50,33 @@ func NewDelivery(f DeliveryFields) *Delivery {
 	idAt := 0
 	if f.ID != "" {
 		b = append(b, `,"id":`...)
-		idAt = len(b)
+		idAt = len(b) - room
 		b = appendText(b, f.ID)
 	}
 	if len(f.Ext) > 0 {
 		b = append(b, `,"ext":`...)
 		b = append(b, f.Ext...)
 	}
-	return &Delivery{frame: append(b, '}', ']'), idAt: uint32(idAt), kept: f.Kept, lazy: f.Lazy}
+	d := &Delivery{wire: framed(append(b, '}', ']'), room), idAt: uint32(idAt), kept: f.Kept, lazy: f.Lazy}
+	if !f.Born.IsZero() {
+		d.born = f.Born.UnixNano()
+	}
+	return d
 }
+
+// text returns the payload, an array of one.
+func (d *Delivery) text() []byte { return d.wire[headLen(d.wire):] }
 
 // Channel returns the name the subscriber subscribed to. It is read from the frame,
 // so keep it where it is needed more than once.
-func (d *Delivery) Channel() string { return textAt(d.frame, len(`[{"channel":`)) }
+func (d *Delivery) Channel() string { return textAt(d.text(), len(`[{"channel":`)) }
 
 // ID returns the server's id of the message, "" if it has none; read as Channel is.
 func (d *Delivery) ID() string {
 	if d.idAt == 0 {
 		return ""
 	}
-	return textAt(d.frame, int(d.idAt))
+	return textAt(d.text(), int(d.idAt))
 }
 
 // textAt returns the JSON string that begins at b[at], which is one of appendText's.
@@ -72,10 +88,10 @@ func textAt(b []byte, at int) string {
 }
 
 // Bytes returns the encoded object. It is shared and must not be changed.
-func (d *Delivery) Bytes() []byte { return d.frame[1 : len(d.frame)-1] }
+func (d *Delivery) Bytes() []byte { return d.wire[headLen(d.wire)+1 : len(d.wire)-1] }
 
 // Size returns what the delivery counts in a queue, in bytes.
-func (d *Delivery) Size() int { return len(d.frame) }
+func (d *Delivery) Size() int { return len(d.wire) - headLen(d.wire) }
 
 // Kept reports whether the message can be read again from the store.
 func (d *Delivery) Kept() bool { return d.kept }

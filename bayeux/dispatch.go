@@ -17,8 +17,8 @@ type exchange interface {
 	reply(encoded []byte)
 	// begin: a publish of n bytes is on its way to the application.
 	begin(n int)
-	// settle answers what was begun; encoded may be an answer and the reply after it.
-	settle(n int, encoded []byte)
+	// settle answers what was begun.
+	settle(n int, a outcome)
 	// refuseConnect answers a connect that is not held; it goes last.
 	refuseConnect(encoded []byte)
 	// connect binds the session of a connect that was admitted.
@@ -28,6 +28,8 @@ type exchange interface {
 	// leaving: a session says goodbye. What that leads to goes back together, when
 	// the result is called; gone: it has ended.
 	leaving() func(gone bool)
+	// overloaded: what is answered is refused by e, because too much goes on here.
+	overloaded(e *Error)
 	// lone: a connect that asks for no time says that the last answer was lost.
 	lone() bool
 }
@@ -95,7 +97,8 @@ func (v *Server) throttle(ctx context.Context, s *Session, peer Peer, m *Message
 	if s != nil {
 		requests, publishes = s.requests, s.publishes
 	} else if a := v.addresses.get(peer.Addr); a != nil {
-		requests, publishes = a.requests, a.publishes
+		r := a.rates.Load()
+		requests, publishes = r.requests, r.publishes
 	}
 	if m.kind != kindPublish {
 		publishes = nil
@@ -167,12 +170,16 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 	reason := refuseMessage
 	var address *address
 	if e == nil {
-		address, e, reason = v.admit(peer)
+		address, e, reason = v.admit(ctx, peer)
 	}
 	if e != nil {
+		if reason == refuseBusy || reason == refuseQueues {
+			x.overloaded(e)
+		}
 		v.refuse(x, m, e, reason)
 		return
 	}
+	defer v.admission.leave()
 	s := v.newSession(peer, address)
 	admitted := false
 	defer func() { // also when the Handler panics
@@ -213,19 +220,24 @@ func (v *Server) checkHandshake(m *Message) *Error {
 	return &Error{Code: 301, Args: m.SupportedConnectionTypes, Text: "Connection types not supported"}
 }
 
-// admit applies the limits on handshakes.
-func (v *Server) admit(peer Peer) (*address, *Error, int) {
+// admit applies the limits on handshakes. Without an error the caller has a place,
+// which admission.leave gives back.
+func (v *Server) admit(ctx context.Context, peer Peer) (*address, *Error, int) {
 	if v.draining.Load() {
 		return nil, &Error{Code: 503, Text: "Service unavailable"}, refuseStopping
 	}
-	a := v.addresses.get(peer.Addr)
-	if a == nil {
-		return nil, nil, 0
+	if v.queuesFull() {
+		return nil, &Error{Code: 503, Text: "Too much waits for others", Advice: v.again("retry")}, refuseQueues
 	}
-	if a.handshakes != nil && !a.handshakes.Allow() {
+	a := v.addresses.get(peer.Addr)
+	if a != nil && !a.mayHandshake() {
 		return nil, &Error{Code: 429, Text: "Too many handshakes", Advice: v.again("handshake")}, refuseRate
 	}
-	if !a.enter(v.options.Limits.SessionsPerAddr) {
+	if v.admission.enter(ctx, handshakes) {
+		return nil, v.busy(handshakes), refuseBusy
+	}
+	if a != nil && !a.enter(v.limits().SessionsPerAddr) {
+		v.admission.leave()
 		return nil, &Error{Code: 429, Text: "Too many sessions", Advice: v.again("handshake")}, refuseSessions
 	}
 	return a, nil, 0
@@ -312,7 +324,7 @@ func (v *Server) subscription(m *Message) ([]channels.Pattern, *Error) {
 	if m.Subscription == nil {
 		return nil, errMissing("subscription")
 	}
-	if len(m.Subscription) > v.options.Limits.SubscriptionList {
+	if len(m.Subscription) > v.limits().SubscriptionList {
 		return nil, &Error{Code: 400, Args: []string{"subscription"}, Text: "Malformed message"} // as decode
 	}
 	return v.patterns(m.Subscription)
@@ -323,7 +335,7 @@ func (v *Server) patterns(names []string) ([]channels.Pattern, *Error) {
 	patterns := make([]channels.Pattern, 0, len(names))
 	for _, name := range names {
 		p, err := channels.ParsePattern(name)
-		if err != nil || !v.options.Limits.allow(name) {
+		if err != nil || !v.limits().allow(name) {
 			return nil, ErrInvalidChannel(name)
 		}
 		if reserved(name, "/meta") || reserved(name, "/service") {
@@ -377,17 +389,16 @@ func (v *Server) publish(ctx context.Context, x exchange, s *Session, peer Peer,
 	n := m.size
 	x.begin(n)
 	done := func(ack Ack, err error) {
-		if err != nil {
-			x.settle(n, reply{m: m, clientID: m.ClientID, err: v.failure("publish", err).Error()}.encode())
-			return
+		a := outcome{reply: reply{m: m, clientID: m.ClientID, ext: ack.Ext}}
+		switch {
+		case err != nil:
+			a.ext, a.err = nil, v.failure("publish", err).Error()
+		case reserved(m.ChannelText, "/service"):
+			a.data = ack.Data
+		default:
+			v.stats.published.Add(1)
 		}
-		encoded := reply{m: m, clientID: m.ClientID, ext: ack.Ext}.encode()
-		if reserved(m.ChannelText, "/service") {
-			x.settle(n, answered(m, ack.Data, encoded))
-			return
-		}
-		v.stats.published.Add(1)
-		x.settle(n, encoded)
+		x.settle(n, a)
 	}
 	if s != nil && s.call(func(h SessionHandler) { h.Publish(ctx, m, done) }) {
 		return

@@ -37,6 +37,13 @@
 // connection, or which server, an answer went by; a BatchHandler writes it down first.
 // timesync.go, lazy.go and activity.go are small and stand for themselves.
 //
+// # Storms
+//
+// Only so many sessions are made or taken up at once (admission.go); others wait in two
+// lines, of which those who resume come first, three to one. Who finds no place is told
+// when to come again. What waits for all sessions together is measured when the heap is
+// large enough for it to matter (queue_memory.go), and then no session is added.
+//
 // # Many servers
 //
 // A session lives on one server at a time. Who knows where is the Resumer:
@@ -67,6 +74,7 @@
 // # Locks, in the order in which they are taken
 //
 //	Session.turn → (the application's) → Session.mu → socket.mu → Server.mu
+//	admission.mu, queueMemory.mu (and Session.mu inside it): none of the others around them
 //
 // Session.mu and socket.mu are held for moments, without callbacks or I/O inside
 // (join and leave of a link, which take socket.mu, are called with Session.mu held);

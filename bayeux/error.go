@@ -12,6 +12,8 @@ type Error struct {
 	// Advice, when not nil, is sent with the refusal of a handshake or connect;
 	// nil there means the server's usual one.
 	Advice *Advice
+
+	reason int // why it is, where the server itself refuses; 0: as the caller counts it
 }
 
 // Error returns the wire form. Arguments with characters outside Faye's error

@@ -106,7 +106,7 @@ func (v *Server) stream(w http.ResponseWriter, r *http.Request, s *Session, t *s
 				return // detach puts them back
 			}
 			s.written(t)
-			v.stats.delivered.Add(int64(len(ds)))
+			v.stats.wrote(ds)
 			continue
 		}
 		if s.wanting(t) && s.pull(ctx, t) {
@@ -133,7 +133,7 @@ func (v *Server) stream(w http.ResponseWriter, r *http.Request, s *Session, t *s
 func events(ds []*Delivery) []byte {
 	var b bytes.Buffer
 	for _, d := range ds {
-		text := d.frame
+		text := d.text()
 		if bytes.ContainsAny(text, "\r\n") {
 			text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 			text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"unicode/utf8"
 
 	"github.com/gobelin-broker/gobelin/channels"
@@ -51,7 +50,7 @@ func ParseForwarded(b []byte) (*Message, error) {
 	if len(b) > mostForwarded || !utf8.Valid(b) {
 		return nil, errForwarded
 	}
-	d := decoder{scanner: scanner{b: b, depth: hardDepth}, limits: &forwardedLimits}
+	d := decoder{scanner: scanner{b: b, depth: hardDepth}, limits: &forwardedLimits, usual: new(usual)}
 	if d.peek() != '{' {
 		return nil, errForwarded
 	}
@@ -111,10 +110,12 @@ func (v *Server) elsewhere(ctx context.Context, x exchange, peer Peer, m *Messag
 		x.refuseConnect(reply{m: m, clientID: m.ClientID, advice: v.usual()}.encode())
 		return nil, true
 	case errors.As(err, &e):
-		if q, polls := x.(*request); polls && e.Code == http.StatusServiceUnavailable {
-			q.unable = true
+		x.overloaded(e)
+		reason := refuseHandler
+		if e.reason != 0 {
+			reason = e.reason
 		}
-		v.refuse(x, m, e, refuseHandler)
+		v.refuse(x, m, e, reason)
 		return nil, true
 	}
 	return s, false

@@ -1,8 +1,11 @@
 package bayeux
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -93,4 +96,119 @@ func BenchmarkForwarded(b *testing.B) {
 		}
 		_ = m.Forwarded()
 	}
+}
+
+func TestMessagesThatAreForwarded(t *testing.T) {
+	across(t, Options{}, func(t *testing.T, w *talk) {
+		w.Run("open a\n" + hello("a") + connects("a", "1") + `
+			at two
+			open b websocket
+			b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":["/x","/y"],"id":7,"ext":{"echo":{"n":1}}}
+			b< {"channel":"/meta/subscribe","clientId":"${a}","subscription":["/x","/y"],"id":7,"successful":true,"ext":{"n":1}}
+			b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":"/forbidden"}
+			b< {"error":"403:/forbidden:Forbidden channel"}
+			b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":"/a b"}
+			b< {"error":"405:/a b:Invalid channel"}
+			b> {"channel":"/meta/subscribe","clientId":"${a}","id":8}
+			b< {"error":"402:subscription:Missing required parameter","id":8}
+			b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":"/panic"}
+			b< {"error":"500::Internal server error"}
+			b> {"channel":"/meta/unsubscribe","clientId":"${a}","subscription":"/y"}
+			b< {"channel":"/meta/unsubscribe","successful":true}
+			# a publish takes nothing over
+			b> {"channel":"/x","clientId":"${a}","data":1}
+			b< {"channel":"/x","successful":true}
+			a< [{"data":1},{"id":"1"}]
+			` + connects("a", "2") + `
+			b> {"channel":"/meta/disconnect","clientId":"${a}","id":9}
+			b< {"channel":"/meta/disconnect","clientId":"${a}","id":9,"successful":true}
+			a< {"id":"2","advice":{"reconnect":"none"}}
+			b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":"/x"}
+			b< {"error":"401:${a}:Unknown client"}
+			b> {"channel":"/meta/disconnect","clientId":"${a}"}
+			b< {"error":"401:${a}:Unknown client"}
+			b> []
+			b< []
+		`)
+		require.Equal(t, []string{ReasonDisconnect}, w.closed)
+		one, two := w.one.Stats(), w.two.Stats()
+		require.Equal(t, int64(5), one.Carried)
+		require.Equal(t, int64(7), two.Forwarded)
+		require.Equal(t, int64(1), one.Panics)
+		require.Zero(t, two.Resumed)
+	})
+}
+
+// Who lives nowhere is resumed by what would be forwarded.
+func TestAForwardThatResumes(t *testing.T) {
+	across(t, Options{}, func(t *testing.T, w *talk) {
+		w.Run("open a\n" + hello("a") + listen("a", "/x"))
+		w.home(w.Value("a")).session.Close(ReasonMoved)
+		w.Run(`
+			deliver /x 0
+			at two
+			open b
+			b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":"/y","id":"1"}
+			b< {"id":"1","successful":true}
+			deliver /y 1
+			` + whose("b", "a", "2") + `
+			b< [{"data":0},{"data":1},{"id":"2"}]
+		`)
+		require.Equal(t, 1, w.two.Sessions())
+	})
+}
+
+// A subscribe that resumes a session does not tell whether the answer before has arrived:
+// the connect that follows does, here or after one more move.
+func TestAForwardThatResumesDuringAnAnswer(t *testing.T) {
+	for name, c := range map[string]string{
+		"the next connect":            whose("b", "a", "2") + `b< [{"data":2},{"id":"2"}]`,
+		"the next connect, elsewhere": "at one\n" + connects("a", "2") + `a< [{"data":2},{"id":"2"}]`,
+		"the same connect": whose("b", "a", "1") + `b< [{"data":1},{"id":"1"}]
+			` + whose("b", "a", "2") + `b< [{"data":2},{"id":"2"}]`,
+		"the same connect, elsewhere": "at one\n" + connects("a", "1") + `a< [{"data":1},{"id":"1"}]
+			` + connects("a", "2") + `a< [{"data":2},{"id":"2"}]`,
+		"timeout 0 and alone": `
+			b> {"channel":"/meta/connect","clientId":"${a}","connectionType":"long-polling","id":"2","advice":{"timeout":0}}
+			b< [{"data":1},{"data":2},{"id":"2"}]`,
+		"a socket": `
+			open c websocket
+			` + whose("c", "a", "2") + `c< [{"data":2},{"id":"2"}]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			across(t, Options{}, func(t *testing.T, w *talk) {
+				w.Run("open a\n" + hello("a") + listen("a", "/x") + connects("a", "1") + `
+					deliver /x 1
+					a< [{"data":1},{"id":"1"}]
+					deliver /x 2
+				`)
+				w.home(w.Value("a")).session.Close(ReasonMoved)
+				synctest.Wait()
+				w.Begin(`
+					at two
+					open b
+					b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":"/y","id":"s"}
+					b< {"id":"s","successful":true}
+				`)
+				s, _ := w.two.Session(w.Value("a"))
+				queued, arrived := s.Progress()
+				require.Equal(t, [2]uint64{2, 0}, [2]uint64{queued, arrived})
+				w.Begin(c)
+			})
+		})
+	}
+}
+
+// Messages that name no session here are throttled by address.
+func TestForwardedMessagesAreThrottled(t *testing.T) {
+	across(t, Options{Limits: Limits{RequestsPerSession: 1, RequestBurst: 5}}, func(t *testing.T, w *talk) {
+		w.Begin("open a\n" + hello("a") + "at two\nopen b websocket\n")
+		start := time.Now()
+		for i := range 8 {
+			w.Begin(fmt.Sprintf(`b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":"/x","id":"s%d"}`, i))
+		}
+		w.Run("wait 2999ms\nb< *\nquiet\nwait 1ms\nb< {\"id\":\"s7\"}")
+		require.Equal(t, 3*time.Second, time.Since(start))
+		require.Equal(t, int64(3), w.two.Stats().Throttled)
+	})
 }

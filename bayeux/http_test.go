@@ -1,6 +1,7 @@
 package bayeux
 
 import (
+	"compress/gzip"
 	"io"
 	"net/http"
 	"net/url"
@@ -119,6 +120,20 @@ func TestPathsAndMethods(t *testing.T) {
 			answer, text = w.ask(t, "GET", path, "", "If-None-Match: "+answer.Header.Get("ETag"))
 			require.Equal(t, 304, answer.StatusCode)
 			require.Empty(t, text)
+		}
+		for codings, packed := range map[string]bool{"gzip": true, "br, GZIP;q=0.5": true, "gzip;q=0": false, "identity": false, "x-gzip": false} {
+			answer, text := w.ask(t, "GET", "/faye/client.js", "", "Accept-Encoding: "+codings)
+			require.Equal(t, "Accept-Encoding", answer.Header.Get("Vary"))
+			require.Equal(t, packed, answer.Header.Get("Content-Encoding") == "gzip", codings)
+			require.EqualValues(t, len(text), answer.ContentLength)
+			if packed {
+				r, err := gzip.NewReader(strings.NewReader(text))
+				require.NoError(t, err)
+				plain, err := io.ReadAll(r)
+				require.NoError(t, err)
+				text = string(plain)
+			}
+			require.Equal(t, "client", text)
 		}
 		for _, path := range []string{"/faye/none.js", "/faye/client.js.map"} {
 			answer, text := w.ask(t, "GET", path, "")

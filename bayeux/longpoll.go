@@ -2,6 +2,7 @@ package bayeux
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +23,10 @@ type request struct {
 	settled  chan struct{} // closed at the last one, once somebody waits
 
 	// owned by the request's goroutine
-	polls  []*poll
-	unable bool // the session of a connect could not be taken up just now
+	polls []*poll
+	// after is not 0 if a session could not be made or taken up just now: how many
+	// seconds later to try again.
+	after int64
 }
 
 // poll is the link of one connect that came by HTTP. It serves its session until
@@ -95,7 +98,8 @@ func (x *request) begin(int) {
 	x.open++
 }
 
-func (x *request) settle(_ int, encoded []byte) {
+func (x *request) settle(_ int, a outcome) {
+	encoded := a.append(make([]byte, 0, a.size()))
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.replies = append(x.replies, encoded)
@@ -112,6 +116,16 @@ func (x *request) refuseConnect(encoded []byte) {
 }
 
 func (x *request) leaving() func(bool) { return func(bool) {} }
+
+func (x *request) overloaded(e *Error) {
+	if e.Code != http.StatusServiceUnavailable {
+		return
+	}
+	x.after = 1
+	if e.Advice != nil {
+		x.after = max(1, (e.Advice.Interval+999)/1000)
+	}
+}
 
 func (x *request) lone() bool { return x.alone }
 
@@ -206,7 +220,7 @@ func (v *Server) conclude(ctx context.Context, x *request) (answer []byte, gone 
 		}
 		x.refuseConnect(reply{m: p.m, clientID: p.session.id, advice: p.advice, ack: r.number}.encode())
 	}
-	v.stats.delivered.Add(int64(len(ds)))
+	v.stats.wrote(ds)
 	return x.encode(ds), false
 }
 
@@ -334,9 +348,9 @@ func (v *Server) await(ctx, there context.Context, p *poll) (a *Advice, gone boo
 // is nothing more.
 func (v *Server) fill(ctx context.Context, p *poll) {
 	size := 0
-	for size < v.options.Limits.Response {
+	for size < v.limits().Response {
 		had := len(p.took)
-		p.took, _, _ = p.session.take(p.took, p, 0, v.options.Limits.Response-size)
+		p.took, _, _ = p.session.take(p.took, p, 0, v.limits().Response-size)
 		for _, d := range p.took[had:] {
 			size += d.Size()
 		}

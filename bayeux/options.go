@@ -98,6 +98,15 @@ type Limits struct {
 	// HandshakeBurst how many at once. 0: off. Beyond it they are refused.
 	HandshakesPerAddr float64
 	HandshakeBurst    int
+	// Handshakes is how many sessions are made or taken up at once, over all addresses,
+	// HandshakesWaiting how many more wait for that, and as many who resume; beyond it
+	// they are refused. Defaults 256 and 10,000. A storm of clients takes the longer the
+	// smaller the first is, and delays all else the more the larger.
+	Handshakes        int
+	HandshakesWaiting int
+	// QueueMemory bounds what waits for all sessions together, in bytes: above it
+	// handshakes are refused. 0: off.
+	QueueMemory int64
 	// RequestsPerSession bounds the messages of a session each second (of an
 	// address, where they name no session), PublishPerSession the publishes among
 	// them; the bursts say how many at once. 0: off. Beyond it the connection is
@@ -186,6 +195,8 @@ func (o Options) withDefaults() Options {
 	set(&l.Response, 1<<20)
 	set(&l.Stall, 30*time.Second)
 	set(&l.HandshakeBurst, 2000)
+	set(&l.Handshakes, 256)
+	set(&l.HandshakesWaiting, 10_000)
 	set(&l.RequestBurst, 1000)
 	set(&l.PublishBurst, 1000)
 	return o

@@ -3,8 +3,6 @@ package bayeux
 import (
 	"strconv"
 	"time"
-
-	"github.com/gorilla/websocket"
 )
 
 // pings are the batches of decided.md 4. What the writer takes at once is a batch;
@@ -20,33 +18,38 @@ type pings struct {
 	probe   time.Time // when a silent peer was pinged; zero: it was not
 }
 
-// ping follows deliveries with a ping that asks for their batch, at most one in
-// AckPing, or at once when half of what may be under way is (decided.md 4).
-func (c *socket) ping(written uint32, half bool) error {
-	o := &c.server.options
-	now := time.Now()
-	c.mu.Lock()
-	p := &c.pings
-	p.written = written
-	if wait := o.AckPing - now.Sub(p.last); wait > 0 && !(half && p.ponged == p.pinged) {
-		c.timer.Reset(wait)
-		c.mu.Unlock()
-		return nil
+// asks reports whether a ping follows a batch that is about to be written, and for what
+// it asks: after deliveries at most one goes in AckPing, or at once when half of what may
+// be under way is (decided.md 4).
+func (c *socket) asks(b *batch, half bool) (asks bool, number uint32) {
+	if len(b.ds) == 0 && !b.pings {
+		return false, 0
 	}
-	payload := p.ask(now)
-	c.mu.Unlock()
-	return c.conn.WriteControl(websocket.PingMessage, payload, now.Add(o.Limits.Stall))
+	o := &c.server.options
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := &c.pings
+	asks = b.pings
+	if len(b.ds) > 0 {
+		now := time.Now()
+		wait, first := o.AckPing-now.Sub(p.last), p.written == p.pinged
+		p.written = b.number
+		switch {
+		case wait <= 0 || half && p.ponged == p.pinged:
+			p.ask(now)
+			asks = true
+		case first: // of what is written after it, the same tick asks
+			c.timer.Reset(wait)
+		}
+	}
+	return asks, p.pinged
 }
 
-// ask returns the payload of a ping for all that was written. The caller holds the
-// socket's mu.
-func (p *pings) ask(now time.Time) []byte {
-	p.pinged, p.last = p.written, now
-	return strconv.AppendUint(nil, uint64(p.pinged), 10)
-}
+// ask notes a ping for all that was written. The caller holds the socket's mu.
+func (p *pings) ask(now time.Time) { p.pinged, p.last = p.written, now }
 
-// pong: the peer has all up to the ping it answers.
-func (c *socket) pong(payload string) {
+// ponged: the peer has all up to the ping it answers.
+func (c *socket) ponged(payload string) {
 	n, err := strconv.ParseUint(payload, 10, 32)
 	c.mu.Lock()
 	p := &c.pings
@@ -86,7 +89,7 @@ func (c *socket) tick() {
 	case c.ended:
 		c.mu.Unlock()
 		return
-	case !c.sending.IsZero():
+	case c.inHand:
 		// A ping would wait for the write.
 		if !p.probe.IsZero() {
 			p.probe = now
@@ -104,14 +107,14 @@ func (c *socket) tick() {
 		c.mu.Unlock()
 		return
 	}
-	payload := p.ask(now)
+	p.ask(now)
 	if silent && p.probe.IsZero() {
 		p.probe = now
 	}
 	c.timer.Reset(c.nextTick(now))
+	c.pingDue = true
+	c.start()
 	c.mu.Unlock()
-	// A write that came first has its own deadline; the next tick asks again.
-	_ = c.conn.WriteControl(websocket.PingMessage, payload, now.Add(time.Second))
 }
 
 // nextTick is when there is something to ping or to judge. The caller holds mu.

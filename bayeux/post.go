@@ -70,7 +70,7 @@ func formPost(r *http.Request) (form, ok bool) {
 
 // readBody reads a bounded body in bounded time; status is 0, or what to answer.
 func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
-	limit := int64(v.options.Limits.Body)
+	limit := int64(v.limits().Body)
 	if r.ContentLength > limit {
 		v.stats.refuse(refuseLarge)
 		w.Header().Set("Connection", "close")
@@ -113,7 +113,7 @@ func (v *Server) malformed(w http.ResponseWriter) {
 // answer decodes a body, carries it out and writes the answer, as JSON or, with a
 // callback, as a script.
 func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, transport, callback string) {
-	messages, err := decode(body, &v.options.Limits)
+	messages, err := decode(body, v.limits())
 	switch {
 	case errors.Is(err, errBatch):
 		v.stats.refuse(refuseBatch)
@@ -155,11 +155,11 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 	}
 	h.Set("Content-Length", strconv.Itoa(len(out)))
 	status := http.StatusOK
-	if x.unable && x.alone && callback == "" {
+	if x.after > 0 && x.alone && callback == "" {
 		// A client takes this for a broken connection and sends the same connect again,
 		// perhaps to another server: a new one would say that it has had the last answer.
 		status = http.StatusServiceUnavailable
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.FormatInt(x.after, 10))
 	}
 	w.WriteHeader(status)
 	if v.hand(w, out) != nil {
@@ -183,4 +183,4 @@ func answerHead(h http.Header, callback string) {
 }
 
 // writeTime is how long n bytes may take (decided.md 14).
-func (v *Server) writeTime(n int) time.Duration { return v.options.Limits.transfer(n) }
+func (v *Server) writeTime(n int) time.Duration { return v.limits().transfer(n) }

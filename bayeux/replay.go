@@ -96,7 +96,7 @@ func (s *Session) wants(l link) bool {
 	if s.ended || s.link != l || s.replays.pulling || s.replays.paused || s.replays.empty() {
 		return false
 	}
-	_, room := s.out.room(&s.server.options.Limits)
+	_, room := s.out.room(s.server.limits())
 	return room
 }
 
@@ -123,7 +123,7 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 	if s.replays.claimed == l {
 		s.replays.claimed = nil
 	}
-	limit, room := s.out.room(&s.server.options.Limits)
+	limit, room := s.out.room(s.server.limits())
 	if s.ended || s.link != l || s.replays.pulling || s.replays.paused || !room {
 		s.mu.Unlock()
 		return false

@@ -19,11 +19,22 @@ type reply struct {
 	types    []string
 }
 
-// encode returns the reply as a JSON object. Of a message only the id, the
-// channel, the clientId and the subscription are echoed.
-func (r reply) encode() []byte {
+// encode returns the reply as a JSON object.
+func (r reply) encode() []byte { return r.append(make([]byte, 0, r.size())) }
+
+// size is about what append appends.
+func (r *reply) size() int {
+	n := 64 + len(r.m.ID) + len(r.clientID) + len(r.m.ChannelText) + len(r.m.rawSubscription) + len(r.err) + len(r.ext)
+	if r.m.kind != kindPublish {
+		n += 96 // advice, mostly
+	}
+	return n
+}
+
+// append appends the reply. Of a message only the id, the channel, the clientId and the
+// subscription are echoed.
+func (r *reply) append(b []byte) []byte {
 	m := r.m
-	b := make([]byte, 0, 160+len(m.ChannelText)+len(m.rawSubscription)+len(r.err)+len(r.ext))
 	b = append(b, '{')
 	if len(m.ID) > 0 {
 		b = append(b, `"id":`...)
@@ -73,23 +84,36 @@ func (r reply) encode() []byte {
 	return append(r.appendExt(b), '}')
 }
 
-// answered puts the answer to a remote call before its reply, if there is one. CometD's
-// users ask the answer itself whether the call went well.
-func answered(m *Message, data, reply []byte) []byte {
-	if data == nil {
-		return reply
+// outcome is what a publish comes back with: its reply, and before that, of a remote call,
+// what the application answers, if it does. CometD's users ask that itself whether the
+// call went well.
+type outcome struct {
+	reply
+	data []byte
+}
+
+func (a *outcome) size() int {
+	n := a.reply.size()
+	if a.data != nil {
+		n += 64 + len(a.m.ChannelText) + len(a.m.ID) + len(a.data)
 	}
-	b := make([]byte, 0, 64+len(m.ChannelText)+len(m.ID)+len(data)+len(reply))
-	b = appendText(append(b, `{"channel":`...), m.ChannelText)
-	if len(m.ID) > 0 {
-		b = append(append(b, `,"id":`...), m.ID...)
+	return n
+}
+
+func (a *outcome) append(b []byte) []byte {
+	if a.data != nil {
+		b = appendText(append(b, `{"channel":`...), a.m.ChannelText)
+		if len(a.m.ID) > 0 {
+			b = append(append(b, `,"id":`...), a.m.ID...)
+		}
+		b = append(append(b, `,"data":`...), a.data...)
+		b = append(b, `,"successful":true},`...)
 	}
-	b = append(append(b, `,"data":`...), data...)
-	return append(append(b, `,"successful":true},`...), reply...)
+	return a.reply.append(b)
 }
 
 // appendExt writes the extensions' members behind the application's own.
-func (r reply) appendExt(b []byte) []byte {
+func (r *reply) appendExt(b []byte) []byte {
 	own := r.ownExt(nil)
 	if len(own)+len(r.ext) == 0 {
 		return b
@@ -106,7 +130,7 @@ func (r reply) appendExt(b []byte) []byte {
 }
 
 // ownExt appends the members of ext that are the protocol's.
-func (r reply) ownExt(b []byte) []byte {
+func (r *reply) ownExt(b []byte) []byte {
 	sep := func() {
 		if len(b) > 0 {
 			b = append(b, ',')

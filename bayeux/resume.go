@@ -102,10 +102,13 @@ func (v *Server) resumeOnce(ctx context.Context, peer Peer, m *Message, lone boo
 }
 
 func (v *Server) takeUp(ctx context.Context, peer Peer, m *Message, lone bool) (*Session, error) {
+	if v.admission.enter(ctx, resumes) {
+		return nil, v.busy(resumes)
+	}
+	defer v.admission.leave()
 	a := v.addresses.get(peer.Addr)
-	if a != nil && !a.enter(v.options.Limits.SessionsPerAddr) {
-		v.stats.refuse(refuseSessions)
-		return nil, &Error{Code: 429, Text: "Too many sessions"}
+	if a != nil && !a.enter(v.limits().SessionsPerAddr) {
+		return nil, &Error{Code: 429, Text: "Too many sessions", reason: refuseSessions}
 	}
 	s := v.newSession(peer, a)
 	s.id, s.lone = m.ClientID, lone

@@ -1,6 +1,8 @@
 package bayeux
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
@@ -10,8 +12,9 @@ import (
 
 // script is a file served beside the endpoint.
 type script struct {
-	body []byte
-	etag string // without quotes, as Faye's server sends it
+	body   []byte
+	packed []byte // the same by gzip
+	etag   string // without quotes, as Faye's server sends it
 }
 
 // clientNames are the names under which pages of Faye ask for the client.
@@ -21,7 +24,7 @@ func scriptTable(o Options) map[string]script {
 	table := make(map[string]script)
 	add := func(name string, body []byte) {
 		sum := sha256.Sum256(body)
-		table[name] = script{body: body, etag: hex.EncodeToString(sum[:16])}
+		table[name] = script{body: body, packed: pack(body), etag: hex.EncodeToString(sum[:16])}
 	}
 	if o.Script != nil {
 		for _, name := range clientNames {
@@ -32,6 +35,14 @@ func scriptTable(o Options) map[string]script {
 		add(name, body)
 	}
 	return table
+}
+
+func pack(body []byte) []byte {
+	var b bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // which is a level
+	_, _ = w.Write(body)                                  // to memory
+	_ = w.Close()
+	return b.Bytes()
 }
 
 // script returns the script a path names. is: the path is one of a script, be it
@@ -71,17 +82,35 @@ func (v *Server) serveScript(w http.ResponseWriter, r *http.Request, sc script) 
 	// It holds nothing of anybody, so any page may have it.
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Cache-Control", "public, max-age=300")
+	h.Set("Vary", "Accept-Encoding")
 	h.Set("ETag", sc.etag)
 	if known(r.Header.Get("If-None-Match"), sc.etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	h.Set("Content-Type", "text/javascript; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(sc.body)))
+	body := sc.body
+	if acceptsGzip(r.Header.Get("Accept-Encoding")) {
+		h.Set("Content-Encoding", "gzip")
+		body = sc.packed
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodGet {
-		_, _ = w.Write(sc.body)
+		_, _ = w.Write(body)
 	}
+}
+
+// acceptsGzip reports whether an Accept-Encoding names gzip and does not refuse it.
+func acceptsGzip(list string) bool {
+	for coding := range strings.SplitSeq(list, ",") {
+		name, weight, _ := strings.Cut(coding, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
+			return err != nil || q > 0
+		}
+	}
+	return false
 }
 
 // known reports whether an If-None-Match names etag.

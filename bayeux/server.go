@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -18,15 +19,18 @@ import (
 // asks a Handler about everything that is not protocol.
 type Server struct {
 	handler   Handler
-	resumer   Resumer // the same, if it is one
-	options   Options
+	resumer   Resumer               // the same, if it is one
+	options   Options               // but Limits, Origins and TrustedProxies, which are in rules
+	rules     atomic.Pointer[rules] // Reload changes them
 	log       *zap.Logger
 	scripts   map[string]script
-	origins   map[string]bool // nil: any
 	upgrader  websocket.Upgrader
 	addresses *addresses
-	retry     *Advice         // of a connect that went well
+	retry     *Advice // of a connect that went well
+	admission admission
+	queues    queueMemory
 	pulls     chan struct{}   // one element for each page being read
+	scribes   []*scribe       // one for each core
 	turns     turns           // and for each that is being written
 	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
@@ -72,14 +76,13 @@ func NewServer(h Handler, o Options) *Server {
 		ramps:    make(map[*http.Server]*ramp),
 	}
 	v.retry = v.options.usualAdvice()
-	v.resumer, _ = h.(Resumer)
-	v.addresses = newAddresses(&v.options.Limits)
-	for _, origin := range o.Origins {
-		if v.origins == nil {
-			v.origins = make(map[string]bool)
-		}
-		v.origins[origin] = true
+	for range runtime.GOMAXPROCS(0) {
+		v.scribes = append(v.scribes, newScribe())
 	}
+	v.resumer, _ = h.(Resumer)
+	v.rules.Store(newRules(&v.options))
+	v.addresses = newAddresses(v.limits())
+	v.admission.renew(&o.Limits)
 	v.upgrader = websocket.Upgrader{
 		ReadBufferSize:  256, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,
@@ -206,7 +209,7 @@ func (v *Server) spawn(f func()) {
 }
 
 func (v *Server) newSession(peer Peer, a *address) *Session {
-	l := &v.options.Limits
+	l := v.limits()
 	return &Session{
 		id:        newID(),
 		server:    v,

@@ -113,6 +113,28 @@ func (s *Session) Peer() Peer {
 	return s.peer
 }
 
+// SessionState is a session as an operator sees it.
+type SessionState struct {
+	Peer Peer
+	// Away: no connection serves it now.
+	Away bool
+	// Queued and QueuedBytes wait in its outbox, Unacknowledged were handed to a
+	// connection and are not known to have arrived.
+	Queued, QueuedBytes, Unacknowledged int
+	// Replays are the pullers that it reads from or waits for.
+	Replays int
+}
+
+// State returns how the session stands now.
+func (s *Session) State() SessionState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return SessionState{
+		Peer: s.peer, Away: s.link == nil, Queued: s.out.queue.len(), QueuedBytes: s.out.bytes,
+		Unacknowledged: len(s.out.sent), Replays: len(s.replays.list),
+	}
+}
+
 // Deliver queues d for the client; it never blocks and may be called with locks
 // of the application held. False: the queue is full and d is kept, so nothing
 // was queued, and the caller comes back with a Puller (decided.md 13). One that
@@ -124,14 +146,14 @@ func (s *Session) Deliver(d *Delivery) bool {
 		s.mu.Unlock()
 		return true
 	}
-	if !s.out.fits(d, &s.server.options.Limits) {
+	if !s.out.fits(d, s.server.limits()) {
 		if d.kept {
 			s.mu.Unlock()
 			s.server.stats.lagged.Add(1)
 			return false
 		}
-		dropped := s.out.evict(d, &s.server.options.Limits)
-		full := !s.out.fits(d, &s.server.options.Limits)
+		dropped := s.out.evict(d, s.server.limits())
+		full := !s.out.fits(d, s.server.limits())
 		if full {
 			dropped++
 		}
@@ -396,7 +418,7 @@ func (s *Session) take(ds []*Delivery, l link, batch uint32, most int) (_ []*Del
 		s.awake = false
 		return s.takeBatch(ds, l, most), false, false
 	}
-	limits := &s.server.options.Limits
+	limits := s.server.limits()
 	count, had := math.MaxInt, len(ds)
 	p, polls := l.(*poll)
 	if polls && p.bounded {

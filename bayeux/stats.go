@@ -29,22 +29,26 @@ const (
 	refuseMessage          // any other refusal of the protocol's own
 	refuseHandler          // by the application
 	refuseSocket           // too many sessions on one socket
+	refuseBusy             // too many handshakes and resumes at once
+	refuseQueues           // a handshake while the queues take too much memory
 	refuseReasons
 )
 
 var refuseNames = [refuseReasons]string{
 	"path", "method", "content_type", "too_large", "malformed", "utf8", "batch", "origin", "callback",
 	"unknown_client", "handshake_rate", "sessions_per_address", "stopping", "message", "handler", "sessions_per_socket",
+	"handshakes_at_once", "queue_memory",
 }
 
 // Why a session ended; anything else is counted as kicked.
 var endNames = [...]string{ReasonDisconnect, ReasonExpired, ReasonShutdown, ReasonMoved, ReasonInactive, ReasonKicked}
 
-// Stats is a snapshot of a Server's counters. All but the first three rise only.
+// Stats is a snapshot of a Server's counters. All but the first four rise only.
 type Stats struct {
 	Sessions            map[string]int64 // now, by transport
 	Sockets             int64            // WebSockets now
 	Held                int64            // polls and streams now
+	Waiting             int64            // handshakes and resumes that wait for a place
 	Parked              int64            // of the polls those that hold no request any more
 	Received            int64            // messages
 	ReceivedBytes       int64            // of frames and bodies
@@ -64,6 +68,7 @@ type Stats struct {
 	Dropped             map[string]int64 // deliveries, by reason
 	Refused             map[string]int64 // by reason
 	Ended               map[string]int64 // sessions, by reason; "moved" went to other servers
+	Waits               Waits            // from publish to write
 }
 
 type counters struct {
@@ -76,6 +81,7 @@ type counters struct {
 	dropped                                        [dropReasons]atomic.Int64
 	refused                                        [refuseReasons]atomic.Int64
 	ended                                          [len(endNames)]atomic.Int64
+	waits                                          waits
 }
 
 // transportCount is the number of transports; one more gauge is for none.
@@ -110,6 +116,7 @@ func (v *Server) Stats() Stats {
 		Sessions:            make(map[string]int64, transportCount),
 		Sockets:             c.sockets.Load(),
 		Held:                c.polls.Load(),
+		Waiting:             v.admission.waiting(),
 		Parked:              c.parked.Load(),
 		Received:            c.received.Load(),
 		ReceivedBytes:       c.receivedBytes.Load(),
@@ -129,6 +136,7 @@ func (v *Server) Stats() Stats {
 		Dropped:             make(map[string]int64, dropReasons),
 		Refused:             make(map[string]int64, refuseReasons),
 		Ended:               make(map[string]int64, len(endNames)),
+		Waits:               c.waits.load(),
 	}
 	for i, t := range allTransports {
 		s.Sessions[t] = c.sessions[i].Load()

@@ -18,23 +18,25 @@ import (
 type socket struct {
 	server *Server
 	conn   *websocket.Conn
+	line   *line // beneath conn
 	peer   Peer
 	serial uint64
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	// owned by the reader; nil while no frame is in hand
-	body *bytes.Buffer
+	// owned by the reader; body is nil while no frame is in hand
+	body  *bytes.Buffer
+	usual usual
 
 	mu       sync.Mutex
 	room     *sync.Cond // signalled when the reader may go on
 	writing  bool       // the writer runs
 	gathers  bool       // the reader is about to add to what the writer takes
 	ended    bool
-	replies  [][]byte
-	connects [][]byte // they go last
-	waiting  int      // bytes of both
-	empties  int      // empty frames to answer
+	replies  *bytes.Buffer // with commas between; nil: none
+	connects [][]byte      // they go last
+	waiting  int           // bytes of both
+	empties  int           // empty frames to answer
 	ready    []*Session
 	hungry   []*Session        // have room for a page of a replay, in turn
 	pulling  bool              // the puller runs
@@ -44,8 +46,11 @@ type socket struct {
 	flying   int               // their bytes
 	farewell int               // close code to send when all is written; 0: none
 	pings    pings
-	busy     bool      // the reader carries out a frame, and hears no pong
-	sending  time.Time // since when the writer is in a write; zero: it is not
+	pingDue  bool // a ping is to be written, for what was asked last
+	pongDue  bool // and an answer to a ping of the peer, with pong
+	pong     string
+	busy     bool // the reader carries out a frame, and hears no pong
+	inHand   bool // the writer has a batch that is not written whole
 	timer    *time.Timer
 	writers  sync.WaitGroup // and pullers
 }
@@ -61,11 +66,11 @@ func (v *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	peer := v.peer(r, "websocket")
-	conn, err := v.upgrader.Upgrade(w, r, nil)
+	conn, err := v.upgrader.Upgrade(wiring{w}, r, nil)
 	if err != nil {
 		return // the upgrader has answered
 	}
-	c := &socket{server: v, conn: conn, peer: peer, serial: v.serials.Add(1), bound: map[*Session]bool{}}
+	c := &socket{server: v, conn: conn, line: conn.NetConn().(*line), peer: peer, serial: v.serials.Add(1), bound: map[*Session]bool{}}
 	c.room = sync.NewCond(&c.mu)
 	c.ctx, c.cancel = context.WithCancel(v.ctx)
 	v.mu.Lock()
@@ -134,10 +139,13 @@ func (c *socket) abort() {
 func (c *socket) read() {
 	defer c.finish()
 	v := c.server
-	c.conn.SetReadLimit(c.frameLimit())
 	_ = c.conn.SetReadDeadline(time.Now().Add(firstMessage))
 	c.conn.SetPongHandler(func(payload string) error {
-		c.pong(payload)
+		c.ponged(payload)
+		return nil
+	})
+	c.conn.SetPingHandler(func(payload string) error {
+		c.enqueue(func() { c.pongDue, c.pong = true, payload })
 		return nil
 	})
 	c.mu.Lock()
@@ -145,6 +153,7 @@ func (c *socket) read() {
 	c.timer = time.AfterFunc(v.options.Ping, c.tick)
 	c.mu.Unlock()
 	for {
+		c.conn.SetReadLimit(c.frameLimit()) // Reload may have changed it
 		var frame []byte
 		_, r, err := c.conn.NextReader()
 		if err == nil {
@@ -169,7 +178,7 @@ func (c *socket) read() {
 }
 
 // frameLimit is how many bytes a frame may have (decided.md 2).
-func (c *socket) frameLimit() int64 { return int64(c.server.options.Limits.Message + frameSlack) }
+func (c *socket) frameLimit() int64 { return int64(c.server.limits().Message + frameSlack) }
 
 // frame reads one frame, text or binary alike, into a buffer that is good until rest.
 func (c *socket) frame(r io.Reader) ([]byte, error) {
@@ -200,7 +209,7 @@ func (c *socket) linger() {
 	_, _ = io.CopyN(io.Discard, raw, 4*c.frameLimit())
 }
 
-// bodies lends the buffers of frames, so that an idle socket holds none.
+// bodies lends the buffers of frames and replies, so that an idle socket holds none.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // mostPooled is the largest buffer that is lent again.
@@ -208,17 +217,22 @@ const mostPooled = 64 << 10
 
 // rest gives the frame's buffer back.
 func (c *socket) rest() {
-	if c.body.Cap() <= mostPooled {
-		c.body.Reset()
-		bodies.Put(c.body)
-	}
+	giveBody(c.body)
 	c.body = nil
+}
+
+// giveBody gives a buffer of bodies back.
+func giveBody(b *bytes.Buffer) {
+	if b.Cap() <= mostPooled {
+		b.Reset()
+		bodies.Put(b)
+	}
 }
 
 // carryOut handles one frame; false closes the connection.
 func (c *socket) carryOut(frame []byte) bool {
 	v := c.server
-	messages, err := decode(frame, &v.options.Limits)
+	messages, err := c.usual.decode(frame, v.limits())
 	switch {
 	case errors.Is(err, errUTF8):
 		v.stats.refuse(refuseUTF8)
@@ -251,7 +265,7 @@ func (c *socket) carryOut(frame []byte) bool {
 func (c *socket) await() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.ended && (c.inflight >= inflightMessages || c.waiting >= pendingReplies || c.flying > c.server.options.Limits.Body) {
+	for !c.ended && (c.inflight >= inflightMessages || c.waiting >= pendingReplies || c.flying > c.server.limits().Body) {
 		c.room.Wait()
 	}
 	return !c.ended
@@ -275,11 +289,33 @@ func (c *socket) start() {
 	}
 	c.writing = true
 	c.writers.Add(1)
-	go c.write()
+	if c.line.raw != nil {
+		c.server.scribes[c.serial%uint64(len(c.server.scribes))].add(c)
+		return
+	}
+	go c.write(nil, nil)
 }
 
 func (c *socket) reply(encoded []byte) {
-	c.enqueue(func() { c.replies, c.waiting = append(c.replies, encoded), c.waiting+len(encoded) })
+	c.enqueue(func() { c.answer(encoded) })
+}
+
+// answer puts a reply to those that wait. The caller holds mu.
+func (c *socket) answer(encoded []byte) {
+	c.waiting += len(encoded)
+	c.joining(len(encoded)).Write(encoded)
+}
+
+// joining returns the buffer to which a reply of about n bytes is added. The caller
+// holds mu.
+func (c *socket) joining(n int) *bytes.Buffer {
+	if c.replies == nil {
+		c.replies = bodies.Get().(*bytes.Buffer)
+	} else {
+		c.replies.WriteByte(',')
+	}
+	c.replies.Grow(n)
+	return c.replies
 }
 
 func (c *socket) refuseConnect(encoded []byte) {
@@ -299,7 +335,7 @@ func (c *socket) begin(n int) {
 	c.flying += n
 }
 
-func (c *socket) settle(n int, encoded []byte) {
+func (c *socket) settle(n int, a outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.inflight--
@@ -308,7 +344,10 @@ func (c *socket) settle(n int, encoded []byte) {
 	if c.ended {
 		return
 	}
-	c.replies, c.waiting = append(c.replies, encoded), c.waiting+len(encoded)
+	replies := c.joining(a.size())
+	had := replies.Len()
+	replies.Write(a.append(replies.AvailableBuffer()))
+	c.waiting += replies.Len() - had
 	c.start()
 }
 
@@ -353,10 +392,12 @@ func (c *socket) gather(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gathers = on
-	if len(c.ready)+len(c.replies)+len(c.connects)+c.farewell > 0 {
+	if c.waits() || c.farewell > 0 {
 		c.start()
 	}
 }
+
+func (c *socket) overloaded(*Error) {}
 
 // leaving closes the connection once the goodbye is written, unless it serves other
 // sessions.

@@ -1,7 +1,10 @@
 package bayeux
 
 import (
+	"bytes"
 	"slices"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -9,11 +12,42 @@ import (
 
 // batch is what the writer has in hand.
 type batch struct {
-	ready             []*Session
-	replies, connects [][]byte
-	empties           int
-	farewell          int
-	number            uint32
+	ready        []*Session
+	connects     [][]byte
+	replies      *bytes.Buffer // nil: none
+	joined       [1][]byte     // their bytes
+	empties      int
+	farewell     int
+	pings, pongs bool
+	pong         string // the payload
+	number       uint32
+
+	// made by compose
+	ds     []*Delivery
+	frames []byte // to be written: in scratch, or those of a Delivery
+	// scratch is used again for each batch.
+	scratch []byte
+}
+
+// batches lends them, with their scratch, to who writes.
+var batches = sync.Pool{New: func() any { return &batch{} }}
+
+// mostScratch is the largest scratch that is kept for the next batch.
+const mostScratch = 2 * frameJoin
+
+// clear lets go what is not used again.
+func (b *batch) clear() {
+	clear(b.ready)
+	clear(b.ds)
+	b.ready, b.ds = b.ready[:0], b.ds[:0]
+	b.connects, b.frames = nil, nil
+	if b.replies != nil {
+		giveBody(b.replies)
+		b.replies, b.joined[0] = nil, nil
+	}
+	if cap(b.scratch) > mostScratch {
+		b.scratch = nil
+	}
 }
 
 // grab takes what is to be written; ok is false when there is nothing, and the
@@ -21,13 +55,10 @@ type batch struct {
 func (c *socket) grab(b *batch) (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// The goodbye waits for publishes that have no outcome yet: settle starts the
-	// writer again.
-	leaving := c.farewell != 0 && c.inflight == 0
-	if c.ended || len(c.ready)+len(c.replies)+len(c.connects)+c.empties == 0 && !leaving {
-		c.writing = false
+	if !c.stay() {
 		return false
 	}
+	b.ds, b.frames = b.ds[:0], nil
 	b.ready = append(b.ready[:0], c.ready...)
 	for _, s := range c.ready {
 		if _, is := c.bound[s]; is {
@@ -38,36 +69,86 @@ func (c *socket) grab(b *batch) (ok bool) {
 	c.ready = c.ready[:0]
 	b.replies, b.connects, b.empties, b.farewell = c.replies, c.connects, c.empties, c.farewell
 	c.replies, c.connects, c.empties, c.waiting = nil, nil, 0, 0
+	b.pings, b.pongs, b.pong = c.pingDue, c.pongDue, c.pong
+	c.pingDue, c.pongDue, c.pong = false, false, ""
 	c.room.Signal()
 	c.pings.batch++
-	b.number = c.pings.batch
+	b.number, c.inHand = c.pings.batch, true
 	return true
 }
 
-// write is the writer: it goes on as long as there is something.
-func (c *socket) write() {
+// stay reports whether there is something to write. If not, the writer has ended. The
+// caller holds mu.
+func (c *socket) stay() bool {
+	c.inHand = false
+	// The goodbye waits for publishes that have no outcome yet: settle starts the
+	// writer again.
+	leaving := c.farewell != 0 && c.inflight == 0
+	some := c.waits() || c.empties > 0 || c.pingDue || c.pongDue
+	c.writing = !c.ended && (some || leaving)
+	return c.writing
+}
+
+// waits reports whether deliveries or replies are to be written. The caller holds mu.
+func (c *socket) waits() bool { return len(c.ready)+len(c.connects) > 0 || c.replies != nil }
+
+// more is stay for the writer that has written a batch.
+func (c *socket) more() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stay()
+}
+
+// write is the writer where a write may wait: it goes on as long as there is something.
+// b is nil, or a batch that a scribe has begun, with the rest of its frames.
+func (c *socket) write(b *batch, rest []byte) {
 	defer c.writers.Done()
 	defer c.server.guard("writer", c.abort)
-	var b batch
-	var ds []*Delivery
-	for c.grab(&b) {
+	begun := b != nil
+	if !begun {
+		b = batches.Get().(*batch)
+	}
+	defer func() {
+		b.clear()
+		batches.Put(b)
+	}()
+	for begun || c.grab(b) {
+		begun = false
 		var err error
-		if ds, err = c.writeBatch(&b, ds[:0]); err != nil {
-			c.server.stalled(err)
-			c.abort()
+		if len(rest) > 0 {
+			err = c.line.finish(rest, c.server.writeTime(len(rest)))
+			rest = nil
+		} else if c.compose(b); len(b.frames) > 0 {
+			err = c.line.writeFrames(b.frames, c.server.writeTime(len(b.frames)))
+		}
+		if err != nil {
+			c.broke(err)
 			return
 		}
-		clear(ds)
-		for _, s := range b.ready {
-			if s.claim(c) {
-				c.feed(s)
-			}
-		}
+		c.wrote(b)
 		if b.farewell != 0 && c.idle() {
 			c.part(b.farewell)
 			return
 		}
 	}
+}
+
+// broke ends a connection that cannot be written to.
+func (c *socket) broke(err error) {
+	c.server.stalled(err)
+	c.abort()
+}
+
+// wrote does what follows a batch that is written.
+func (c *socket) wrote(b *batch) {
+	c.server.stats.deliveredBytes.Add(int64(len(b.frames)))
+	c.server.stats.wrote(b.ds)
+	for _, s := range b.ready {
+		if s.claim(c) {
+			c.feed(s)
+		}
+	}
+	b.clear()
 }
 
 // feed lets a page of s be read beside the writer, so that a slow store delays only
@@ -121,90 +202,96 @@ func (c *socket) part(code int) {
 func (c *socket) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.ready)+len(c.replies)+len(c.connects) == 0 && c.inflight == 0
+	return !c.waits() && c.inflight == 0
 }
 
-// writeBatch writes one frame: deliveries of all ready sessions, replies, connect
-// replies.
-func (c *socket) writeBatch(b *batch, ds []*Delivery) ([]*Delivery, error) {
-	size, half := 0, false
+// compose puts the frames of a batch together: one with deliveries of all ready
+// sessions, replies and connect replies, then empty answers, then what asks whether it
+// has arrived.
+func (c *socket) compose(b *batch) {
+	half := c.gatherUp(b)
+	own := b.scratch[:0]
+	var replies [][]byte
+	if b.replies != nil {
+		b.joined[0] = b.replies.Bytes()
+		replies = b.joined[:]
+	}
+	switch {
+	case len(b.ds) == 1 && len(replies)+len(b.connects) == 0:
+		b.frames = b.ds[0].wire
+	case len(b.ds)+len(replies)+len(b.connects) > 0:
+		own = append(own, make([]byte, mostHead)...)
+		own = append(joinAll(append(own, '['), b.ds, replies, b.connects), ']')
+		b.scratch = own
+		own = framed(own, mostHead)
+		b.frames = own
+	}
+	asks, payload := c.asks(b, half)
+	if b.empties == 0 && !asks && !b.pongs {
+		return
+	}
+	if len(own) == 0 {
+		own = append(own, b.frames...)
+		defer func() { b.scratch = own }()
+	}
+	for range b.empties {
+		own = append(own, frameText, 2, '[', ']')
+	}
+	if b.pongs {
+		own = appendControl(own, framePong, b.pong)
+	}
+	if asks {
+		own = appendControl(own, framePing, strconv.FormatUint(uint64(payload), 10))
+	}
+	b.frames = own
+}
+
+// gatherUp takes the deliveries of the ready sessions, as many as one frame may have.
+// half: half of what may be under way to one of them is.
+func (c *socket) gatherUp(b *batch) (half bool) {
+	size := 0
 	for _, s := range b.ready {
 		if size >= frameJoin {
 			c.wake(s) // in the next frame
 			continue
 		}
-		had := len(ds)
+		had := len(b.ds)
 		if s.acking(c) {
-			ds = c.answerHeld(b, s, ds)
-			for _, d := range ds[had:] {
-				size += d.Size()
+			c.answerHeld(b, s)
+		} else {
+			var more, far bool
+			b.ds, more, far = s.take(b.ds, c, b.number, frameJoin-size)
+			half = half || far
+			if more {
+				c.wake(s)
 			}
-			continue
 		}
-		var more, far bool
-		ds, more, far = s.take(ds, c, b.number, frameJoin-size)
-		for _, d := range ds[had:] {
+		for _, d := range b.ds[had:] {
 			size += d.Size()
 		}
-		half = half || far
-		if more {
-			c.wake(s)
-		}
 	}
-	var frame []byte
-	switch {
-	case len(ds) == 1 && len(b.replies)+len(b.connects) == 0:
-		frame = ds[0].frame
-	case len(ds)+len(b.replies)+len(b.connects) > 0:
-		frame = append(joinAll(append(make([]byte, 0, size+256), '['), ds, b.replies, b.connects), ']')
-	}
-	if err := c.send(frame); err != nil {
-		return ds, err
-	}
-	for range b.empties {
-		if err := c.send([]byte("[]")); err != nil {
-			return ds, err
-		}
-	}
-	if len(ds) > 0 {
-		c.server.stats.delivered.Add(int64(len(ds)))
-		return ds, c.ping(b.number, half)
-	}
-	return ds, nil
+	return half
+}
+
+// takesTime reports whether a batch needs more than to be written: a record, where a session
+// has the ack extension, or time for a goodbye.
+func (c *socket) takesTime(b *batch) bool {
+	return b.farewell != 0 || slices.ContainsFunc(b.ready, func(s *Session) bool { return s.acking(c) })
 }
 
 // answerHeld answers the connect that is held for a session with the ack extension, with
 // what there is, which goes no other way.
-func (c *socket) answerHeld(b *batch, s *Session, ds []*Delivery) []*Delivery {
-	had := len(ds)
-	ds, a := s.takeHeld(ds, c)
+func (c *socket) answerHeld(b *batch, s *Session) {
+	had := len(b.ds)
+	ds, a := s.takeHeld(b.ds, c)
+	b.ds = ds
 	if a.held == nil {
-		return ds
+		return
 	}
 	if a.unsure && !s.note(c.ctx) {
-		ds, a.number = ds[:had], 0
+		b.ds, a.number = ds[:had], 0
 	}
 	b.connects = append(b.connects, reply{m: a.held.m, clientID: s.id, advice: a.held.advice, ack: a.number}.encode())
-	return ds
-}
-
-func (c *socket) send(frame []byte) error {
-	if len(frame) == 0 {
-		return nil
-	}
-	now := time.Now()
-	c.inWrite(now)
-	defer c.inWrite(time.Time{})
-	_ = c.conn.SetWriteDeadline(now.Add(c.server.writeTime(len(frame))))
-	c.server.stats.deliveredBytes.Add(int64(len(frame)))
-	return c.conn.WriteMessage(websocket.TextMessage, frame)
-}
-
-// inWrite notes since when the writer is in a write.
-func (c *socket) inWrite(since time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sending = since
 }
 
 // say sends a close frame.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -41,6 +42,12 @@ func (b *Broker) absent(ctx context.Context, clientID string) (absent, error) {
 		return a, nil
 	}
 	r, _, err := b.loadSession(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		within, cancel := context.WithTimeout(ctx, forwardTime)
+		defer cancel()
+		look := lookup{b: b, key: key}
+		r, _, err = look.record(within)
+	}
 	if err != nil {
 		return absent{}, err
 	}

@@ -47,6 +47,8 @@ type target struct {
 	token   Role             // level of the asker's token on the object
 	speaker *Identity        // the token that acts on the object; nil: there is none
 	catchup catchup.Interval // of a catch-up; zero for live
+	after   store.Position   // what its client had last of it; zero: nothing
+	placed  bool             // of a live one: the client wants to know where it begins
 	replay  replayID         // from where a live one is asked for
 	open    *OpenPrefix
 	user    string   // the user_ref whose document it is, in scope user
@@ -215,7 +217,7 @@ func (b *Broker) listen(ctx context.Context, p channels.Pattern, a asker) (targe
 
 // underRoot verifies a root and finds its object. text is what the refusal names.
 func (b *Broker) underRoot(ctx context.Context, root, text string, a asker) (target, error) {
-	verified, ok := b.opt.Keyring.Verify(root, b.opt.Now())
+	verified, ok := b.keyring().Verify(root, b.opt.Now())
 	if !ok || b.retiredKeys.Load()&(1<<verified.KID) != 0 {
 		b.metrics.refusedRoots.Inc()
 		return target{}, bayeux.ErrForbidden(text)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -18,7 +19,7 @@ import (
 // log, which its streams read (product.md §5.4).
 type account struct {
 	name   string // its cdn
-	token  [sha256.Size]byte
+	token  atomic.Pointer[[sha256.Size]byte]
 	log    store.LogName
 	limits store.Limits
 	desk   *desk // its readers on this node
@@ -47,9 +48,10 @@ func newAccounts(all []Account, o StreamOptions) (*accounts, error) {
 		cdns[cdn], tokens[all[i].StreamToken] = true, true
 		name := strconv.Itoa(cdn)
 		one := &account{
-			name: name, token: sha256.Sum256([]byte(all[i].StreamToken.Reveal())), log: catchup.RecordLog(name),
+			name: name, log: catchup.RecordLog(name),
 			limits: store.Limits{Age: o.Retention, Length: o.Records}, desk: newDesk(),
 		}
+		one.token.Store(new(sha256.Sum256([]byte(all[i].StreamToken.Reveal()))))
 		a.all = append(a.all, one)
 		for _, app := range all[i].Apps {
 			a.byApp[app.ID] = one
@@ -67,7 +69,7 @@ func (b *Broker) StreamAccount(token string) *StreamAccount {
 	sum := sha256.Sum256([]byte(token))
 	var found *StreamAccount
 	for _, a := range b.accounts.all {
-		if subtle.ConstantTimeCompare(sum[:], a.token[:]) == 1 {
+		if subtle.ConstantTimeCompare(sum[:], a.token.Load()[:]) == 1 {
 			found = &StreamAccount{a}
 		}
 	}

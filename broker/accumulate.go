@@ -207,12 +207,12 @@ func (b *Broker) listAccumulation(ctx context.Context, object *Object, path chan
 	if err := b.roomForName(ctx, object, path); err != nil {
 		return err
 	}
-	for table, key := range map[string]string{
-		tableAccumulationName: namePrefix(object) + hashed(path.Last()),
-		tableAccumulation:     accumulationPrefix(object.App, path) + object.ID,
+	for table, row := range map[string]struct{ key, data string }{
+		tableAccumulationName: {namePrefix(object) + hashed(path.Last()), path.Last()},
+		tableAccumulation:     {accumulationPrefix(object.App, path) + object.ID, "1"},
 	} {
 		// Written again after half a life, it is there for a life after any entry.
-		if _, err := b.opt.Store.Put(ctx, table, key, store.Put{Data: []byte("1"), TTL: 2 * b.opt.Accumulate.TTL}); err != nil {
+		if _, err := b.opt.Store.Put(ctx, table, row.key, store.Put{Data: []byte(row.data), TTL: 2 * b.opt.Accumulate.TTL}); err != nil {
 			return fmt.Errorf("broker: accumulation: list: %w", err)
 		}
 	}

@@ -3,11 +3,9 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -279,74 +277,6 @@ func TestM3AccumulateRefuses(t *testing.T) {
 	})
 }
 
-// A full accumulation drops nothing and refuses (decided.md 24).
-func TestAccumulateFull(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		x := newBench(t, func(o *Options, _ *bayeux.Options) { o.Accumulate.Max = 5 })
-		who, caster := x.roleOf(RoleViewer, "gala", ""), x.roleOf(RoleBroadcaster, "gala", "")
-		var full atomic.Int64
-		var wg sync.WaitGroup
-		for range 20 {
-			wg.Go(func() {
-				_, err := x.b.Accumulate(context.Background(), who, "gala", "m", []byte("{}"), store.Nonce{})
-				if errors.Is(err, store.ErrFull) {
-					full.Add(1)
-				}
-			})
-		}
-		wg.Wait()
-		require.EqualValues(t, 15, full.Load())
-		got, _ := x.taken(caster, AccumulationQuery{Name: "m", ChannelID: "gala"})
-		require.Len(t, got, 5)
-		// Over Bayeux, too; other accumulations have room.
-		p := x.join(x.tokenExt(map[string]any{"role": "viewer", "channel_id": "gala"}))
-		view := x.root("gala", channels.ClassView)
-		require.Equal(t, "507::Store full", p.publish(view+"/accumulate/m", "{}", "").Error)
-		require.True(t, p.publish(view+"/accumulate/other", "{}", "").ok())
-		// Another node has cleared it: this one looks again.
-		require.NoError(t, x.store.Delete(context.Background(), store.LogName{Feed: mustFeed(x, "gala"), Path: "/accumulate/m"}))
-		time.Sleep(fullFor)
-		require.True(t, p.publish(view+"/accumulate/m", "{}", "").ok())
-		// And finds what another node has taken.
-		data, err := catchup.EncodeEntry(catchup.Giver{ChannelID: "gala"}, []byte("{}"), 0)
-		require.NoError(t, err)
-		for range 10 {
-			done := make(chan error, 1)
-			x.store.Submit(store.LogName{Feed: mustFeed(x, "gala"), Path: "/accumulate/m"}, x.b.fills.limits, []store.Record{{Data: data}}, func(_ store.Appended, err error) { done <- err })
-			require.NoError(t, <-done)
-		}
-		time.Sleep(fillFor)
-		require.Equal(t, "507::Store full", p.publish(view+"/accumulate/m", "{}", "").Error)
-	})
-}
-
-// Any viewer can begin an accumulation, but not without end.
-func TestAccumulationNames(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		x := newBench(t, func(o *Options, _ *bayeux.Options) { o.Accumulate.TTL = time.Minute })
-		give := func(object, name string) error {
-			_, err := x.b.Accumulate(context.Background(), x.roleOf(RoleViewer, object, "U1"), object, name, []byte("{}"), store.Nonce{})
-			return err
-		}
-		for n := range maxNames {
-			require.NoError(t, give("show", fmt.Sprint("n", n)))
-		}
-		for _, name := range []string{"more", "again"} { // counted, and remembered
-			require.ErrorIs(t, give("show", name), errAccumulationNames)
-		}
-		require.Equal(t, 5007, AsError(give("show", "more")).Result)
-		p := x.join(x.tokenExt(map[string]any{"role": "viewer", "channel_id": "show"}))
-		require.Equal(t, "507::Store full", p.publish(x.root("show", channels.ClassView)+"/accumulate/more", "{}", "").Error)
-		require.NoError(t, give("show", "n7"), "those there are go on")
-		require.NoError(t, give("show/n", "more"), "as do other objects")
-		rows, err := x.store.List(context.Background(), tableAccumulation, "", "", 2*maxNames)
-		require.NoError(t, err)
-		require.Len(t, rows, maxNames+1, "nothing of what was refused is there")
-		time.Sleep(3 * time.Minute)
-		require.NoError(t, give("show", "more"), "what has expired makes room")
-	})
-}
-
 func mustFeed(x *bench, id string) string {
 	o, err := x.b.objects.get(context.Background(), x.app, id)
 	require.NoError(x.t, err)
@@ -436,102 +366,6 @@ func TestM1M2M16AccumulateOverBayeux(t *testing.T) {
 	})
 }
 
-// An admin reads all objects by time, page after page, and a cursor goes on there (M4).
-func TestM4AccumulatedOfAll(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		x := newBench(t, func(o *Options, _ *bayeux.Options) { o.Accumulate.Page = 7 })
-		admin, q := x.roleOf(RoleAdmin, "", ""), AccumulationQuery{Name: "mood"}
-		var want []string
-		for n := range 60 {
-			data := fmt.Sprintf(`{"n":%d}`, n)
-			x.give(fmt.Sprint("show", n*7%5), "mood", data)
-			x.give("show1", "other", `{"no":1}`)
-			want = append(want, data)
-			if n%6 == 5 {
-				time.Sleep(time.Duration(n) * 100 * time.Millisecond) // six in one ms
-			} else {
-				time.Sleep(time.Millisecond)
-			}
-		}
-		var got []string
-		seen := map[string]bool{}
-		var last int64
-		for {
-			data, views, end, err := x.take(admin, q)
-			require.NoError(t, err)
-			require.LessOrEqual(t, len(data), 7)
-			got = append(got, data...)
-			for _, v := range views {
-				require.GreaterOrEqual(t, v.Observed, last)
-				last = v.Observed
-			}
-			q.After = end.Cursor
-			for _, d := range data {
-				require.False(t, seen[d], d)
-				seen[d] = true
-			}
-			if !end.Truncated {
-				require.Equal(t, last, end.Latest)
-				break
-			}
-		}
-		require.Equal(t, want, got)
-		data, _ := x.taken(admin, q)
-		require.Empty(t, data)
-		x.give("show9", "mood", `{"first":"of its object"}`)
-		data, _ = x.taken(admin, q)
-		require.Equal(t, []string{`{"first":"of its object"}`}, data)
-
-		// A cursor is good for the same query only.
-		for _, other := range []AccumulationQuery{{Name: "other", After: q.After}, {Name: "mood", ChannelID: "show1", After: q.After}, {Name: "mood", After: q.After + "A"}, {Name: "mood", After: "01KAHVBV3VBWX93GG00000001A"}, {Name: "mood", After: "\n"}} {
-			_, _, _, err := x.take(admin, other)
-			require.Equal(t, 4000, AsError(err).Result)
-		}
-		// Without pages, and one object's.
-		q = AccumulationQuery{Name: "mood", Whole: true}
-		data, end := x.taken(admin, q)
-		require.Len(t, data, 61)
-		require.False(t, end.Truncated)
-		data, _ = x.taken(admin, AccumulationQuery{Name: "mood", ChannelID: "show1", Whole: true})
-		require.Len(t, data, 12)
-		// An object that was deleted is not read any more.
-		require.NoError(t, x.b.objects.delete(context.Background(), x.app, "show1"))
-		data, _ = x.taken(admin, q)
-		require.Len(t, data, 49)
-	})
-}
-
-// A page is 8 MiB at most.
-func TestAccumulatedPageBytes(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		x := newBench(t, nil)
-		blob := `{"a":"` + strings.Repeat("x", 60<<10) + `"}`
-		for range 150 {
-			x.give("show", "big", blob)
-		}
-		caster, q := x.roleOf(RoleBroadcaster, "show", ""), AccumulationQuery{Name: "big", ChannelID: "show"}
-		total := 0
-		for {
-			size := 0
-			end, err := x.b.Accumulated(context.Background(), caster, q, func(entries []catchup.Entry) error {
-				for _, e := range entries {
-					size += len(e.AppendJSON(nil)) + 1
-					total++
-				}
-				return nil
-			})
-			require.NoError(t, err)
-			require.LessOrEqual(t, size, accumulationPage)
-			q.After = end.Cursor
-			if !end.Truncated {
-				break
-			}
-			require.Greater(t, size, accumulationPage*9/10)
-		}
-		require.Equal(t, 150, total)
-	})
-}
-
 // With the store away nothing is half done, and a retry with the nonce is one entry.
 func TestAccumulateNonce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -546,19 +380,6 @@ func TestAccumulateNonce(t *testing.T) {
 		require.Equal(t, first, again)
 		got, _ := x.taken(x.backend(), AccumulationQuery{Name: "m"})
 		require.Len(t, got, 1)
-	})
-}
-
-// The entry of an accumulation read as history over HTTP has its shape, too, for those
-// who may read it.
-func TestAccumulationHistory(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		x := newBench(t, nil)
-		at := x.give("show", "m", `{"n":1}`)
-		page, err := x.b.History(context.Background(), x.backend(), HistoryQuery{ObjectID: "show", Channel: "accumulate/m", Limit: 10})
-		require.NoError(t, err)
-		require.Len(t, page.Messages, 1)
-		require.JSONEq(t, fmt.Sprintf(`{"observed":%d,"channel_id":"show","opaque_user_id":"U1","user_id":"","data":{"n":1}}`, at), string(page.Messages[0].Data))
 	})
 }
 

@@ -22,7 +22,8 @@ import (
 // called by many goroutines at once.
 type Broker struct {
 	opt     Options
-	limits  Limits
+	bounds  atomic.Pointer[Limits]           // changed by ReloadLimits
+	ring    atomic.Pointer[channels.Keyring] // changed by ReloadKeyring
 	log     *zap.Logger
 	tokens  *tokens
 	objects *registry
@@ -87,7 +88,9 @@ func New(o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	b := &Broker{opt: o, limits: o.Limits.withDefaults(), log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int64{}}
+	b := &Broker{opt: o, log: o.Logger, entropy: rand.Reader, reads: make(slots, historyReads), listing: make(chan struct{}, 1), subscribers: map[string]*subscriber{}, taking: map[string]int64{}}
+	b.bounds.Store(new(o.Limits.withDefaults()))
+	b.ring.Store(o.Keyring)
 	if b.opt.StatsSample == 0 {
 		b.opt.StatsSample = defaultSample
 	}
@@ -102,10 +105,10 @@ func New(o Options) (*Broker, error) {
 		return nil, err
 	}
 	b.streams, b.tending = catchup.NewStreams(o.Store), make(chan struct{}, 1)
-	if b.kinds, err = newKinds(o.Kinds, b.limits.History, b.opt.Accumulate.TTL); err != nil {
+	if b.kinds, err = newKinds(o.Kinds, b.limits().History, b.opt.Accumulate.TTL); err != nil {
 		return nil, err
 	}
-	if b.open, err = openPrefixes(o.Open, b.limits.History); err != nil {
+	if b.open, err = openPrefixes(o.Open, b.limits().History); err != nil {
 		return nil, err
 	}
 	if b.metrics, err = newMetrics(o.Registerer); err != nil {
@@ -119,7 +122,7 @@ func New(o Options) (*Broker, error) {
 	}
 	b.tokens = newTokens(o.Accounts, o.TokenRules, o.Sandbox, o.Now)
 	b.objects = newRegistry(registryOptions{
-		store: o.Store, keyring: o.Keyring, accounts: o.Accounts, capacity: b.limits.Objects,
+		store: o.Store, keyring: o.Keyring, accounts: o.Accounts, capacity: b.limits().Objects,
 		now: o.Store.Now, logger: o.Logger, withdrawn: b.withdraw,
 		post: func(a announcement) { b.post(notice{Object: &a}) },
 	})
@@ -151,7 +154,7 @@ func New(o Options) (*Broker, error) {
 	if o.StatsPublic {
 		b.kinds.stats[statsLive].subscribe = RoleViewer
 	}
-	b.pages = newPages(b.limits.Pages)
+	b.pages = newPages(b.limits().Pages)
 	if err := b.pages.observe(o.Registerer); err != nil {
 		return nil, fmt.Errorf("broker: metrics: %w", err)
 	}
@@ -201,6 +204,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		})
 	}
 	wg.Go(func() { b.keepAlive(ctx) })
+	wg.Go(func() { b.keepFigures(ctx) })
 	wg.Go(func() { b.taps.run(ctx) })
 	wg.Go(func() { b.presence.run(ctx) })
 	wg.Go(func() { b.tendStreams(ctx) })

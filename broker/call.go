@@ -76,7 +76,7 @@ func (b *Broker) call(ctx context.Context, m *bayeux.Message, a asker) (bayeux.A
 	defer cancel()
 	c := &caller{asker: a, m: m}
 	var err error
-	if c.members, err = exact.Members(m.Data, b.limits.Depth); err != nil {
+	if c.members, err = exact.Members(m.Data, b.limits().Depth); err != nil {
 		err = &Error{Result: 4000, Text: "data must be a JSON object with channel"}
 	}
 	for _, member := range c.members {

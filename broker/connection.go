@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -133,6 +134,18 @@ func (r *sessionRecord) belongs(app uint32) bool {
 // roomsOf begins the feeds of an application's objects.
 func roomsOf(app uint32) string { return objectFeed + strconv.FormatUint(uint64(app), 10) + "/" }
 
+// subscriptions is how many channels and wildcards it is subscribed to.
+func (r *sessionRecord) subscriptions() int {
+	n := len(r.Patterns)
+	for _, t := range r.Topics {
+		if t.Exact {
+			n++
+		}
+		n += len(t.Catchups)
+	}
+	return n
+}
+
 func (r *sessionRecord) listens(room string) bool {
 	for _, in := range r.Rooms {
 		if in == room {
@@ -149,13 +162,7 @@ func (r *sessionRecord) isUser(app uint32, userRef string) bool {
 // connection shows a session to an application. names holds the ids of objects that
 // were looked up already.
 func (b *Broker) connection(ctx context.Context, app *Application, key string, r *sessionRecord, names map[string]string) (Connection, error) {
-	c := Connection{ID: key, Channels: len(r.Patterns)}
-	for _, t := range r.Topics {
-		if t.Exact {
-			c.Channels++
-		}
-		c.Channels += len(t.Catchups)
-	}
+	c := Connection{ID: key, Channels: r.subscriptions()}
 	if r.Identity != nil && r.Identity.App == app.ID {
 		c.Identity = r.Identity.identity(b.tokens)
 	}
@@ -170,7 +177,7 @@ func (b *Broker) connection(ctx context.Context, app *Application, key string, r
 		}
 		id, known := names[oid]
 		if !known {
-			if id, err = b.objects.named(ctx, oid); err != nil {
+			if _, id, err = b.objects.named(ctx, oid); err != nil {
 				return c, err
 			}
 			names[oid] = id
@@ -182,55 +189,58 @@ func (b *Broker) connection(ctx context.Context, app *Application, key string, r
 	return c, nil
 }
 
-// named returns the id of the object that a topic's oid was made for, "" where that is
-// gone.
-func (r *registry) named(ctx context.Context, oid string) (string, error) {
+// named returns the application and the id of the object that a topic's oid was made
+// for, "" where that is gone.
+func (r *registry) named(ctx context.Context, oid string) (*Application, string, error) {
 	v, err := r.store.Get(ctx, tableOID, oid)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return "", nil
+		return nil, "", nil
 	case err != nil:
-		return "", fmt.Errorf("broker: connections: %w", err)
+		return nil, "", fmt.Errorf("broker: object of a topic: %w", err)
 	}
-	_, id, _ := r.parseRow(string(v.Data))
-	return id, nil
+	app, id, _ := r.parseRow(string(v.Data))
+	return app, id, nil
 }
 
 // nodeName returns what people call a node, "" for one that does not live.
 func (b *Broker) nodeName(ctx context.Context, id string) (string, error) {
-	name := b.nodes.row.Name
-	if id != b.nodes.id {
-		alive, err := b.nodes.alive(ctx, id)
-		if err != nil || !alive {
-			return "", err
-		}
-		row, err := b.nodes.look(ctx, id)
-		if err != nil {
-			return "", err
-		}
-		name = row.Name
+	if id == b.nodes.id {
+		return b.nodes.label(), nil
 	}
-	if name == "" {
-		return id, nil
+	alive, err := b.nodes.alive(ctx, id)
+	if err != nil || !alive {
+		return "", err
 	}
-	return name, nil
+	row, err := b.nodes.look(ctx, id)
+	return cmp.Or(row.Name, id), err
 }
 
 // EndConnection ends a session of an application for good, on every node within a
 // second: its client handshakes again, with what rights it then has. Errors: *Error
 // with result 4004 where the application has no such connection, the store's.
 func (b *Broker) EndConnection(ctx context.Context, app *Application, id string) error {
-	if raw, err := hex.DecodeString(id); err != nil || len(id) != sessionKeySize || hex.EncodeToString(raw) != id {
-		return errNoConnection
-	}
-	r, _, err := b.loadSession(ctx, id)
+	r, err := b.sessionAt(ctx, id)
 	switch {
-	case errors.Is(err, store.ErrNotFound) || err == nil && !r.belongs(app.ID):
-		return errNoConnection
 	case err != nil:
 		return err
+	case !r.belongs(app.ID):
+		return errNoConnection
 	}
 	return b.endConnection(ctx, id)
+}
+
+// sessionAt returns the record of a session by its public id; errNoConnection where
+// there is none.
+func (b *Broker) sessionAt(ctx context.Context, id string) (*sessionRecord, error) {
+	if raw, err := hex.DecodeString(id); err != nil || len(id) != sessionKeySize || hex.EncodeToString(raw) != id {
+		return nil, errNoConnection
+	}
+	r, _, err := b.loadSession(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, errNoConnection
+	}
+	return r, err
 }
 
 // EndUser ends every session of a user of an application and returns how many there

@@ -103,12 +103,25 @@ func (d *departed) writeAgain(ctx context.Context) {
 	wg.Wait()
 }
 
+// recall writes the record of a session again, if there is one and it is newer.
+func (d *departed) recall(ctx context.Context, key string) error {
+	d.mu.Lock()
+	g := d.byKey[key]
+	d.mu.Unlock()
+	if g == nil {
+		return nil
+	}
+	return d.write(ctx, g)
+}
+
 func (d *departed) write(ctx context.Context, g *gone) error {
 	for range claimTries {
 		r, version, err := d.b.loadSession(ctx, g.key)
 		switch {
+		case errors.Is(err, store.ErrNotFound) && !d.b.nodes.lateTurned():
+			return nil // it has ended elsewhere since
 		case errors.Is(err, store.ErrNotFound):
-			// The store does not know that it began. Or it has ended elsewhere since: then
+			// The store does not know that it began. Or it has ended elsewhere: then
 			// nobody asks for it, and it expires.
 			r = new(sessionRecord)
 		case err != nil:
@@ -119,6 +132,7 @@ func (d *departed) write(ctx context.Context, g *gone) error {
 		_, err = d.b.opt.Store.Put(ctx, tableSession, g.key, store.Put{Data: g.data, TTL: d.b.recordLife(), IfVersion: &version})
 		if err == nil {
 			d.b.metrics.recordForks.Inc()
+			d.b.nodes.wentBack()
 			if r.Owner != "" && r.Owner != d.b.nodes.id {
 				d.b.mail.tell(r.Owner, letter{Kind: letterMoved, Key: g.key})
 			}

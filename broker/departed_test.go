@@ -11,9 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// goBack makes the rows of sessions what they were, and those of the nodes new ones, as
-// after a failover that lost the tail.
-func goBack(t *testing.T, nodes []*bench, rows []store.Item) {
+// goBack makes the rows of sessions what they were, as after a failover that lost the
+// tail. A node sees that by its own row, unless it has written none in that time; then the
+// store was away for a while.
+func goBack(t *testing.T, nodes []*bench, rows []store.Item, seen bool) {
 	t.Helper()
 	now, err := nodes[0].store.List(t.Context(), tableSession, "", "", 10)
 	require.NoError(t, err)
@@ -25,14 +26,25 @@ func goBack(t *testing.T, nodes []*bench, rows []store.Item) {
 		require.NoError(t, err)
 	}
 	for _, x := range nodes {
-		require.NoError(t, x.store.Remove(t.Context(), tableNode, x.b.nodes.id, nil))
+		if seen {
+			require.NoError(t, x.store.Remove(t.Context(), tableNode, x.b.nodes.id, nil))
+		} else {
+			x.link().away.Store(true)
+		}
+	}
+	if !seen {
+		time.Sleep(1500 * time.Millisecond)
+		for _, x := range nodes {
+			x.link().away.Store(false)
+		}
+		time.Sleep(300 * time.Millisecond) // they beat again
 	}
 }
 
 // What a session had subscribed to in the time that the store lost is not lost, nor is a
 // session that began then, whether it lives on a node then or is on its way: who has it, or had it last, writes it again.
 func TestStoreGoesBack(t *testing.T) {
-	f := func(known, onItsWay bool) {
+	f := func(known, onItsWay, seen bool) {
 		t.Helper()
 		inBubble(t, func(t *testing.T) {
 			nodes := newFleet(t, 3)
@@ -57,17 +69,50 @@ func TestStoreGoesBack(t *testing.T) {
 				_, err := s.session.Release(t.Context(), bayeux.Ordinal{})
 				require.NoError(t, err)
 			}
-			goBack(t, nodes, rows)
-			time.Sleep(4 * time.Second)
+			goBack(t, nodes, rows, seen)
+			if seen {
+				time.Sleep(4 * time.Second)
+			}
+			require.True(t, p.connectAt(nodes[2], 1).ok())
 			nodes[2].say("gala", "first", 2)
 			nodes[2].say("gala", "second", 3)
 			require.ElementsMatch(t, append(on(root+"/first", 2), on(root+"/second", 3)...), p.pollAround(nodes[1:]))
 		})
 	}
-	f(true, false)
-	f(true, true)
-	f(false, false)
-	f(false, true)
+	for _, known := range []bool{true, false} {
+		for _, onItsWay := range []bool{true, false} {
+			f(known, onItsWay, true)
+			f(known, onItsWay, false)
+		}
+	}
+}
+
+// While others write again what they had of a session, after the store has gone back, who
+// has it writes its own in the end, and the others know.
+func TestRecordContended(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newFleet(t, 1)[0]
+		p := x.join("")
+		require.True(t, p.subscribe("/open/a").ok())
+		old, err := x.store.Get(t.Context(), tableSession, sessionKey(p.id))
+		require.NoError(t, err)
+		require.True(t, p.subscribe("/open/b").ok())
+		others := 0
+		contend := func(table, key string) {
+			if table == tableSession && others < 5 {
+				others++
+				_, err := x.store.Put(t.Context(), table, key, store.Put{Data: old.Data, TTL: time.Hour})
+				require.NoError(t, err)
+			}
+		}
+		x.link().hook.Store(&fault{put: contend})
+		require.True(t, p.subscribe("/open/c").ok())
+		require.Equal(t, 5, others)
+		r, _, err := x.b.loadSession(t.Context(), sessionKey(p.id))
+		require.NoError(t, err)
+		require.Len(t, r.Topics, 3)
+		require.EqualValues(t, 5, total(x.b.metrics.recordForks))
+	})
 }
 
 // Of records that are kept the oldest go first, by age, number and bytes.

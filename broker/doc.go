@@ -111,10 +111,12 @@
 // comes twice.
 //
 // A store that fails over may go back to what it was seconds ago. A node finds that out
-// by its own row, whose version falls, and nobody takes a session up for a second
-// (nodes.turning). Meanwhile who has a session writes its record again, and who let go
-// of one lately does, too (departed.go): a record's Seq rises over what is lost, so the
-// newest of all wins.
+// by its own row, whose version falls, by a record or by a log (nodes.wentBack), and takes
+// no session up for a second. Meanwhile who has a session writes its record again, and
+// who let go of one lately does, too (departed.go): a record's Seq rises over what is
+// lost, so the newest of all wins. As not all find out at once, and one that wrote nothing
+// in the time that is lost not at all, who looks for a session after the store was away
+// first has all others look (recall.go).
 //
 // Nodes hear of each other by logs that are followed exactly (follow.go): each has a
 // mailbox (mail.go; a letter is carried out once, though it be read twice), and one log

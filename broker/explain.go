@@ -21,7 +21,11 @@ type Explanation struct {
 // less (security.md §1.5, §2.3). app is the application named beside the token,
 // or "". Revoked tokens are not known here.
 func ExplainToken(accounts []Account, rules TokenRules, sandbox bool, app, token string, now time.Time) Explanation {
-	t := newTokens(accounts, rules, sandbox, func() time.Time { return now })
+	return newTokens(accounts, rules, sandbox, func() time.Time { return now }).explain(app, token, now)
+}
+
+// explain is ExplainToken for the tokens of a broker.
+func (t *tokens) explain(app, token string, now time.Time) Explanation {
 	id, err := t.check(app, token)
 	var fault *tokenFault
 	if errors.As(err, &fault) {

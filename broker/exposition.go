@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,21 +18,67 @@ import (
 type Exposition struct {
 	registry *prometheus.Registry
 	handler  http.Handler
+	answers  *prometheus.CounterVec
+	waits    prometheus.Histogram
 }
 
 // NewExposition returns one with the figures of the process and the Go runtime.
 func NewExposition() (*Exposition, error) {
 	r := prometheus.NewRegistry()
-	err := errors.Join(r.Register(collectors.NewGoCollector()),
-		r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})))
-	if err != nil {
-		return nil, fmt.Errorf("broker: exposition: %w", err)
-	}
-	return &Exposition{
+	e := &Exposition{
 		registry: r,
 		// Few at once: a scrape walks all figures.
 		handler: promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}),
-	}, nil
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "gobelin", Name: "http_answers_total", Help: "Requests answered by the HTTP API, by route and status.",
+		}, []string{"route", "code"}),
+		waits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "gobelin", Name: "http_answer_seconds", Help: "Time from a request to the HTTP API to the head of its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 7),
+		}),
+	}
+	err := errors.Join(r.Register(collectors.NewGoCollector()),
+		r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+		r.Register(e.answers), r.Register(e.waits))
+	if err != nil {
+		return nil, fmt.Errorf("broker: exposition: %w", err)
+	}
+	return e, nil
+}
+
+// Build is what a node runs.
+type Build struct {
+	Version  string // as `gobelin version` says it
+	Revision string // the commit; may be empty
+	Store    string // memory, disk or redis
+}
+
+// Describe adds what the node runs and whether it is ready: ready is asked at each
+// scrape, with a bound of its own. Call it once.
+func (e *Exposition) Describe(b Build, ready func() error) error {
+	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "gobelin", Name: "build_info", Help: "Always 1; the labels say what this node runs.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "goversion": runtime.Version(), "store": b.Store},
+	}, func() float64 { return 1 })
+	state := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "gobelin", Name: "ready", Help: "Whether this node should get traffic, as /readyz says it: 1, or 0 while it starts or stops or cannot reach its store.",
+	}, func() float64 {
+		if ready() != nil {
+			return 0
+		}
+		return 1
+	})
+	if err := errors.Join(e.registry.Register(build), e.registry.Register(state)); err != nil {
+		return fmt.Errorf("broker: exposition: %w", err)
+	}
+	return nil
+}
+
+// CountAnswer counts one answer of the HTTP API. route must be one of ours, never a
+// path that somebody asked for.
+func (e *Exposition) CountAnswer(route string, status int, took time.Duration) {
+	e.answers.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	e.waits.Observe(took.Seconds())
 }
 
 // Registerer is where metrics are added.

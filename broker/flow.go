@@ -35,6 +35,7 @@ type flow struct {
 	cursor  store.Position // newest live position handed over, while it lags
 	since   time.Time      // nothing older is due; zero: no bound
 	from    store.Position // nor anything before it
+	least   store.Position // the live subscription began after it; zero: not known
 	ended   bool           // no longer among the listener's flows
 	given   bool           // the session has it
 	forked  uint64         // of the topic's forks, those before need not be looked at

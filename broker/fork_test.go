@@ -117,3 +117,48 @@ func TestForkRewound(t *testing.T) {
 		require.EqualValues(t, 2, total(x.b.metrics.forks))
 	})
 }
+
+// A session that comes from a node that had handed on what is lost, to one that never had
+// it, gets some seconds again, but nothing from before it subscribed.
+func TestForkedElsewhere(t *testing.T) {
+	f := func(name string, want []string, subscribe ...string) {
+		t.Helper()
+		inBubble(t, func(t *testing.T) {
+			var s *frail
+			x := newBench(t, func(o *Options, _ *bayeux.Options) {
+				s = newFrail(o.Store.(*memory.Store))
+				o.Store = s
+			})
+			y := &bench{t: t, store: x.store, ring: x.ring, options: x.options, wire: x.wire}
+			y.run()
+			defer y.stop()
+			say := func(data ...int) {
+				for _, n := range data {
+					require.True(t, x.join("").publish("/open/a", strconv.Itoa(n), "").ok())
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+			say(1, 2, 3)
+			p := x.join("")
+			for _, channel := range subscribe {
+				require.True(t, p.subscribe(channel).ok())
+			}
+			say(4, 5, 6)
+			require.True(t, p.connectAt(x, 10).ok())
+			p.inbox = nil
+			require.True(t, p.connectAt(x, 10).ok())
+			require.Empty(t, p.inbox, name)
+			sub, _ := x.b.subscriberOf(sessionKey(p.id))
+			_, err := sub.session.Release(t.Context(), bayeux.Ordinal{})
+			require.NoError(t, err)
+			s.fork(store.LogName{Feed: "c/open", Path: "/open/a"}, 2)
+			time.Sleep(time.Second)
+			say(7)
+			require.True(t, p.connectAt(y, 3000).ok()) // it asks y whether it knows of that
+			require.Equal(t, want, p.pollAround([]*bench{y}), name)
+		})
+	}
+	f("live", on("/open/a", 4, 7), "/open/a")
+	f("wildcard", on("/open/a", 4, 7), "/open/*")
+	f("catch-up first", on("/open/a", 4, 7), "/open/a/catchup/1h", "/open/a")
+}

@@ -297,7 +297,7 @@ func (b *Broker) historyBelow(ctx context.Context, who *Identity, q HistoryQuery
 
 func (b *Broker) historyOpen(channel string) (target, error) {
 	name, err := channels.Parse(channel)
-	if err != nil || len(channel) > b.limits.Channel || name.Segments() > b.limits.Segments || catchup.Reserved(name) {
+	if err != nil || len(channel) > b.limits().Channel || name.Segments() > b.limits().Segments || catchup.Reserved(name) {
 		return target{}, &Error{Result: 4000, Text: "channel: the whole name of an open channel is required, such as /demo/x"}
 	}
 	if t, err := b.openTarget(name); err == nil && !channels.IsRoot(name.First()) && name.First() != "meta" && name.First() != "service" {

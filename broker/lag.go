@@ -109,7 +109,7 @@ func (b *Broker) gaugeStreams() error {
 		"stream_connections":            {"Connections to streams now.", func(f streamFigures) float64 { return float64(f.Connections) }},
 		"stream_checkpoint_age_seconds": {"Age of the oldest event of a connection here that does not count as delivered yet.", func(f streamFigures) float64 { return f.Behind.Seconds() }},
 		"stream_records_waiting":        {"Records that have not reached their account's log, on all nodes.", func(f streamFigures) float64 { return float64(f.Waiting) }},
-		"stream_records_waiting_age_seconds": {"Age of the oldest of them.", func(f streamFigures) float64 {
+		"stream_records_waiting_age_seconds": {"Age of the oldest record that has not reached its account's log, 0 where none waits.", func(f streamFigures) float64 {
 			return f.WaitingFor.Seconds()
 		}},
 	} {

@@ -15,7 +15,9 @@ import (
 type landing struct {
 	// since is a time of the store's clock: what is younger, of channels without a
 	// place, is due.
-	since    time.Time
+	since time.Time
+	// began: a wildcard began after it.
+	began    store.Position
 	places   map[string]placeRecord
 	catchups []placeRecord // of the record's, in its order; nil: nothing is known
 	arrived  bool          // what was sent has arrived
@@ -61,6 +63,10 @@ func (l *listener) landAt(p channels.Pattern, land landing) {
 		if old.since.Before(ld.since) {
 			ld.landing = old.landing
 		}
+		if old.began.Before(land.began) {
+			land.began = old.began
+		}
+		ld.began = land.began
 		ld.patterns, ld.met = slices.Clone(old.patterns), old.met
 	}
 	ld.patterns = append(ld.patterns, p)
@@ -187,11 +193,14 @@ func (l *listener) unheard(most int) (places []placeRecord) {
 }
 
 // begin sets a flow to where the session stands on a channel: at its place, or where that
-// is not known from the landing's time on, but not before after. The caller holds f.mu and
-// the topic's mu, or nobody else knows f yet.
+// is not known from the landing's time on, but not before after, where it subscribed. The
+// caller holds f.mu and the topic's mu, or nobody else knows f yet.
 func (l *landing) begin(f *flow, channel string, after store.Position) {
 	p, named := l.place(channel)
 	f.lags, f.cursor, f.since, f.from, f.forked = true, after, l.since, store.Position{}, 0
+	if f.least = after; f.least.IsZero() {
+		f.least = l.began
+	}
 	if !named {
 		return
 	}

@@ -29,6 +29,7 @@ func (b *Broker) keepAlive(ctx context.Context) {
 		tick.Reset(again)
 		select {
 		case <-tick.C:
+		case <-b.nodes.alarm:
 		case <-ctx.Done():
 		}
 	}
@@ -71,12 +72,9 @@ func (l *lease) judge(ctx context.Context) {
 	case ok && relapsed, ok && l.b.deaf.Swap(false), ok && l.lost:
 		l.lost = false
 		l.b.log.Info("this node is heard again")
-		wentBack := time.Since(l.turned) < 2*beatEvery
 		l.beside(ctx, time.Minute, func(ctx context.Context) {
 			l.b.verifySessions(ctx)
-			if wentBack {
-				l.b.departed.writeAgain(ctx)
-			}
+			l.b.departed.writeAgain(ctx)
 		})
 	case ok:
 	case !l.lost:

@@ -201,7 +201,7 @@ func (l *listener) begin(t *topic, s *seam, pre *prelude, now time.Time) *flow {
 	defer t.mu.Unlock()
 	from, again := s.Subscribe(t.last, now)
 	if f != nil && !again && !f.lags {
-		f.lags, f.cursor, f.forked = true, from, 0
+		f.lags, f.cursor, f.forked, f.least = true, from, 0, s.State().Start
 	}
 	if f != nil && pre != nil {
 		pre.at = f.cursor

@@ -46,6 +46,7 @@ const (
 	letterRelease = "release" // let another node have a session
 	letterMoved   = "moved"   // another node has taken a session, or so it seems
 	letterCarry   = "carry"   // carry out a message of a session
+	letterRecall  = "recall"  // write again what the store may have lost of a session
 	letterDone    = "done"
 	letterUnknown = "unknown" // the session is not here
 	letterBusy    = "busy"    // it is being taken up here just now
@@ -253,6 +254,8 @@ func (m *mail) answer(ctx context.Context, l letter) {
 	reply := letter{Kind: letterUnknown, Call: l.Call}
 	sub, taking := m.b.subscriberOf(l.Key)
 	switch {
+	case l.Kind == letterRecall:
+		reply.Kind = m.recall(ctx, l.Key)
 	case l.Kind == letterMoved:
 		if sub != nil && !taking {
 			if err := m.b.verify(ctx, sub); err != nil {

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -16,10 +19,20 @@ type metrics struct {
 	records, streamEvents, redelivered, streamFaults, superseded                        prometheus.Counter
 	accumulated                                                                         prometheus.Counter
 	samples, lostSamples, minutesClosed, minutesUnmeasured, statsMessages, unlistedURLs prometheus.Counter
-	sampleSeconds                                                                       prometheus.Histogram
+	sampleSeconds, stored                                                               prometheus.Histogram
 	lostVisits                                                                          prometheus.Counter
 	unsureBatches                                                                       prometheus.Counter
 }
+
+// What the counters with a label count: the values of refused and dropped.
+var (
+	refusalNames = []string{
+		"accumulate", "accumulated", "accumulation full", "accumulation names", "busy session", "call", "contended session", "data",
+		"forward", "forward too large", "history", "letter", "overdue record", "publish", "records", "signed body",
+		"store full", "subscribe", "subscriptions", "suspended", "token", "unavailable", "viewer log",
+	}
+	dropNames = []string{"backlog", "tap"}
+)
 
 // newMetrics makes the counters and, where reg is not nil, registers them.
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -29,8 +42,13 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		all = append(all, c)
 		return c
 	}
-	vec := func(name, help, label string) *prometheus.CounterVec {
+	// The values are there from the start: what begins with its first event has no rate
+	// that shows this event.
+	vec := func(name, help, label string, values []string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gobelin", Name: name, Help: help}, []string{label})
+		for _, v := range values {
+			c.WithLabelValues(v)
+		}
 		all = append(all, c)
 		return c
 	}
@@ -38,7 +56,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		Namespace: "gobelin", Name: "viewer_sample_seconds", Help: "Time that one count of this node's viewers took, until it was stored.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 4, 7),
 	})
-	all = append(all, sampleSeconds)
+	stored := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "gobelin", Name: "store_append_seconds", Help: "Time from when a publish was taken until the store had it.",
+		Buckets: storedBuckets,
+	})
+	all = append(all, sampleSeconds, stored)
 	m := &metrics{
 		accumulated:       counter("accumulated_total", "Entries taken into accumulations."),
 		published:         counter("published_total", "Messages appended and acknowledged."),
@@ -63,23 +85,24 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		lostWildcards:     counter("lost_wildcards_total", "Sessions ended because more channels spoke during a break of the feed than their wildcards are mended for."),
 		lostEvents:        counter("lost_object_events_total", "Changes of an object's fields that could not be said on its events."),
 		forks:             counter("history_forks_total", "Channels of which the store lost the newest messages after they had been delivered."),
-		deepForks:         counter("history_forks_deep_total", "Those of them of which nothing delivered of late is left, so that it is not known how much was lost."),
+		deepForks:         counter("history_forks_deep_total", "Channels of history_forks_total of which nothing delivered of late is left, so that it is not known how much was lost."),
 		recordForks:       counter("session_record_forks_total", "Session records that the store had set back, and that were written again."),
 		changes:           counter("data_changes_total", "Changes of shared documents (data channels and /v1/data)."),
 		snapshots:         counter("data_snapshots_total", "Snapshots of shared documents that subscriptions began with."),
 		records:           counter("stream_records_total", "Records taken into accounts' logs that are no copies of messages."),
 		streamEvents:      counter("stream_events_total", "Records written to connections of streams."),
-		redelivered:       counter("stream_redelivered_events_total", "Those of them that another connection had before."),
+		redelivered:       counter("stream_redelivered_events_total", "Records written to connections of streams that another connection had before."),
 		streamFaults:      counter("stream_faults_total", "Times a connection to a stream could not be served by the store, to be tried again."),
 		superseded:        counter("stream_superseded_total", "Connections to streams ended because their peer had come again."),
-		refusals:          vec("refused_total", "Requests refused, by what was asked.", "what"),
-		calls:             vec("remote_calls_total", "Remote calls answered, by service.", "service"),
-		drops:             vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason"),
+		refusals:          vec("refused_total", "Requests refused, by what was asked.", "what", refusalNames),
+		calls:             vec("remote_calls_total", "Remote calls answered, by service.", "service", slices.Sorted(maps.Keys(services))),
+		drops:             vec("dropped_messages_total", "Messages of channels without history dropped before a session's queue, by reason.", "reason", dropNames),
 		sampleSeconds:     sampleSeconds,
+		stored:            stored,
 		samples:           counter("viewer_samples_total", "Times this node counted its viewers."),
 		lostSamples:       counter("lost_viewer_samples_total", "Times this node could not count its viewers in time: the store was away, or the process stood still."),
-		minutesClosed:     counter("viewer_minutes_closed_total", "Minutes of viewer statistics that this node added up."),
-		minutesUnmeasured: counter("viewer_minutes_unmeasured_total", "Minutes without samples, or that could not be added up in time."),
+		minutesClosed:     counter("viewer_rows_closed_total", "Minutes of viewer statistics that this node added up."),
+		minutesUnmeasured: counter("viewer_rows_unmeasured_total", "Minutes without samples, or that could not be added up in time."),
 		unlistedURLs:      counter("viewer_unlisted_urls_total", "Urls of a minute that the index of their day had no room for: they have no hours and no days."),
 		statsMessages:     counter("viewer_messages_total", "Messages on /stats/live, minute, hour and day."),
 		lostVisits:        counter("stream_lost_visits_total", "Users who joined or left while the store was away for so long that streams were not told."),

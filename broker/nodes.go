@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -38,8 +39,13 @@ const (
 	// rowFor is how long the row of another node is used without reading it again.
 	rowFor = 500 * time.Millisecond
 	// turnedFor is how long nothing is believed of sessions after the store has gone back
-	// to what it was before: by then those who have them have written them again.
+	// to what it was before: by then most who have them have written them again.
 	turnedFor = time.Second
+	// doubtFor is how long after the store was away it may have gone back though this node
+	// has not seen that: the others are asked for each session (recall.go).
+	doubtFor = 2 * leaseTime
+	// mostNodes bounds the rows of nodes that are looked at for that.
+	mostNodes = 1000
 )
 
 // tableNode holds a nodeRow for each node that lives or whose sessions may still be
@@ -76,10 +82,17 @@ type nodes struct {
 	failed error     // of the last beat
 	wrote  time.Time // when the last beat began that was written
 	number uint64    // the version of the row then
+	beaten int64     // its Beat
 	back   time.Time // when a beat was first written after the store had been away
+	before int64     // beaten before that
 	turned time.Time // when the store was found to have gone back
+	told   time.Time // when another node last asked for what the store may have lost
 	lapsed bool      // the lease was over before the last beat, whether or not somebody looked
 	others map[string]otherNode
+	around []string // those that had a row at listed
+	listed time.Time
+
+	alarm chan struct{} // has one when the next beat is due at once
 }
 
 // otherNode is what is known of another node.
@@ -99,8 +112,12 @@ func newNodes(o Options, life time.Duration, started int64) (*nodes, error) {
 	return &nodes{
 		id: hex.EncodeToString(raw[:]), row: nodeRow{Name: o.NodeName, Advertise: o.Advertise, Started: started},
 		store: o.Store, life: life, logger: o.Logger, until: time.Now().Add(ownLease), others: map[string]otherNode{},
+		alarm: make(chan struct{}, 1),
 	}, nil
 }
+
+// label is what people call this node.
+func (n *nodes) label() string { return cmp.Or(n.row.Name, n.id) }
 
 // beat writes the node's row; the lease counts from before the write.
 func (n *nodes) beat(ctx context.Context, gone bool) error {
@@ -114,17 +131,18 @@ func (n *nodes) beat(ctx context.Context, gone bool) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	away := n.failed != nil || !n.wrote.IsZero() && began.Sub(n.wrote) > 2*beatEvery
 	if n.failed = err; err != nil {
 		return fmt.Errorf("broker: this node's row: %w", err)
 	}
-	if !n.wrote.IsZero() && began.Sub(n.wrote) > 2*beatEvery {
-		n.back = time.Now()
+	if away {
+		n.back, n.before = time.Now(), n.beaten
 	}
 	if number <= n.number {
 		// Its versions rise: the store lost the newest (store.md §5.4).
-		n.turned, n.back = time.Now(), time.Now()
+		n.turned, n.back, n.before = time.Now(), time.Now(), n.beaten
 	}
-	n.wrote, n.number = began, number
+	n.wrote, n.number, n.beaten = began, number, row.Beat
 	n.lapsed = n.lapsed || began.After(n.until)
 	n.until = began.Add(ownLease)
 	n.written.Store(row.At)
@@ -168,7 +186,72 @@ func (n *nodes) turnedAt() time.Time {
 
 // lateTurned reports whether the store has gone back just lately: a session that it
 // does not know may have begun in the time that it lost.
-func (n *nodes) lateTurned() bool { return time.Since(n.turnedAt()) < 2*leaseTime }
+func (n *nodes) lateTurned() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Since(n.turned) < doubtFor || time.Since(n.told) < doubtFor
+}
+
+// doubtful reports whether the store may have gone back though this node has not seen it:
+// it was away a while ago.
+func (n *nodes) doubtful() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.store.Shared() && (n.failed != nil || time.Since(n.back) < doubtFor)
+}
+
+// suspect notes that the store was away, for others than the beat.
+func (n *nodes) suspect() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.back, n.before = time.Now(), n.beaten
+}
+
+// wentBack notes that something was found in the store that is older than what this node
+// has seen of it.
+func (n *nodes) wentBack() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if time.Since(n.turned) < doubtFor {
+		return
+	}
+	n.turned, n.back, n.before = time.Now(), time.Now(), n.beaten
+	select {
+	case n.alarm <- struct{}{}:
+	default:
+	}
+}
+
+// asked notes that another node is in doubt.
+func (n *nodes) asked() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.told = time.Now()
+}
+
+// listAround returns the other nodes that have a row, as of rowFor ago.
+func (n *nodes) listAround(ctx context.Context) ([]string, error) {
+	n.mu.Lock()
+	around, listed := n.around, n.listed
+	n.mu.Unlock()
+	if time.Since(listed) < rowFor {
+		return around, nil
+	}
+	items, err := n.store.List(ctx, tableNode, "", "", mostNodes)
+	if err != nil {
+		return nil, fmt.Errorf("broker: list nodes: %w", err)
+	}
+	around = nil
+	for _, item := range items {
+		if item.Key != n.id {
+			around = append(around, item.Key)
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.around, n.listed = around, time.Now()
+	return around, nil
+}
 
 // healthy returns nil while the node may take itself for alive, or what is wrong in
 // words.
@@ -245,15 +328,23 @@ func (n *nodes) alive(ctx context.Context, id string) (bool, error) {
 	}
 	n.mu.Lock()
 	o := n.others[id]
-	// While the store was away nobody could say that he lives.
-	doubt := n.failed != nil || time.Since(n.back) < leaseTime
 	n.mu.Unlock()
 	if time.Since(o.silent) < silentFor && row.Beat <= o.mute {
 		if row, err = n.lookAgain(ctx, id); err != nil || row.Beat <= o.mute {
 			return false, err
 		}
 	}
-	return n.fresh(&row) || doubt && !row.Gone, nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.fresh(&row) || n.excused(&row), nil
+}
+
+// excused reports whether a node that has not said lately that it lives may live all the
+// same: while the store was away nobody could say so. The caller holds mu.
+func (n *nodes) excused(row *nodeRow) bool {
+	away := n.failed != nil || time.Since(n.back) < leaseTime
+	// Not one that was silent before; its last beats may be lost.
+	return away && !row.Gone && row.Beat >= n.before-doubtFor.Milliseconds()
 }
 
 // mute notes that a node did not answer a letter, and reports whether it is taken for
@@ -267,7 +358,7 @@ func (n *nodes) mute(ctx context.Context, id string) (dead bool) {
 	defer n.mu.Unlock()
 	o := n.others[id]
 	o.missed++
-	if dead = !n.fresh(&row) || o.missed >= mostUnanswered; dead {
+	if dead = !n.fresh(&row) && !n.excused(&row) || o.missed >= mostUnanswered; dead {
 		o.silent, o.mute = time.Now(), o.row.Beat
 	}
 	n.others[id] = o

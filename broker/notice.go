@@ -252,7 +252,7 @@ func (b *Broker) revoked(r revocation) {
 // second and for good, and ends the subscriptions by them (security.md §1.8): it is
 // for a key that was removed from the configuration. The key that signs cannot go.
 func (b *Broker) RetireKey(ctx context.Context, kid uint8) error {
-	if kid > channels.MaxKID || kid == b.opt.Keyring.Signing() {
+	if kid > channels.MaxKID || kid == b.keyring().Signing() {
 		return fmt.Errorf("broker: retire key %d: it signs, or cannot be a key", kid)
 	}
 	put := store.Put{Data: []byte(b.opt.Now().UTC().Format(time.RFC3339))}
@@ -264,6 +264,11 @@ func (b *Broker) RetireKey(ctx context.Context, kid uint8) error {
 		return fmt.Errorf("broker: retire key %d: other nodes do not know yet: %w", kid, err)
 	}
 	return nil
+}
+
+// KeyRetired reports whether the roots of a key are refused.
+func (b *Broker) KeyRetired(kid uint8) bool {
+	return kid <= channels.MaxKID && b.retiredKeys.Load()&(1<<kid) != 0
 }
 
 // RestoreKey takes a retired key back on every node that has it: it is in the
@@ -286,7 +291,7 @@ func (b *Broker) retired(kid uint8) {
 	if kid > channels.MaxKID {
 		return
 	}
-	if kid == b.opt.Keyring.Signing() {
+	if kid == b.keyring().Signing() {
 		b.log.Error("a key that other nodes have retired signs here: give all nodes one configuration", zap.Uint8("kid", kid))
 		return
 	}

@@ -51,6 +51,7 @@ var wireMetrics = []wireMetric{
 	wireMany(gauge, "sessions", "Bayeux sessions now, by transport.", "transport", func(s *bayeux.Stats) map[string]int64 { return s.Sessions }),
 	wireOne(gauge, "websockets", "WebSocket connections now.", func(s *bayeux.Stats) int64 { return s.Sockets }),
 	wireOne(gauge, "held_requests", "Polls and streams held now.", func(s *bayeux.Stats) int64 { return s.Held }),
+	wireOne(gauge, "waiting_handshakes", "Handshakes and resumes of sessions that wait for their turn now.", func(s *bayeux.Stats) int64 { return s.Waiting }),
 	wireOne(gauge, "parked_polls", "Held polls that rest, and so have given their request's memory back.", func(s *bayeux.Stats) int64 { return s.Parked }),
 	wireOne(counted, "received_messages_total", "Bayeux messages received.", func(s *bayeux.Stats) int64 { return s.Received }),
 	wireOne(counted, "received_bytes_total", "Bytes of frames and bodies received.", func(s *bayeux.Stats) int64 { return s.ReceivedBytes }),
@@ -67,16 +68,32 @@ var wireMetrics = []wireMetric{
 	wireMany(counted, "ended_sessions_total", "Sessions ended, by reason.", "reason", func(s *bayeux.Stats) map[string]int64 { return s.Ended }),
 }
 
+var writeSeconds = prometheus.NewDesc("gobelin_publish_to_write_seconds", "Time from when the store took a message until it was handed to a connection; replays are not counted, of each write the first is.", nil, nil)
+
+// waitHistogram makes a metric of how long deliveries were on their way.
+func waitHistogram(w bayeux.Waits) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(bayeux.WaitBounds))
+	var all uint64
+	for i, bound := range bayeux.WaitBounds {
+		all += uint64(w.Counts[i])
+		buckets[bound.Seconds()] = all
+	}
+	all += uint64(w.Counts[len(bayeux.WaitBounds)])
+	return prometheus.MustNewConstHistogram(writeSeconds, all, w.Sum.Seconds(), buckets)
+}
+
 // Describe is part of prometheus.Collector.
 func (wireCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range wireMetrics {
 		ch <- m.desc
 	}
+	ch <- writeSeconds
 }
 
 // Collect is part of prometheus.Collector.
 func (c wireCollector) Collect(ch chan<- prometheus.Metric) {
 	stats := c.server.Stats()
+	ch <- waitHistogram(stats.Waits)
 	for _, m := range wireMetrics {
 		if m.one != nil {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.one(&stats)))

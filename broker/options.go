@@ -64,6 +64,8 @@ type Options struct {
 	// SessionLife is how long a Bayeux session lives without a connect; records
 	// that resume sessions after a restart outlive it by ten minutes. Default 90 s.
 	SessionLife time.Duration
+	// Version is the program's, only shown.
+	Version string
 	// NodeName is this node's name for people, Advertise where it can be reached;
 	// both only shown.
 	NodeName, Advertise string

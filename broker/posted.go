@@ -65,10 +65,10 @@ func (b *Broker) PostRecords(ctx context.Context, who *Identity, posts []RecordP
 // checkRecord makes the stored form of a record, and returns its id.
 func (b *Broker) checkRecord(text []byte) (data []byte, id string, err error) {
 	text = bytes.Trim(text, " \t\r\n")
-	if len(text) > b.limits.Message {
-		return nil, "", &Error{Result: 4013, Text: fmt.Sprintf("a record is at most %d bytes", b.limits.Message)}
+	if len(text) > b.limits().Message {
+		return nil, "", &Error{Result: 4013, Text: fmt.Sprintf("a record is at most %d bytes", b.limits().Message)}
 	}
-	all, err := exact.Members(text, b.limits.Depth)
+	all, err := exact.Members(text, b.limits().Depth)
 	if err != nil {
 		return nil, "", &Error{Result: 4000, Text: "a record must be a JSON object without duplicate members"}
 	}
@@ -77,7 +77,7 @@ func (b *Broker) checkRecord(text []byte) (data []byte, id string, err error) {
 		members[m.Name] = m.Value
 	}
 	if c, is := members["connection"]; is {
-		return checkConnection(text, c, len(all), b.limits.Depth)
+		return checkConnection(text, c, len(all), b.limits().Depth)
 	}
 	p := catchup.PostedRecord{Text: text}
 	if p.Type, err = recordText(members, "type"); err != nil {

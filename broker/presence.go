@@ -119,13 +119,7 @@ func (p *presence) run(ctx context.Context) {
 // look notes who is there now.
 func (p *presence) look(now time.Time) {
 	p.round++
-	p.b.mu.Lock()
-	all := make([]*subscriber, 0, len(p.b.subscribers))
-	for _, s := range p.b.subscribers {
-		all = append(all, s)
-	}
-	p.b.mu.Unlock()
-	for _, s := range all {
+	for _, s := range p.b.allSubscribers() {
 		s.mu.Lock()
 		rooms, homes := s.rooms, s.homes
 		s.mu.Unlock()

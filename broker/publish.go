@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -32,7 +33,7 @@ type known struct {
 func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker, session bool, k known, done func(bayeux.Ack, error)) {
 	t, err := b.publication(ctx, m.Channel, a, session)
 	data := m.Data
-	if err == nil && len(data) > b.limits.Message {
+	if err == nil && len(data) > b.limits().Message {
 		err = errMessageSize(m)
 	}
 	if err == nil {
@@ -52,7 +53,7 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 		done(b.publishDocument(ctx, &t, m, a, k))
 		return
 	}
-	kind := t.kind
+	kind, began := t.kind, time.Now()
 	rec := store.Record{Data: catchup.Encode(data, b.forwardExt(m.Ext), k.tag), Nonce: k.nonce, Remember: repeatAge, Copy: b.copyOf(&t, t.speaker, data)}
 	b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
 		if err != nil {
@@ -63,6 +64,7 @@ func (b *Broker) publishMessage(ctx context.Context, m *bayeux.Message, a asker,
 			b.metrics.repeats.Inc()
 		} else {
 			b.metrics.published.Inc()
+			b.metrics.stored.Observe(time.Since(began).Seconds())
 		}
 		done(bayeux.Ack{Ext: kind.ackExt(at.Positions[0])}, nil)
 	})
@@ -168,11 +170,11 @@ func (b *Broker) forwardExt(ext []byte) []byte {
 // outcome for each once all are known (product.md §9). An error of one leaves the
 // others.
 func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publication) []Published {
-	out := make([]Published, len(pubs))
+	out, began := make([]Published, len(pubs)), time.Now()
 	var wg sync.WaitGroup
 	for i, p := range pubs {
 		t, err := b.httpTarget(ctx, who, p)
-		if err == nil && len(p.Data) > b.limits.Message {
+		if err == nil && len(p.Data) > b.limits().Message {
 			err = &Error{Result: 4013, Text: "data is larger than limits.message allows"}
 		}
 		data := p.Data
@@ -191,6 +193,7 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 				out[i].Err = err
 			} else {
 				b.metrics.published.Inc()
+				b.metrics.stored.Observe(time.Since(began).Seconds())
 				out[i].ID, out[i].Time = at.Positions[0].String(), at.Positions[0].MS()
 			}
 			wg.Done()
@@ -230,7 +233,7 @@ func (b *Broker) httpTarget(ctx context.Context, who *Identity, p Publication) (
 
 func (b *Broker) httpOpen(who *Identity, channel string) (target, error) {
 	name, err := channels.Parse(channel)
-	if err != nil || len(channel) > b.limits.Channel || name.Segments() > b.limits.Segments {
+	if err != nil || len(channel) > b.limits().Channel || name.Segments() > b.limits().Segments {
 		return target{}, &Error{Result: 4000, Text: "channel: not a channel name"}
 	}
 	refusal := &Error{Result: 4003, Text: "channel: not an open channel that may be published to"}

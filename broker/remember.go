@@ -170,23 +170,40 @@ func (s *subscriber) marshal() ([]byte, error) {
 // write puts the record where the session still is ours. The caller holds saving.
 func (s *subscriber) write(ctx context.Context, data []byte) error {
 	m := &s.memory
-	rival := ""
-	for again := false; ; again = true {
+	return s.fenced(ctx, func() error {
 		version, err := s.b.opt.Store.Put(ctx, tableSession, s.key, store.Put{Data: data, TTL: s.b.recordLife(), IfVersion: &m.version})
 		if err == nil {
 			m.version, m.written = version, m.written+1
-			if rival != "" {
+		}
+		return err
+	})
+}
+
+// fenced does what changes the record if it has the version that is known, and again
+// with the one that adopt finds: after the store has gone back, others write it as well
+// for a while (departed.go). The caller holds saving.
+func (s *subscriber) fenced(ctx context.Context, change func() error) error {
+	var rivals []string
+	for range claimTries {
+		err := change()
+		if err == nil {
+			for _, rival := range rivals {
 				s.b.mail.tell(rival, letter{Kind: letterMoved, Key: s.key})
 			}
-			return nil
 		}
-		if !errors.Is(err, store.ErrConflict) || again {
+		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
-		if rival, err = s.adopt(ctx); err != nil {
+		rival, err := s.adopt(ctx)
+		if err != nil {
 			return err
+		}
+		if rival != "" && !slices.Contains(rivals, rival) {
+			rivals = append(rivals, rival)
 		}
 	}
+	s.b.metrics.refused("contended session").Inc()
+	return errUnavailable()
 }
 
 // adopt takes the version of a record that another write of ours, whose outcome was
@@ -200,6 +217,8 @@ func (s *subscriber) adopt(ctx context.Context) (rival string, err error) {
 		s.b.metrics.recordForks.Inc()
 		s.memory.version = 0 // the store does not know that it began
 		return "", nil
+	case errors.Is(err, store.ErrNotFound) && s.b.nodes.doubtful():
+		return "", fmt.Errorf("%w: it may have gone back: %w", store.ErrUnavailable, err)
 	case errors.Is(err, store.ErrNotFound):
 		s.session.Close(bayeux.ReasonKicked) // it was ended elsewhere, or has expired
 		return "", errMoved
@@ -207,6 +226,7 @@ func (s *subscriber) adopt(ctx context.Context) (rival string, err error) {
 		return "", err
 	case r.Seq < s.memory.written:
 		s.b.metrics.recordForks.Inc()
+		s.b.nodes.wentBack()
 		if r.Owner != s.b.nodes.id {
 			rival = r.Owner
 		}
@@ -233,14 +253,8 @@ func (s *subscriber) erase(ctx context.Context) {
 	m.saving.Lock()
 	defer m.saving.Unlock()
 	s.takeLeaves(ctx)
-	err := s.b.opt.Store.Remove(ctx, tableSession, s.key, &m.version)
-	if errors.Is(err, store.ErrConflict) {
-		if _, err := s.adopt(ctx); err != nil {
-			return
-		}
-		err = s.b.opt.Store.Remove(ctx, tableSession, s.key, &m.version)
-	}
-	if err != nil {
+	err := s.fenced(ctx, func() error { return s.b.opt.Store.Remove(ctx, tableSession, s.key, &m.version) })
+	if err != nil && !errors.Is(err, errMoved) {
 		s.b.log.Warn("the record of a session that ended stays until it expires", zap.Error(err))
 	}
 }

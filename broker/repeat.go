@@ -33,6 +33,7 @@ type repeat struct {
 	tag     uint64
 	at      time.Time
 	done    bool
+	gone    bool // it failed, and is not in byTag any more
 	ack     bayeux.Ack
 	waiting []func(bayeux.Ack, error)
 }
@@ -98,6 +99,7 @@ func (s *subscriber) repeated(tag uint64, done func(bayeux.Ack, error)) (again b
 		if err == nil {
 			r.done, r.ack = true, ack
 		} else if s.repeats.byTag[tag] == r {
+			r.gone = true
 			delete(s.repeats.byTag, tag) // it may be tried again
 		}
 		s.mu.Unlock()
@@ -112,7 +114,7 @@ func (s *subscriber) repeated(tag uint64, done func(bayeux.Ack, error)) (again b
 func (r *repeats) trim(now time.Time) {
 	for r.first < len(r.order) && (len(r.order)-r.first >= maxRepeats || now.Sub(r.order[r.first].at) > repeatAge) {
 		old := r.order[r.first]
-		if r.byTag[old.tag] == old {
+		if !old.gone {
 			delete(r.byTag, old.tag)
 		}
 		r.order[r.first] = nil

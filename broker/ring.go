@@ -160,6 +160,7 @@ func (s *shard) turnBack(ctx context.Context, t *topic) error {
 		}
 	}
 	s.hub.b.metrics.forks.Inc()
+	s.hub.b.nodes.wentBack()
 	s.hub.b.pages.forget(t.log) // it may have what was lost
 	now := time.Now()
 	t.mu.Lock()
@@ -214,7 +215,8 @@ var errLost = errors.New("broker: flow: position not found")
 // astray is called when the store does not know the cursor of a flow. Either the
 // topic knows of the fork, or it is asked to look; if it has looked and knows of
 // none, the cursor is older than what it remembers, or another node's, and some
-// seconds come again (store.md §5.3, resume). The caller holds f.mu.
+// seconds come again (store.md §5.3, resume), but nothing from before the session
+// subscribed. The caller holds f.mu.
 func (f *flow) astray() error {
 	t := f.topic
 	t.mu.Lock()
@@ -240,7 +242,12 @@ func (f *flow) astray() error {
 	}
 	f.listener.sub.b.metrics.deepForks.Inc()
 	f.asked = 0
-	if from := f.cursor.Time().Add(-forkAgain); f.since.Before(from) {
+	from := f.cursor.Time().Add(-forkAgain)
+	if from.Before(f.least.Time()) {
+		f.cursor, f.adrift = f.least, f.least // which may be lost as well
+		return nil
+	}
+	if f.since.Before(from) {
 		f.since = from
 	}
 	f.cursor = store.Position{}

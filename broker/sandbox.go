@@ -1,9 +1,6 @@
 package broker
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // sandboxTokenLife is how long a token of the sandbox lives: a day of trying out.
 const sandboxTokenLife = 12 * time.Hour
@@ -15,24 +12,9 @@ func (b *Broker) sandboxToken(app, channelID, role, userID string) (string, erro
 	if !b.opt.Sandbox {
 		return "", &Error{Result: 4004, Text: "no such endpoint"}
 	}
-	application := b.tokens.application(app)
-	if application == nil {
-		return "", &Error{Result: 4004, Text: "app_id: no such application"}
-	}
 	claims := map[string]any{"role": role, "channel_id": channelID, "user_id": userID, "opaque_user_id": ""}
 	if userID != "" {
 		claims["opaque_user_id"] = "U" + userID
 	}
-	if b.opt.TokenRules.Issuer != "" {
-		claims["iss"] = b.opt.TokenRules.Issuer
-	}
-	if b.opt.TokenRules.Audience != "" {
-		claims["aud"] = b.opt.TokenRules.Audience
-	}
-	token, err := SignToken(*application, claims, sandboxTokenLife, b.opt.Now())
-	var fault *tokenFault
-	if errors.As(err, &fault) {
-		return "", &Error{Result: 4000, Text: fault.text}
-	}
-	return token, err
+	return b.signToken(app, claims, sandboxTokenLife)
 }

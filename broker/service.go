@@ -275,7 +275,7 @@ func (s Service) RootsByClass(o *Object) []Root {
 	var all []Root
 	for _, c := range rootClasses {
 		all = append(all, Root{
-			Class: c.name, Channel: "/" + s.b.opt.Keyring.Root(o.OID, c.class, now), Expires: s.b.opt.Keyring.Expires(c.class, now),
+			Class: c.name, Channel: "/" + s.b.keyring().Root(o.OID, c.class, now), Expires: s.b.keyring().Expires(c.class, now),
 		})
 	}
 	return all
@@ -297,5 +297,5 @@ var rootClasses = []struct {
 // the view root, and the control root, which only admins may see.
 func (s Service) Roots(o *Object) (view, control string) {
 	now := s.b.opt.Now()
-	return "/" + s.b.opt.Keyring.Root(o.OID, channels.ClassView, now), "/" + s.b.opt.Keyring.Root(o.OID, channels.ClassControl, now)
+	return "/" + s.b.keyring().Root(o.OID, channels.ClassView, now), "/" + s.b.keyring().Root(o.OID, channels.ClassControl, now)
 }

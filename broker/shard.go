@@ -61,7 +61,7 @@ func (s *shard) push(e store.Tail, since int64) {
 	if !t.synced {
 		s.beginAt(t, e.Prev, since)
 	}
-	if t.waiting+len(e.Data) > s.hub.b.limits.Backlog && t.waiting > 0 {
+	if t.waiting+len(e.Data) > s.hub.b.limits().Backlog && t.waiting > 0 {
 		if !e.Kept {
 			s.hub.b.metrics.dropped("backlog").Inc()
 			return

@@ -52,7 +52,7 @@ type signature struct {
 // work; only the holder of the secret is told what else is missing.
 func (t *tokens) signed(r SignedRequest) (who *Identity, nonce string, err error) {
 	s, formed := parseSignature(r.Header)
-	k := t.keys[s.kid]
+	k := t.account(s.kid)
 	secret := t.dummy.secret
 	if k != nil {
 		secret = k.secret
@@ -72,7 +72,7 @@ func (t *tokens) signed(r SignedRequest) (who *Identity, nonce string, err error
 	if app == nil {
 		return nil, "", &Error{Result: 4000, Text: "the parameter app must name an application of the account that signs"}
 	}
-	return &Identity{App: t.apps[app.Name].app, Role: RoleServer, RoleName: "server"}, s.n, nil
+	return &Identity{App: t.application(app.Name), Role: RoleServer, RoleName: "server"}, s.n, nil
 }
 
 // SignRequest returns the Gobelin-Signature of a request with an account's api_key and

@@ -60,7 +60,7 @@ func (t *tokens) body(text []byte) (*SignedBody, error) {
 		return nil, bodySyntax(err)
 	}
 	key, err := exact.Text(memberOf(parsed.Members, "api_key"))
-	k := t.keys[key]
+	k := t.account(key)
 	secret := t.dummy.secret
 	if err == nil && k != nil {
 		secret = k.secret

@@ -82,16 +82,16 @@ func (s *subscriber) room(n int) bool {
 	s.mu.Lock()
 	unread := len(s.memory.unread) // one catch-up asked for again and again is many
 	s.mu.Unlock()
-	if unread+n > max(mostUnread, s.b.limits.Subscriptions) {
+	if unread+n > max(mostUnread, s.b.limits().Subscriptions) {
 		return false
 	}
-	if s.count()+n <= s.b.limits.Subscriptions {
+	if s.count()+n <= s.b.limits().Subscriptions {
 		return true
 	}
 	for _, l := range s.listeners {
 		l.tidy(time.Now(), true)
 	}
-	return s.count()+n <= s.b.limits.Subscriptions
+	return s.count()+n <= s.b.limits().Subscriptions
 }
 
 func (s *subscriber) count() int {
@@ -175,11 +175,11 @@ func (s *subscriber) Publish(ctx context.Context, m *bayeux.Message, done func(b
 	if again {
 		return
 	}
-	k := known{tag: mark.tag(), change: mark.tag(), maybe: s.b.opt.Now().Sub(s.resumedAt) < repeatAge}
+	k := known{tag: mark.tag(), change: mark.tag(), maybe: a.now.Sub(s.resumedAt) < repeatAge}
 	switch {
 	case s.b.opt.Store.Shared():
 		k.tag, k.nonce = 0, mark.nonce()
-	case s.b.opt.Now().Sub(s.resumedAt) < repeatAge:
+	case k.maybe:
 		// It may have been taken before the restart, or since, but before the session
 		// was resumed.
 		if s.b.answerBefore(ctx, m, a, s.resumedFrom, mark.tag(), first) {

@@ -26,6 +26,9 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 		if targets[i], err = s.b.subscription(ctx, p, a); err == nil {
 			err = s.b.replayTarget(m, p, &targets[i])
 		}
+		if err == nil {
+			err = afterTarget(m, p, &targets[i])
+		}
 		if err != nil {
 			s.b.metrics.refused("subscribe").Inc()
 			return nil, err
@@ -33,7 +36,7 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 	}
 	if !s.room(len(targets)) {
 		s.b.metrics.refused("subscriptions").Inc()
-		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits.Subscriptions)}, Text: "Too many subscriptions"}
+		return nil, &bayeux.Error{Code: 403, Args: []string{strconv.Itoa(s.b.limits().Subscriptions)}, Text: "Too many subscriptions"}
 	}
 	if a.message != nil {
 		s.limit(a.message)
@@ -83,11 +86,15 @@ func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, 
 type extent struct {
 	asked bool
 	catchup.Extent
+	last *store.Position // where the live subscription began, if the client asked
 }
 
 // json is the reply's ext (product.md §4, acknowledgement), nil without a catch-up.
 func (x extent) json() []byte {
-	if !x.asked {
+	switch {
+	case !x.asked && x.last != nil:
+		return []byte(`{"history":{"last":"` + x.last.String() + `"}}`)
+	case !x.asked:
 		return nil
 	}
 	b := append([]byte(`{"catchup":{"messages":`), strconv.FormatInt(x.Messages, 10)...)
@@ -144,8 +151,13 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 	if !t.catchup.IsZero() {
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
+	before := l.seams[tp]
+	wasLive := before != nil && before.Live() || l.wild(tp)
 	if err := s.takeLive(ctx, l, tp, channel, t); err != nil {
 		return err
+	}
+	if t.placed && tp.limits.Keeps() {
+		x.notePlace(tp, l.seams[tp], wasLive)
 	}
 	if t.fresh && t.kind.name == presenceKind {
 		return s.b.presence.greet(ctx, l)
@@ -219,10 +231,10 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	sm.channels[channel]++
 	t.fresh = true
 
-	replay, extent, err := s.b.newReplay(ctx, tp, t.catchup, since, upTo)
+	replay, extent, err := s.b.newReplay(ctx, tp, t, since, upTo)
 	if err == nil {
 		r := unreadRecord{Channel: channel, Since: since, UpTo: upTo}
-		if t.catchup.Count > 0 {
+		if t.catchup.Count > 0 || !t.after.IsZero() {
 			r.After = replay.Position()
 		}
 		u := s.unreadOf(r, nil)
@@ -237,14 +249,6 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	// Also after an error: the flow may have to bring the live entries level.
 	f.give()
 	return err
-}
-
-// newReplay prepares the walk of a catch-up.
-func (b *Broker) newReplay(ctx context.Context, tp *topic, interval catchup.Interval, since time.Time, upTo store.Position) (*catchup.Replay, catchup.Extent, error) {
-	if interval.Count > 0 {
-		return catchup.NewReplayNewest(ctx, b.opt.Store, tp.log, tp.limits, since, upTo, interval.Count)
-	}
-	return catchup.NewReplay(ctx, b.opt.Store, tp.log, tp.limits, since, upTo)
 }
 
 func (s *subscriber) dropCatchup(sm *seam, channel string, n int) {

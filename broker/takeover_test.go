@@ -30,6 +30,8 @@ type sharedStore struct {
 // fault is how a link goes wrong; nil fields do not.
 type fault struct {
 	head func(log store.LogName) error
+	// put is called before a row is written.
+	put func(table, key string)
 	// lost: the row is written and the answer is lost.
 	lost func(table, key string) bool
 	// mute: what is appended to a log is lost.
@@ -71,6 +73,9 @@ func (s *sharedStore) Get(ctx context.Context, table, key string) (store.Value, 
 func (s *sharedStore) Put(ctx context.Context, table, key string, put store.Put) (uint64, error) {
 	if err := s.fault(); err != nil {
 		return 0, err
+	}
+	if f := s.faults(); f.put != nil {
+		f.put(table, key)
 	}
 	version, err := s.Store.Put(ctx, table, key, put)
 	if f := s.faults(); err == nil && f.lost != nil && f.lost(table, key) {

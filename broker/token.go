@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -39,19 +40,25 @@ var errRevokedFull = &Error{Result: 5003, Text: "too many revoked tokens; rotate
 // tokens verifies the credentials of product.md §3. Its methods may be called by
 // many goroutines at once.
 type tokens struct {
-	apps  map[string]*appKeys
-	keys  map[string]*accountKeys // by api_key
-	dummy *appKeys                // does the work of an application that is not there
-	rules TokenRules
-	now   func() time.Time
+	dummy   *appKeys // does the work of an application that is not there
+	rules   TokenRules
+	sandbox bool
+	now     func() time.Time
+	secrets atomic.Pointer[secrets] // changed by renew
 
 	mu      sync.Mutex
 	revoked map[revokedToken]time.Time // guarded by mu; until when
 }
 
+// secrets are what credentials are verified with.
+type secrets struct {
+	apps map[string]*appKeys
+	keys map[string]*accountKeys // by api_key
+}
+
 // appKeys are the secrets of one application.
 type appKeys struct {
-	app    *Application // nil in the dummy
+	app    *Application // nil in the dummy; its own secrets are those of the start
 	secret []byte       // of its tokens
 	usable bool         // the secret is good enough to verify with
 	server [sha256.Size]byte
@@ -69,30 +76,43 @@ type revokedToken struct {
 // CheckTokenSecret refuses verify nothing. now judges the times of tokens.
 func newTokens(accounts []Account, rules TokenRules, sandbox bool, now func() time.Time) *tokens {
 	t := &tokens{
-		apps:    map[string]*appKeys{},
-		keys:    map[string]*accountKeys{},
 		dummy:   &appKeys{secret: []byte("no application has this secret 32")},
 		rules:   rules,
+		sandbox: sandbox,
 		now:     now,
 		revoked: map[revokedToken]time.Time{},
 	}
+	t.renew(accounts, accounts)
+	return t
+}
+
+// renew verifies with the secrets of next from now on, which differs from accounts in
+// them alone: who is verified is an application of accounts, which others hold, too.
+func (t *tokens) renew(accounts, next []Account) {
+	s := &secrets{apps: map[string]*appKeys{}, keys: map[string]*accountKeys{}}
 	for i := range accounts {
-		if a := &accounts[i]; a.APIKey != "" && a.APISecret != "" {
-			t.keys[a.APIKey] = &accountKeys{account: a, secret: []byte(a.APISecret.Reveal())}
+		if a := &next[i]; a.APIKey != "" && a.APISecret != "" {
+			s.keys[a.APIKey] = &accountKeys{account: &accounts[i], secret: []byte(a.APISecret.Reveal())}
 		}
 		for j := range accounts[i].Apps {
-			app := &accounts[i].Apps[j]
-			t.apps[app.Name] = &appKeys{
-				app:    app,
+			app := &next[i].Apps[j]
+			s.apps[app.Name] = &appKeys{
+				app:    &accounts[i].Apps[j],
 				secret: []byte(app.TokenSecret.Reveal()),
-				usable: CheckTokenSecret(app.TokenSecret, sandbox) == nil,
+				usable: CheckTokenSecret(app.TokenSecret, t.sandbox) == nil,
 				server: sha256.Sum256([]byte(app.AppKey.Reveal())),
 				basic:  app.AppKey != "",
 			}
 		}
 	}
-	return t
+	t.secrets.Store(s)
 }
+
+// app returns the secrets of the application of that name, nil where there is none.
+func (t *tokens) app(name string) *appKeys { return t.secrets.Load().apps[name] }
+
+// account returns the secrets of the account with that api_key, nil where there is none.
+func (t *tokens) account(key string) *accountKeys { return t.secrets.Load().keys[key] }
 
 // sampleSecrets stand in documentation, so everybody has them.
 var sampleSecrets = []string{"jwt-secret-0123456789abcdef01234"}
@@ -122,7 +142,7 @@ func CheckTokenSecret(s Secret, sandbox bool) error {
 
 // application returns the application of that name, or nil.
 func (t *tokens) application(name string) *Application {
-	if k := t.apps[name]; k != nil {
+	if k := t.app(name); k != nil {
 		return k.app
 	}
 	return nil
@@ -130,7 +150,7 @@ func (t *tokens) application(name string) *Application {
 
 // applicationByID returns the application of that number, or nil.
 func (t *tokens) applicationByID(id uint32) *Application {
-	for _, k := range t.apps {
+	for _, k := range t.secrets.Load().apps {
 		if k.app.ID == id {
 			return k.app
 		}
@@ -166,7 +186,7 @@ func (t *tokens) authorization(header string) (*Identity, error) {
 // basic verifies an application's server key, in the same time for every user
 // and password. Errors are *Error with result 4001.
 func (t *tokens) basic(user, password string) (*Identity, error) {
-	k := t.apps[user]
+	k := t.app(user)
 	if k == nil {
 		k = t.dummy
 	}
@@ -217,7 +237,7 @@ func (t *tokens) check(app, token string) (*Identity, error) {
 		t.burn(token)
 		return nil, &tokenFault{check: "app", text: "the claim app differs from the application named beside the token"}
 	}
-	k := t.apps[name]
+	k := t.app(name)
 	if k == nil || !k.usable {
 		k = t.dummy
 	}
@@ -225,7 +245,7 @@ func (t *tokens) check(app, token string) (*Identity, error) {
 		switch {
 		case name == "":
 			return nil, &tokenFault{check: "app", text: "the claim app is missing and no application is named beside the token"}
-		case t.apps[name] == nil:
+		case t.app(name) == nil:
 			return nil, &tokenFault{check: "app", text: "no application of that name is configured"}
 		case k == t.dummy:
 			return nil, &tokenFault{check: "secret", text: "the application's token_secret is too weak to be used: 32 random bytes are needed"}

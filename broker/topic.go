@@ -81,7 +81,7 @@ func (t *topic) deliver(b *Broker, e store.Entry, kept bool) {
 			}
 		}
 		if d == nil {
-			d = newDelivery(l.prefix+t.name.String(), m, form{numbered: numbered, kept: kept, lazy: t.lazy})
+			d = newDelivery(l.prefix+t.name.String(), m, form{numbered: numbered, kept: kept, lazy: t.lazy, born: b.bornAt(e.Position)})
 			list = append(list, encodedFor{l.prefix, numbered, d})
 		}
 		l.offer(t, e.Position, d)
@@ -192,6 +192,12 @@ type form struct {
 	numbered bool // with its replay id in its data
 	kept     bool
 	lazy     bool // in no hurry
+	born     time.Time
+}
+
+// bornAt returns when the store took a message, by this machine's clock.
+func (b *Broker) bornAt(p store.Position) time.Time {
+	return time.Now().Add(-b.opt.Store.Now().Sub(p.Time()))
 }
 
 // newDelivery encodes a message for a channel (product.md §4, message envelope).
@@ -208,5 +214,6 @@ func newDelivery(channel string, m catchup.Message, as form) *bayeux.Delivery {
 		Ext:     m.AppendExt(buf[:0], as.replay),
 		Kept:    as.kept,
 		Lazy:    as.lazy,
+		Born:    as.born,
 	})
 }

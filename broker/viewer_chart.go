@@ -39,19 +39,24 @@ func (b *Broker) ViewerChart(ctx context.Context, root string, g ViewerGraph) (V
 	case err != nil, !t.seesStatistics(b.opt.StatsPublic):
 		return ViewerChart{}, ErrNoObject
 	}
+	return b.chartOf(ctx, t.object, g)
+}
+
+// chartOf is ViewerChart for an object.
+func (b *Broker) chartOf(ctx context.Context, o *Object, g ViewerGraph) (ViewerChart, error) {
 	w := windowOf(ViewerQuery{Graph: g}, b.opt.Store.Now())
 	measured, err := b.stats.Measured(ctx, w.grain, w.from, w.to)
 	if err != nil {
 		return ViewerChart{}, fmt.Errorf("broker: viewer chart: measured: %w", err)
 	}
-	urls := []string{t.object.countedAs()}
-	rows, _, err := b.stats.Rows(ctx, t.object.App.ID, urls, w.grain, w.from, w.to, MaxViewerRows)
+	urls := []string{o.countedAs()}
+	rows, _, err := b.stats.Rows(ctx, o.App.ID, urls, w.grain, w.from, w.to, MaxViewerRows)
 	if err != nil {
 		return ViewerChart{}, fmt.Errorf("broker: viewer chart: %w", err)
 	}
-	rows = fillRows(rows, t.object.App.ID, urls, measured)
+	rows = fillRows(rows, o.App.ID, urls, measured)
 	slices.SortFunc(rows, func(a, b catchup.ViewerRow) int { return a.Time.Compare(b.Time) })
-	return ViewerChart{Object: t.object, From: w.from, To: w.to, Step: w.grain.Width(), Rows: rows}, nil
+	return ViewerChart{Object: o, From: w.from, To: w.to, Step: w.grain.Width(), Rows: rows}, nil
 }
 
 // seesStatistics reports whether a target's root opens its object's statistics.

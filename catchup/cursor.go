@@ -22,6 +22,24 @@ func (r *Replay) Skip(p store.Position) {
 	}
 }
 
+// SkipCounted is Skip for a walk that has not begun, and returns what is left of what x
+// said of it.
+func (r *Replay) SkipCounted(ctx context.Context, p store.Position, x Extent) (Extent, error) {
+	if r.ended || !r.after.Before(p) {
+		return x, nil
+	}
+	if !p.Before(r.upTo) {
+		r.ended = true
+		return Extent{}, nil
+	}
+	r.after = p
+	n, err := r.log.Count(ctx, r.name, store.Range{After: p, Since: r.since, UpTo: r.upTo, Limits: r.limits})
+	if err != nil {
+		return Extent{}, fmt.Errorf("catchup: count replay: %w", err)
+	}
+	return Extent{Messages: n}, nil
+}
+
 // CheckCursor looks at a message id that a reader of a history gave as its place.
 // trimmed says that there may have been messages beside it that are not kept any
 // more: it is older than since or than the length limit reaches back, or it is of an

@@ -9,6 +9,10 @@
 //	migrating/    clients of Faye, CometD and Salesforce's streaming, with a new address
 //	go-clients/   other people's Go clients, tested in a module of their own
 //	conformance/  black-box tests of any Bayeux server that Faye clients talk to
+//	deploy/       systemd, an image, a Helm chart
+//	grafana/      Prometheus, alerts and a dashboard
+//	proxy/        nginx, HAProxy and Caddy before nodes
+//	stream-consumer/ programs that read an event stream
 //	e2e/          real browsers and real Faye clients against the real binary
 //
 // The way of the data of /try, all of it in the browser:

@@ -63,6 +63,16 @@ func (c *clock) observe(by int, marks []mark) {
 	}
 }
 
+// forget drops what was noted so far.
+func (c *clock) forget() {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.took.Reset()
+		s.mu.Unlock()
+	}
+}
+
 // Latency is how long messages took, in µs.
 type Latency struct {
 	Count int64 `json:"count"`

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // idle: many sessions with a subscription each, and nothing happens. What they cost
@@ -22,12 +21,7 @@ func (r *run) idle(ctx context.Context) error {
 		return err
 	}
 	r.start()
-	wait := time.NewTimer(r.o.Duration)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
-	}
+	rest(ctx, r.o.Duration)
 	r.end()
 	r.close()
 	r.window.count1 = r.window.count0 + r.joined.Load()

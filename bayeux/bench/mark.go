@@ -125,7 +125,7 @@ func (s *scanner) scan(n int) *seen {
 	s.seen.refused = bytes.Contains(b, refusedSign)
 	s.seen.why = nil
 	if s.seen.refused {
-		s.seen.why = refusal(b)
+		s.seen.why = errorText(b)
 	}
 	at := 0
 	for {
@@ -149,8 +149,8 @@ func (s *scanner) scan(n int) *seen {
 	return &s.seen
 }
 
-// refusal returns the text of the first error.
-func refusal(b []byte) []byte {
+// errorText returns the text of the first error.
+func errorText(b []byte) []byte {
 	_, text, ok := bytes.Cut(b, []byte(`"error":"`))
 	end := bytes.IndexByte(text, '"')
 	if !ok || end < 0 {

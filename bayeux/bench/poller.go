@@ -9,8 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,12 +23,18 @@ import (
 type poller struct {
 	target *target
 	pieces *sync.Pool
-	head   []byte // of each request, up to the length
+	head   []byte // of each request, up to the cookies and the length
+	begin  string // of each body, before the messages
+	end    string // behind them
 	ctx    context.Context
 	cancel context.CancelFunc
 
 	holding line
 	others  line
+
+	// cookies is a header of those that the server has set: CometD knows a client by
+	// one. nil: none.
+	cookies atomic.Pointer[string]
 }
 
 // line is one connection; it is dialled when it is needed.
@@ -39,16 +48,35 @@ type line struct {
 	body []byte    // the request's, reused
 }
 
-func (t *target) openPoller() road {
-	p := &poller{target: t, pieces: pool(t.anchor)}
+func (t *target) openPoller() road { return t.newPoller(t.url, "") }
+
+// newPoller returns a poller to a path on the target's host; a token, if there is one,
+// goes into a header.
+func (t *target) newPoller(path *url.URL, token string) *poller {
+	p := &poller{target: t, pieces: pool(t.anchor), begin: "[", end: "]"}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: ", t.url.RequestURI(), t.url.Host)
+	p.head = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\n", path.RequestURI(), t.url.Host)
+	if token != "" {
+		p.head = fmt.Appendf(p.head, "Authorization: Bearer %s\r\n", token)
+	}
+	p.head = append(p.head, "Content-Type: application/json\r\n"...)
 	return p
 }
 
 func (p *poller) close() { p.cancel() }
 
-var errStatus = errors.New("bench: the server refuses")
+// statusError is an answer of HTTP that is none of Bayeux.
+type statusError struct {
+	status string
+	after  time.Duration // what Retry-After says
+}
+
+func (e *statusError) Error() string { return "bench: the server refuses: " + e.status }
+
+func newStatusError(answer *http.Response) *statusError {
+	seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After")) // 0 where there is none
+	return &statusError{status: answer.Status, after: time.Duration(max(0, min(seconds, 60))) * time.Second}
+}
 
 // idleLine is how long a connection may have been idle to be used again: servers
 // close them, Node's after 5 s.
@@ -75,13 +103,27 @@ func (p *poller) request(l *line, patience time.Duration, again bool, messages [
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		l.drop()
-		return fmt.Errorf("%w: %s", errStatus, answer.Status)
+		return newStatusError(answer)
 	}
+	p.keep(answer)
 	err = read(answer.Body)
 	if err != nil || answer.Close {
 		l.drop()
 	}
 	return err
+}
+
+// keep takes over the cookies of an answer that sets some.
+func (p *poller) keep(answer *http.Response) {
+	if len(answer.Header["Set-Cookie"]) == 0 {
+		return
+	}
+	var pairs []string
+	for _, c := range answer.Cookies() {
+		pairs = append(pairs, c.Name+"="+c.Value)
+	}
+	header := "Cookie: " + strings.Join(pairs, "; ") + "\r\n"
+	p.cookies.Store(&header)
 }
 
 // post writes one request and reads the head of its answer. The caller holds mu.
@@ -98,20 +140,24 @@ func (p *poller) post(l *line, patience time.Duration, messages [][]byte) (_ *ht
 		l.in = bufio.NewReaderSize(conn, 1024)
 	}
 	_ = l.conn.SetDeadline(time.Now().Add(patience))
-	size := len(messages) + 1
+	size := len(p.begin) + len(messages) - 1 + len(p.end)
 	for _, m := range messages {
 		size += len(m)
 	}
 	l.body = append(l.body[:0], p.head...)
+	if cookies := p.cookies.Load(); cookies != nil {
+		l.body = append(l.body, *cookies...)
+	}
+	l.body = append(l.body, "Content-Length: "...)
 	l.body = strconv.AppendInt(l.body, int64(size), 10)
-	l.body = append(l.body, "\r\n\r\n["...)
+	l.body = append(append(l.body, "\r\n\r\n"...), p.begin...)
 	for i, m := range messages {
 		if i > 0 {
 			l.body = append(l.body, ',')
 		}
 		l.body = append(l.body, m...)
 	}
-	l.body = append(l.body, ']')
+	l.body = append(l.body, p.end...)
 	var answer *http.Response
 	if _, err = l.conn.Write(l.body); err == nil {
 		answer, err = http.ReadResponse(l.in, nil)
@@ -130,12 +176,17 @@ func (l *line) drop() {
 	l.conn, l.in = nil, nil
 }
 
-func (p *poller) exchange(ctx context.Context, id string, message []byte) (a *reply, err error) {
+func (p *poller) exchange(ctx context.Context, id string, message []byte, sink sink) (a *reply, err error) {
 	defer context.AfterFunc(ctx, p.close)()
 	err = p.request(&p.others, answered, true, [][]byte{message}, func(r io.Reader) error {
 		var body bytes.Buffer
 		if _, err := body.ReadFrom(io.LimitReader(r, maxSetup)); err != nil {
 			return err
+		}
+		if sink != nil {
+			if err := p.scan(bytes.NewReader(body.Bytes()), sink); err != nil {
+				return err
+			}
 		}
 		if a, err = answers(body.Bytes(), id); a == nil && err == nil {
 			err = fmt.Errorf("bench: the server does not answer: %.80q", body.Bytes())
@@ -145,12 +196,11 @@ func (p *poller) exchange(ctx context.Context, id string, message []byte) (a *re
 	return a, err
 }
 
-func (p *poller) listen(clientID string, sink sink) error {
+func (p *poller) listen(next func() []byte, sink sink) error {
 	defer p.hangUp(&p.holding)
-	for n := 1; ; n++ {
+	for {
 		refused := false
-		message := [][]byte{connectMessage(clientID, LongPolling, "c"+strconv.Itoa(n))}
-		err := p.request(&p.holding, holdTime, true, message, func(r io.Reader) error {
+		err := p.request(&p.holding, holdTime, true, [][]byte{next()}, func(r io.Reader) error {
 			return p.scan(r, func(s *seen) {
 				refused = refused || s.refused
 				sink(s)

@@ -106,7 +106,7 @@ func TestPollerEndsWhenRefused(t *testing.T) {
 	require.NoError(t, err)
 	defer s.road.close()
 	told := ""
-	require.ErrorIs(t, s.road.listen(s.id, func(found *seen) { told = string(found.why) }), errRefused)
+	require.ErrorIs(t, s.road.listen(s.next, func(found *seen) { told = string(found.why) }), errRefused)
 	require.Equal(t, "401:c:Unknown client", told)
 }
 
@@ -126,11 +126,11 @@ func TestPollerCloses(t *testing.T) {
 	s, err := to.join(t.Context(), "")
 	require.NoError(t, err)
 	ended := make(chan error)
-	go func() { ended <- s.road.listen(s.id, func(*seen) {}) }()
+	go func() { ended <- s.road.listen(s.next, func(*seen) {}) }()
 	<-held
 	s.road.close()
 	require.Error(t, <-ended)
-	_, err = s.road.exchange(context.Background(), "x", []byte("{}"))
+	_, err = s.road.exchange(context.Background(), "x", []byte("{}"), nil)
 	require.Error(t, err)
 }
 
@@ -146,4 +146,28 @@ func TestTarget(t *testing.T) {
 	f("https://a/x", "a:443", true)
 	f("wss://a:444", "a:444", true)
 	f("ws://[::1]/x", "[::1]:80", false)
+}
+
+// Cookies come back, as CometD asks.
+func TestPollerKeepsCookies(t *testing.T) {
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var all []faultyMessage
+		_ = json.NewDecoder(r.Body).Decode(&all)
+		got = append(got, r.Header.Get("Cookie"))
+		if len(got) == 1 {
+			http.SetCookie(w, &http.Cookie{Name: "a", Value: "1", HttpOnly: true})
+			http.SetCookie(w, &http.Cookie{Name: "b", Value: "2"})
+		}
+		yes(w, all[0].ID)
+	}))
+	defer server.Close()
+	to, err := newTarget(server.URL, LongPolling, testAnchor)
+	require.NoError(t, err)
+	s, err := to.join(t.Context(), "")
+	require.NoError(t, err)
+	defer s.road.close()
+	_, err = s.subscribe(t.Context(), "/a")
+	require.NoError(t, err)
+	require.Equal(t, []string{"", "a=1; b=2"}, got)
 }

@@ -13,18 +13,17 @@ func (r *run) publish(ctx context.Context) error {
 	r.report.Unit = "publishes"
 	r.report.Setting = fmt.Sprintf("%d publishers, %d in flight each, %d bytes", r.o.Conns, r.o.InFlight, r.o.Size)
 	publishers := make([]*publisher, r.o.Conns)
-	err := r.join(ctx, r.o.Conns, func(_ context.Context, i int, s *session) error {
-		p := &publisher{run: r, session: s, index: i, channel: fmt.Sprintf("%s/publish/%d", r.base, i)}
-		publishers[i] = p
-		if r.o.Transport == LongPolling {
-			r.listen(s, func(*seen) {})
-		} else {
-			r.listen(s, p.acknowledged)
+	for i := range publishers {
+		publishers[i] = &publisher{run: r, index: i, channel: fmt.Sprintf("%s/publish/%d", r.base, i)}
+		if r.o.Transport == API {
+			publishers[i].session = &session{road: r.target.openAPI(r.o.Token)}
+			r.sessions = append(r.sessions, publishers[i].session)
 		}
-		return nil
-	})
-	if err != nil {
-		return err
+	}
+	if r.o.Transport != API {
+		if err := r.joinPublishers(ctx, publishers); err != nil {
+			return err
+		}
 	}
 	r.during(ctx, func(ctx context.Context) {
 		var all sync.WaitGroup
@@ -33,7 +32,7 @@ func (r *run) publish(ctx context.Context) error {
 		}
 		all.Wait()
 	})
-	r.drain(r.sent.Load())
+	r.drain(r.clock, r.sent.Load())
 	r.close()
 	for _, p := range publishers {
 		p.mu.Lock()
@@ -43,6 +42,19 @@ func (r *run) publish(ctx context.Context) error {
 		r.report.Faults.add(f)
 	}
 	return nil
+}
+
+// joinPublishers sets up a session for each.
+func (r *run) joinPublishers(ctx context.Context, publishers []*publisher) error {
+	return r.join(ctx, len(publishers), func(_ context.Context, i int, s *session) error {
+		publishers[i].session = s
+		to := publishers[i].acknowledged
+		if r.o.Transport == LongPolling {
+			to = func(*seen) {} // answers come with the requests
+		}
+		r.listen(s, to)
+		return nil
+	})
 }
 
 // publisher is one session that publishes. The id of a message is its mark, so the
@@ -61,9 +73,9 @@ type publisher struct {
 }
 
 // run1 publishes until ctx ends. Over a WebSocket each acknowledgement is followed
-// by the next message, over long-polling each answer by the next request.
+// by the next message, else each answer by the next request.
 func (p *publisher) run1(ctx context.Context) {
-	if p.run.o.Transport == LongPolling {
+	if p.run.o.Transport != WebSocket {
 		for ctx.Err() == nil && p.send(p.run.o.InFlight) {
 		}
 		return
@@ -91,6 +103,11 @@ func (p *publisher) send(n int) bool {
 	var data []byte
 	for i := range batch {
 		m := mark{publisher: p.index, seq: first + int64(i), sent: now}
+		if p.run.o.Transport == API {
+			data = payload(data[:0], p.run.target.anchor, m, p.run.o.Size)
+			batch[i] = entry(p.channel, data)
+			continue
+		}
 		id := string(appendMark(nil, p.run.target.anchor, m))
 		// The data carries the mark of another run, or it would be taken for an
 		// acknowledgement where a server sends it back.

@@ -6,7 +6,10 @@ import (
 )
 
 // Report is what was measured. Times are in the unit that the names say.
+//
+// Its JSON is stable: members may be added, none changes its name or meaning.
 type Report struct {
+	Version   int    `json:"version"` // of this form: 1
 	Scenario  string `json:"scenario"`
 	URL       string `json:"url"`
 	Transport string `json:"transport"`
@@ -15,12 +18,12 @@ type Report struct {
 	Interrupted bool `json:"interrupted,omitempty"`
 
 	Seconds float64 `json:"seconds"` // measured
-	// Unit is what Count counts: deliveries, publishes, messages, connections.
+	// Unit is what Count counts: deliveries, publishes, messages, connections, sessions.
 	Unit      string  `json:"unit"`
 	Count     int64   `json:"count"`
 	PerSecond float64 `json:"per_second"`
-	// Latency is of deliveries, of acknowledgements, or, in catchup, of clients
-	// from asking to having all.
+	// Latency is of deliveries, of acknowledgements, in catchup and herd of clients
+	// from asking to having all, in storm from being cut off to being back.
 	Latency *Latency `json:"latency,omitempty"`
 
 	// Published is how many messages were sent in the whole run.
@@ -29,6 +32,11 @@ type Report struct {
 	// Refused counts answers that say no, Broken connections that the server ended.
 	Refused int64 `json:"refused"`
 	Broken  int64 `json:"broken"`
+
+	// Live is of those who listened beside (herd, storm).
+	Live *Live `json:"live,omitempty"`
+	// Back is how they came back (storm).
+	Back *Back `json:"back,omitempty"`
 
 	// Connects is sessions per second while all were set up.
 	Connects float64 `json:"connects_per_second"`
@@ -39,8 +47,29 @@ type Report struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
+// Live is how late an audience heard what went on: before what is measured, and during
+// it.
+type Live struct {
+	Before *Latency `json:"before,omitempty"`
+	During *Latency `json:"during,omitempty"`
+}
+
+// Back is how those who were cut off came back.
+type Back struct {
+	Seconds    float64 `json:"seconds"`    // until the last one was
+	Resumed    int64   `json:"resumed"`    // with the session that they had
+	Handshaken int64   `json:"handshaken"` // with a new one
+	Tries      int64   `json:"tries"`      // connections that they made for it
+	Deferred   int64   `json:"deferred"`   // of them, those that were told to come again later
+	// Resent counts messages that they had before and were sent once more, since
+	// nobody had said that they had arrived; Missed those that a new session was not
+	// sent. Neither is a fault.
+	Resent int64 `json:"resent"`
+	Missed int64 `json:"missed"`
+}
+
 // Server is what the process tree of the server used. Bytes are resident: before
-// the first session (in catchup: before the first asks for the past), at the end,
+// the first session (in catchup and herd: before the first asks for the past), at the end,
 // and at most while it was measured.
 type Server struct {
 	CPUSeconds    float64 `json:"cpu_seconds"`

@@ -19,11 +19,12 @@ const (
 // road is one client's way to the server. exchange comes first and from one
 // goroutine; then listen from one and send from any.
 type road interface {
-	// exchange sends one message and returns the answer with its id.
-	exchange(ctx context.Context, id string, message []byte) (*reply, error)
-	// listen keeps the session connected and tells sink what comes, until the road
-	// is closed or breaks.
-	listen(clientID string, sink sink) error
+	// exchange sends one message and returns the answer with its id; sink, if not nil,
+	// is told what comes until then.
+	exchange(ctx context.Context, id string, message []byte, sink sink) (*reply, error)
+	// listen keeps the session connected, by the connects that next returns, and tells
+	// sink what comes, until the road is closed or breaks.
+	listen(next func() []byte, sink sink) error
 	// send sends messages, each a JSON object. Their answers come to sink, over
 	// long-polling before it returns.
 	send(messages [][]byte, sink sink) error
@@ -42,7 +43,11 @@ type reply struct {
 	Successful bool            `json:"successful"`
 	ClientID   string          `json:"clientId"`
 	Error      string          `json:"error"`
-	Ext        struct {
+	Advice     struct {
+		Reconnect string  `json:"reconnect"`
+		Interval  float64 `json:"interval"` // ms
+	} `json:"advice"`
+	Ext struct {
 		CatchUp *struct {
 			Messages int64 `json:"messages"`
 		} `json:"catchup"`
@@ -137,9 +142,4 @@ func (t *target) dial(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	return secured, nil
-}
-
-// connectMessage is a /meta/connect.
-func connectMessage(clientID, transport, id string) []byte {
-	return fmt.Appendf(nil, `{"channel":"/meta/connect","clientId":%q,"connectionType":%q,"id":%q}`, clientID, transport, id)
 }

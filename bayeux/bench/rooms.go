@@ -36,7 +36,7 @@ func (r *run) rooms(ctx context.Context) error {
 	h.open()
 	r.during(ctx, h.converse)
 	h.shut()
-	r.drain(h.due)
+	r.drain(r.clock, h.due)
 	r.close()
 	r.report.Faults = h.faults()
 	return nil

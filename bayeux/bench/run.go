@@ -69,7 +69,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &run{
 		o: o, target: t, process: p, clock: newClock(), begun: time.Now(),
 		base:   o.Channel + "/" + strings.ToLower(anchor[1:]),
-		report: &Report{Scenario: o.Scenario, URL: o.URL, Transport: o.Transport},
+		report: &Report{Version: 1, Scenario: o.Scenario, URL: o.URL, Transport: o.Transport},
 	}
 	r.enter("connecting")
 	defer scanners.Delete(anchor)
@@ -85,7 +85,7 @@ func (r *run) do(ctx context.Context) (*Report, error) {
 	before := r.process.look()
 	var err error
 	switch r.o.Scenario {
-	case Fanout:
+	case Fanout, Channels, LongPoll:
 		err = r.fanout(ctx)
 	case Idle:
 		err = r.idle(ctx)
@@ -93,6 +93,10 @@ func (r *run) do(ctx context.Context) (*Report, error) {
 		err = r.publish(ctx)
 	case CatchUp:
 		err = r.catchUp(ctx)
+	case Herd:
+		err = r.herd(ctx)
+	case Storm:
+		err = r.storm(ctx)
 	case Rooms:
 		err = r.rooms(ctx)
 	}
@@ -134,8 +138,10 @@ func (r *run) close() {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(sessions); i = int(next.Add(1)) - 1 {
 				s := sessions[i]
-				message := fmt.Appendf(nil, `{"channel":"/meta/disconnect","clientId":%q,"id":"bye"}`, s.id)
-				_ = s.road.send([][]byte{message}, func(*seen) {}) // it goes either way
+				if s.id != "" {
+					message := fmt.Appendf(nil, `{"channel":"/meta/disconnect","clientId":%q,"id":"bye"}`, s.id)
+					_ = s.road.send([][]byte{message}, func(*seen) {}) // it goes either way
+				}
 				s.road.close()
 			}
 		})
@@ -210,12 +216,12 @@ func (r *run) join(ctx context.Context, n int, prepare func(ctx context.Context,
 // listen reads for a session until the run closes.
 func (r *run) listen(s *session, to sink) {
 	r.listeners.Go(func() {
-		err := s.road.listen(s.id, func(found *seen) {
+		err := s.road.listen(s.next, func(found *seen) {
 			r.heed(found)
 			to(found)
 		})
 		s.road.close()
-		if !r.closing.Load() && !errors.Is(err, errRefused) {
+		if !r.closing.Load() && !s.cut.Load() && !errors.Is(err, errRefused) {
 			r.fault(&r.broken, "connection: "+err.Error())
 		}
 	})
@@ -268,17 +274,17 @@ const (
 	drainTime  = time.Minute
 )
 
-// drain waits until want messages have arrived.
-func (r *run) drain(want int64) {
+// drain waits until want messages have arrived at c.
+func (r *run) drain(c *clock, want int64) {
 	r.enter("draining")
-	began := r.clock.now()
+	began := c.now()
 	beat := time.NewTicker(5 * time.Millisecond)
 	defer beat.Stop()
-	for r.clock.arrived.Load() < want {
+	for c.arrived.Load() < want {
 		now := <-beat.C
-		at := now.Sub(r.clock.zero)
-		if at-max(time.Duration(r.clock.last.Load()), began) > drainQuiet || at-began > drainTime {
-			r.note("%d messages did not come within %v", want-r.clock.arrived.Load(), drainQuiet)
+		at := now.Sub(c.zero)
+		if at-max(time.Duration(c.last.Load()), began) > drainQuiet || at-began > drainTime {
+			r.note("%d messages did not come within %v", want-c.arrived.Load(), drainQuiet)
 			return
 		}
 	}
@@ -322,7 +328,7 @@ func (r *run) sum(before usage) {
 		s.PerMillion = s.CPUSeconds / float64(p.Count) * 1e6
 	}
 	switch n := r.joined.Load(); {
-	case p.Scenario == CatchUp:
+	case p.Scenario == CatchUp || p.Scenario == Herd:
 		s.RSSBefore = w.server0.rss // the past that is read, and its readers, are there
 	case n > 0:
 		s.PerConnection = (s.RSSAfter - s.RSSBefore) / n
@@ -336,3 +342,31 @@ const (
 	limitShare   = 0.9
 	limitSeconds = 0.1
 )
+
+// during warms up, then measures while work goes on, and ends it.
+func (r *run) during(ctx context.Context, work func(context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	r.enter("warming up")
+	wait := time.NewTimer(r.o.WarmUp)
+	defer wait.Stop()
+	go func() {
+		defer close(done)
+		work(ctx)
+	}()
+	select {
+	case <-wait.C:
+	case <-done: // a server that gave up while warming up is still reported
+	}
+	r.start()
+	wait.Reset(r.o.Duration) // from now on, as a starved machine wakes late
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	case <-done:
+	}
+	r.end()
+	cancel()
+	<-done
+}

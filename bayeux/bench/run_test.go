@@ -1,126 +1,16 @@
 package bench
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
-	"fmt"
-	"net/http"
 	"net/http/httptest"
-	"sync"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 )
-
-// faulty is a Bayeux server over WebSockets that does what a test plants: each
-// publish goes to all subscribers of its channel as often, and as late, as plan says.
-type faulty struct {
-	// plan returns which messages, counted from 0 as they were published, are
-	// delivered when the n-th comes; nil: the n-th.
-	plan func(n int) []int
-	// refuse says which publishes are answered with an error.
-	refuse func(n int) bool
-
-	mu sync.Mutex
-	// guarded by mu
-	subscribers map[*websocket.Conn]string
-	published   []json.RawMessage
-}
-
-type faultyMessage struct {
-	Channel      string          `json:"channel"`
-	ID           string          `json:"id"`
-	Subscription string          `json:"subscription,omitempty"`
-	Data         json.RawMessage `json:"data,omitempty"`
-}
-
-func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	conn, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	for {
-		var all []faultyMessage
-		if conn.ReadJSON(&all) != nil {
-			f.mu.Lock()
-			delete(f.subscribers, conn)
-			f.mu.Unlock()
-			return
-		}
-		f.mu.Lock()
-		for _, m := range all {
-			f.serve(conn, m)
-		}
-		f.mu.Unlock()
-	}
-}
-
-func (f *faulty) serve(conn *websocket.Conn, m faultyMessage) {
-	ok := true
-	switch m.Channel {
-	case "/meta/connect":
-		return // held for ever
-	case "/meta/subscribe":
-		f.subscribers[conn] = m.Subscription
-	case "/meta/handshake", "/meta/disconnect":
-	default:
-		n := len(f.published)
-		f.published = append(f.published, m.Data)
-		ok = f.refuse == nil || !f.refuse(n)
-		which := []int{n}
-		if f.plan != nil {
-			which = f.plan(n)
-		}
-		for to, channel := range f.subscribers {
-			if channel == m.Channel {
-				for _, i := range which {
-					_ = to.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `[{"channel":%q,"data":%s}]`, channel, f.published[i]))
-				}
-			}
-		}
-	}
-	_ = conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `[{"channel":%q,"id":%q,"clientId":"c","successful":%t,"error":"403:x:planted"}]`, m.Channel, m.ID, ok))
-}
-
-// measure runs a scenario against a faulty server until its publisher has sent at
-// least enough messages.
-func measure(t *testing.T, f *faulty, o Options, enough int) *Report {
-	t.Helper()
-	f.subscribers = map[*websocket.Conn]string{}
-	server := httptest.NewServer(f)
-	t.Cleanup(server.Close)
-	o.URL, o.Transport, o.Channel, o.Size = server.URL, WebSocket, "/bench", 100
-	o.Duration = time.Minute
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var waiting sync.WaitGroup
-	defer waiting.Wait()
-	waiting.Go(func() {
-		beat := time.NewTicker(time.Millisecond)
-		defer beat.Stop()
-		for {
-			f.mu.Lock()
-			n := len(f.published)
-			f.mu.Unlock()
-			if n >= enough {
-				cancel()
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-beat.C:
-			}
-		}
-	})
-	r, err := Run(ctx, o)
-	require.NoError(t, err)
-	require.True(t, r.Interrupted)
-	require.GreaterOrEqual(t, r.Published, int64(enough))
-	return r
-}
 
 func TestFanoutCountsPlantedFaults(t *testing.T) {
 	f := func(plan func(int) []int, want Faults) {
@@ -153,6 +43,7 @@ func TestFanoutCountsPlantedFaults(t *testing.T) {
 
 // A lost message is waited for, in bounded time, and then told.
 func TestFanoutCountsLoss(t *testing.T) {
+	t.Parallel()
 	r := measure(t, &faulty{plan: func(n int) []int {
 		if n == 10 || n == 20 {
 			return nil
@@ -164,6 +55,221 @@ func TestFanoutCountsLoss(t *testing.T) {
 	require.Contains(t, r.Notes[0], "6 messages did not come")
 }
 
+// planted are faults of every kind and the plans that make them, of messages of which
+// the tenth is hit.
+var planted = []struct {
+	plan func(n int) []int
+	want Faults
+}{
+	{nil, Faults{}},
+	{func(n int) []int {
+		if n == 10 {
+			return []int{10, 10}
+		}
+		return []int{n}
+	}, Faults{Duplicate: 1}},
+	{func(n int) []int {
+		switch n {
+		case 10:
+			return nil
+		case 11:
+			return []int{11, 10}
+		}
+		return []int{n}
+	}, Faults{Reordered: 1}},
+	{func(n int) []int {
+		if n == 10 {
+			return nil
+		}
+		return []int{n}
+	}, Faults{Lost: 1}},
+}
+
+// times is what n receivers have seen.
+func (f Faults) times(n int64) Faults {
+	return Faults{Lost: n * f.Lost, Duplicate: n * f.Duplicate, Reordered: n * f.Reordered}
+}
+
+func TestLongPollCountsPlantedFaults(t *testing.T) {
+	for _, p := range planted[:3] {
+		r := measure(t, &faulty{plan: p.plan}, Options{Scenario: LongPoll, Transport: LongPolling, Subs: 2, Rate: 500}, 40)
+		require.Equal(t, p.want.times(2), r.Faults)
+		require.Zero(t, r.Broken)
+	}
+}
+
+// Channels have subscribers of their own, and what they hear of others is a fault. The
+// messages of one are told apart from those of the next, or a swap would be none.
+func TestChannelsCountsPlantedFaults(t *testing.T) {
+	o := Options{Scenario: Channels, Channels: 3, Subs: 2, Rate: 500}
+	r := measure(t, &faulty{}, o, 40)
+	require.Equal(t, Faults{}, r.Faults)
+	require.Positive(t, r.Latency.Count)
+	r = measure(t, &faulty{plan: planted[1].plan}, o, 40)
+	require.Equal(t, Faults{Duplicate: 2}, r.Faults)
+	// Two of three messages come to the two subscribers of the first channel as well.
+	r = measure(t, &faulty{stray: "/0"}, o, 40)
+	strays := 2 * (r.Published - (r.Published+2)/3)
+	require.Equal(t, Faults{Duplicate: strays}, r.Faults)
+	r = measure(t, &faulty{}, Options{Scenario: Channels, Channels: 3, Subs: 2, Window: 4}, 400)
+	require.Equal(t, Faults{}, r.Faults)
+}
+
+func TestCatchUpCountsPlantedFaults(t *testing.T) {
+	t.Parallel()
+	o := Options{Scenario: CatchUp, Conns: 3, Messages: 40}
+	for _, p := range planted {
+		past := p.plan
+		if past == nil {
+			past = func(n int) []int { return []int{n} }
+		}
+		f := &faulty{past: past}
+		if p.want.Lost == 0 {
+			r := whole(t, f, o)
+			require.Equal(t, p.want.times(3), r.Faults)
+			require.EqualValues(t, 3, r.Latency.Count)
+			continue
+		}
+		// Those who miss something wait for it until they are told to end.
+		opts := f.serving(t, o)
+		r, err := Run(t.Context(), opts)
+		require.NoError(t, err)
+		require.Equal(t, p.want.times(3), r.Faults)
+		require.Nil(t, r.Latency, "nobody has everything")
+	}
+}
+
+// Who listens beside a herd has faults of its own.
+func TestHerdCountsPlantedFaults(t *testing.T) {
+	o := Options{Scenario: Herd, Conns: 3, Messages: 40, Subs: 2, Rate: 500, Duration: 50 * time.Millisecond}
+	as := func(n int) []int { return []int{n} }
+	r := whole(t, &faulty{past: as}, o)
+	require.Equal(t, Faults{}, r.Faults)
+	require.EqualValues(t, 3, r.Latency.Count)
+	require.Positive(t, r.Live.Before.Count)
+	require.Greater(t, r.Published, int64(40))
+	r = whole(t, &faulty{past: planted[1].plan}, o)
+	require.Equal(t, Faults{Duplicate: 3}, r.Faults)
+	r = whole(t, &faulty{past: as, plan: func(n int) []int {
+		if n == 45 {
+			return []int{45, 45}
+		}
+		return []int{n}
+	}}, o)
+	require.Equal(t, Faults{Duplicate: 2}, r.Faults)
+}
+
+// A storm counts those who come back, how, and what they miss.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	o := Options{Scenario: Storm, Conns: 5, Wait: time.Minute, Duration: time.Millisecond}
+	f := func(s *faulty, transport string, fresh bool, want Back) {
+		t.Helper()
+		o := o
+		o.Transport, o.Fresh = transport, fresh
+		r := whole(t, s, o)
+		require.Equal(t, Faults{}, r.Faults, "%s: %+v %+v", transport, r.Back, r.Notes)
+		require.EqualValues(t, 5, r.Count)
+		require.EqualValues(t, 5, r.Latency.Count)
+		want.Seconds = r.Back.Seconds
+		// Who comes before all has been said is told to come later.
+		require.GreaterOrEqual(t, r.Back.Deferred, want.Deferred)
+		require.Equal(t, want.Tries+r.Back.Deferred, r.Back.Tries)
+		want.Tries, want.Deferred = r.Back.Tries, r.Back.Deferred
+		require.Equal(t, want, *r.Back)
+	}
+	for _, transport := range []string{WebSocket, LongPolling} {
+		f(&faulty{storm: true}, transport, false, Back{Resumed: 5, Tries: 5})
+		f(&faulty{storm: true, deferred: 3}, transport, false, Back{Resumed: 5, Tries: 5, Deferred: 3})
+	}
+	f(&faulty{storm: true, resumed: func(n int, _ *faultySession) bool { return n >= 2 }}, WebSocket, false,
+		Back{Resumed: 3, Handshaken: 2, Tries: 5, Deferred: 2, Missed: 2 * away})
+	o.Fresh = true
+	r := whole(t, &faulty{}, o)
+	require.EqualValues(t, 5, r.Back.Handshaken)
+	require.LessOrEqual(t, r.Back.Missed, int64(5*away), "who comes early hears what is said while others are away")
+	require.Equal(t, Faults{}, r.Faults)
+	r = whole(t, &faulty{}, Options{Scenario: Storm, Conns: 2, Wait: time.Minute, Duration: 20 * time.Millisecond, Subs: 2, Rate: 500})
+	require.Positive(t, r.Live.Before.Count)
+}
+
+// Of those who resume, what was said while they were away may not be missing, and what
+// they had before may come once more, but not twice.
+func TestStormCountsPlantedFaults(t *testing.T) {
+	t.Parallel()
+	f := func(want Faults, resent int64, change func(s *faultySession)) {
+		t.Helper()
+		r := whole(t, &faulty{storm: true, resumed: func(n int, s *faultySession) bool {
+			if n == 0 {
+				change(s)
+			}
+			return true
+		}}, Options{Scenario: Storm, Conns: 1, Wait: time.Minute, Duration: time.Millisecond})
+		require.Equal(t, want, r.Faults)
+		require.Equal(t, resent, r.Back.Resent)
+	}
+	first := fmtDelivery
+	f(Faults{}, 0, func(*faultySession) {})
+	f(Faults{Lost: 1}, 0, func(s *faultySession) { s.queue = s.queue[1:] })
+	f(Faults{Duplicate: 1}, 0, func(s *faultySession) { s.queue = append(s.queue, s.queue[2]) })
+	f(Faults{Reordered: 1}, 0, func(s *faultySession) { s.queue[0], s.queue[1] = s.queue[1], s.queue[0] })
+	f(Faults{}, 1, func(s *faultySession) { s.queue = slices.Insert(s.queue, 0, first(s.queue[0])) })
+	f(Faults{Duplicate: 1}, 1, func(s *faultySession) {
+		s.queue = slices.Insert(s.queue, 0, first(s.queue[0]), first(s.queue[0]))
+	})
+}
+
+// fmtDelivery makes of the message after the first one that first one.
+func fmtDelivery(second []byte) []byte {
+	b := slices.Clone(second)
+	at := bytes.IndexByte(b, '#') + anchorSize + publisherDigits
+	copy(b[at:], appendHex(nil, 0, seqDigits))
+	return b
+}
+
+// The session of one who does not come back in time is told.
+func TestStormTellsWhoStaysAway(t *testing.T) {
+	r := whole(t, &faulty{deferred: 1 << 20}, Options{Scenario: Storm, Conns: 2, Wait: 50 * time.Millisecond, Duration: time.Millisecond})
+	require.EqualValues(t, 1, r.Broken)
+	require.ErrorContains(t, r.Err(), "figures do not count")
+	require.Contains(t, r.Notes[0], "2 clients did not come back")
+}
+
+// Over the API each message has a result of its own.
+func TestPublishByAPI(t *testing.T) {
+	t.Parallel()
+	o := Options{Scenario: Publish, Transport: API, Conns: 2, InFlight: 4}
+	r := measure(t, &faulty{}, o, 100)
+	require.NoError(t, r.Err())
+	require.Positive(t, r.Latency.Count)
+	r = measure(t, &faulty{refuse: func(n int) bool { return n == 7 }}, o, 100)
+	require.Equal(t, int64(1), r.Refused)
+	require.Contains(t, r.Notes[0], "403:x:planted")
+	// A result too few: nobody knows of which message.
+	r = measure(t, &faulty{plan: planted[3].plan}, Options{Scenario: Publish, Transport: API, Conns: 1, InFlight: 4}, 11)
+	require.EqualValues(t, 1, r.Broken)
+	require.EqualValues(t, 4, r.Lost)
+	require.Contains(t, strings.Join(r.Notes, " "), "3 results for 4 messages")
+}
+
+// The form of the JSON is promised.
+func TestReportJSON(t *testing.T) {
+	l := &Latency{}
+	text, err := json.Marshal(&Report{
+		Interrupted: true, Latency: l, Live: &Live{Before: l, During: l}, Back: &Back{}, Server: &Server{}, Notes: []string{""},
+	})
+	require.NoError(t, err)
+	latency := `{"count":0,"p50_us":0,"p90_us":0,"p99_us":0,"p99_9_us":0,"max_us":0}`
+	require.JSONEq(t, `{"version":0,"scenario":"","url":"","transport":"","setting":"","interrupted":true,
+		"seconds":0,"unit":"","count":0,"per_second":0,"latency":`+latency+`,
+		"published":0,"lost":0,"duplicate":0,"reordered":0,"refused":0,"broken":0,
+		"live":{"before":`+latency+`,"during":`+latency+`},
+		"back":{"seconds":0,"resumed":0,"handshaken":0,"tries":0,"deferred":0,"resent":0,"missed":0},
+		"connects_per_second":0,
+		"server":{"cpu_seconds":0,"cpu_seconds_per_million":0,"rss_before":0,"rss_after":0,"rss_peak":0,"rss_per_connection":0},
+		"generator":{"cpu_seconds":0,"share":0,"cores":0},"notes":[""]}`, string(text))
+}
+
 func TestPublishCountsRefusals(t *testing.T) {
 	r := measure(t, &faulty{refuse: func(n int) bool { return n == 7 }}, Options{Scenario: Publish, Conns: 2, InFlight: 4}, 100)
 	require.Zero(t, r.Faults)
@@ -173,7 +279,7 @@ func TestPublishCountsRefusals(t *testing.T) {
 }
 
 func TestCatchUpTellsAServerWithout(t *testing.T) {
-	server := httptest.NewServer(&faulty{subscribers: map[*websocket.Conn]string{}})
+	server := httptest.NewServer(&faulty{sessions: map[string]*faultySession{}})
 	defer server.Close()
 	_, err := Run(t.Context(), Options{
 		Scenario: CatchUp, URL: server.URL, Transport: WebSocket, Channel: "/bench", Size: 100, Conns: 1, Messages: 1, Since: "1h",
@@ -203,6 +309,14 @@ func TestOptionsAreChecked(t *testing.T) {
 	f(func(o *Options) { o.URL = "http:///x" }, "no host")
 	f(func(o *Options) { o.Scenario = Publish }, "conns must be")
 	f(func(o *Options) { o.Scenario = CatchUp }, "since must be")
+	f(func(o *Options) { o.Transport = API }, "can only publish")
+	f(func(o *Options) { o.Token = "a\r\nb" }, "token must be one line")
+	f(func(o *Options) { o.Scenario, o.Channels = Channels, 0 }, "channels must be")
+	f(func(o *Options) { o.Scenario, o.Channels, o.Subs = Channels, 1001, 1000 }, "channels times subs")
+	f(func(o *Options) { o.Scenario, o.Channels, o.Window = Channels, 1001, 1000 }, "channels times window")
+	f(func(o *Options) { o.Scenario, o.Conns, o.Messages, o.Since = Herd, 1, 1, "1h" }, "rate must be")
+	f(func(o *Options) { o.Scenario, o.Conns, o.Messages, o.Since, o.Subs = Herd, 1, 1, "1h", 0 }, "subs must be")
+	f(func(o *Options) { o.Scenario = Storm }, "wait must be")
 }
 
 // What waited is charged: the latency of a message is from when it was due.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 type socket struct {
 	conn   *websocket.Conn
 	pieces *sync.Pool // of *scanner
-	polls  int        // owned by listen
 
 	mu sync.Mutex // held while writing: gorilla allows one writer
 	// guarded by mu
@@ -39,7 +37,7 @@ func (t *target) openSocket(ctx context.Context) (road, error) {
 	conn, answer, err := d.DialContext(ctx, u.String(), nil)
 	if err != nil {
 		if answer != nil {
-			return nil, fmt.Errorf("bench: %s: %w: %s", t.url, err, answer.Status)
+			return nil, fmt.Errorf("bench: %s: %w: %w", t.url, err, newStatusError(answer))
 		}
 		return nil, fmt.Errorf("bench: %s: %w", t.url, err)
 	}
@@ -65,7 +63,7 @@ func (s *socket) write(frame []byte) error {
 	return s.conn.WriteMessage(websocket.TextMessage, frame)
 }
 
-func (s *socket) exchange(ctx context.Context, id string, message []byte) (*reply, error) {
+func (s *socket) exchange(ctx context.Context, id string, message []byte, sink sink) (*reply, error) {
 	defer context.AfterFunc(ctx, s.close)()
 	if err := s.write(array(message)); err != nil {
 		return nil, err
@@ -80,18 +78,22 @@ func (s *socket) exchange(ctx context.Context, id string, message []byte) (*repl
 		if _, err := frame.ReadFrom(io.LimitReader(r, maxSetup)); err != nil {
 			return nil, err
 		}
+		if sink != nil {
+			if _, err := s.frame(bytes.NewReader(frame.Bytes()), sink); err != nil {
+				return nil, err
+			}
+		}
 		if a, err := answers(frame.Bytes(), id); a != nil || err != nil {
 			return a, err
 		}
 	}
 }
 
-func (s *socket) listen(clientID string, sink sink) error {
+func (s *socket) listen(next func() []byte, sink sink) error {
 	_ = s.conn.SetReadDeadline(time.Time{})
 	for connect := true; ; {
 		if connect {
-			s.polls++
-			if err := s.write(array(connectMessage(clientID, WebSocket, "c"+strconv.Itoa(s.polls)))); err != nil {
+			if err := s.write(array(next())); err != nil {
 				return err
 			}
 		}

@@ -48,15 +48,7 @@ func (t *tally) saw(seq int64) (fresh bool) {
 		t.next = seq + 1
 		return true
 	}
-	i, found := slices.BinarySearchFunc(t.missing, seq, func(g gap, seq int64) int {
-		switch {
-		case seq < g.from:
-			return 1
-		case seq >= g.to:
-			return -1
-		}
-		return 0
-	})
+	i, found := t.gapOf(seq)
 	if !found {
 		t.faults.Duplicate++
 		return false
@@ -75,6 +67,25 @@ func (t *tally) saw(seq int64) (fresh bool) {
 		t.missing = slices.Insert(t.missing, i+1, gap{seq + 1, g.to})
 	}
 	return true
+}
+
+// has reports whether a number came.
+func (t *tally) has(seq int64) bool {
+	_, missing := t.gapOf(seq)
+	return seq < t.next && !missing
+}
+
+// gapOf returns the gap that a number is in, if it is in one.
+func (t *tally) gapOf(seq int64) (int, bool) {
+	return slices.BinarySearchFunc(t.missing, seq, func(g gap, seq int64) int {
+		switch {
+		case seq < g.from:
+			return 1
+		case seq >= g.to:
+			return -1
+		}
+		return 0
+	})
 }
 
 // result returns the faults when sent numbers [0, sent) were sent in all.

@@ -1,4 +1,4 @@
-// Types of client.js, for pages and programs written in TypeScript.
+// Types of client.mjs and, as the global Faye, of client.js.
 
 export as namespace Faye
 
@@ -29,10 +29,15 @@ export interface Deferred<T> extends PromiseLike<T> {
   timeout (seconds: number, error: unknown): this
 }
 
+/** How much a catch-up brings; truncated: the channel's length cut it short. */
+export interface Extent { messages: number, truncated: boolean }
+
 export interface Subscription extends Deferred<string> {
   readonly channel: string
   /** What the server said of the past, once a catch-up channel is acknowledged. */
-  readonly catchup?: { messages: number, truncated: boolean }
+  readonly catchup?: Extent
+  /** Of a catch-up channel: kept when all of its past was handed out, rejected when it is refused. */
+  readonly complete: Promise<Extent>
   withChannel (callback: (channel: string, data: any) => void, context?: unknown): this
   cancel (): void
   unsubscribe (): void
@@ -55,7 +60,9 @@ export interface Options {
   timeout?: number
   /** Seconds between two connects until the server says otherwise, 0. */
   interval?: number
-  endpoints?: { websocket?: string, 'long-polling'?: string }
+  endpoints?: { websocket?: string, 'long-polling'?: string, 'callback-polling'?: string }
+  /** With the ack extension: exact over the loss of a server, for one more message back and forth a batch. */
+  ack?: boolean
 }
 
 export type State = 'UNCONNECTED' | 'CONNECTING' | 'CONNECTED' | 'DISCONNECTED'
@@ -65,23 +72,32 @@ export class Client {
   constructor (url?: string, options?: Options)
   subscribe (channel: string, callback?: (data: any) => void, context?: unknown): Subscription
   subscribe (channels: string[], callback?: (data: any) => void, context?: unknown): Subscription[]
-  /** The past of a channel ('12h', '30m', '10s'), once it is complete. */
+  /** The past of a channel ('12h', '30m', '10s', '50n'), once it is complete. */
   catchUp (channel: string, interval: string, callback?: (data: any) => void): Promise<any[]>
   unsubscribe (channel: string | string[], listener?: Subscription | ((data: any) => void)): void
   /** deadline in seconds; attempts: how often it is sent at most. */
   publish (channel: string, data: unknown, options?: { deadline?: number, attempts?: number }): Deferred<void>
   connect (callback?: () => void, context?: unknown): void
+  handshake (callback?: () => void, context?: unknown): void
   disconnect (): Deferred<void>
   getState (): State
-  readonly transport: 'websocket' | 'long-polling' | null
+  readonly transport: 'websocket' | 'long-polling' | 'callback-polling' | null
   addExtension (extension: Extension): void
   removeExtension (extension: Extension): void
   setHeader (name: string, value: string): void
-  disable (feature: 'websocket' | 'autodisconnect' | (string & {})): void
+  disable (feature: 'websocket' | 'long-polling' | 'callback-polling' | 'autodisconnect' | (string & {})): void
   on (event: TransportEvent, listener: () => void, context?: unknown): this
   bind (event: TransportEvent, listener: () => void, context?: unknown): this
+  addListener (event: TransportEvent, listener: () => void, context?: unknown): this
   once (event: TransportEvent, listener: () => void, context?: unknown): this
-  unbind (event: TransportEvent, listener?: () => void): this
+  off (event?: TransportEvent, listener?: () => void): this
+  unbind (event?: TransportEvent, listener?: () => void): this
+  removeListener (event: TransportEvent, listener?: () => void): this
+  removeAllListeners (event?: TransportEvent): this
+  trigger (event: string, ...args: unknown[]): void
+  countListeners (event: string): number
 }
 
 export const VERSION: string
+declare const Faye: { VERSION: string, Client: typeof Client, Error: typeof FayeError }
+export default Faye

@@ -1,13 +1,18 @@
-// Run by browser_test.go with node's own test runner. With GOBELIN=<url> the
+// Run by browser_test.go with node's own test runner on the scripts as they are
+// served, in the folder SCRIPTS. With GOBELIN=<url> the
 // conversations that need no misbehaving server run against that one too.
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { createRequire } from 'node:module'
 import { Fake, idOf } from './fake.mjs'
 
 const require = createRequire(import.meta.url)
-const Faye = require('./client.js')
-const GobelinHistory = require('./history.js')
+const dir = process.env.SCRIPTS
+if (!dir) throw new Error('SCRIPTS must name the folder of client.js, client.mjs and history.js: go test does')
+const Faye = require(path.join(dir, 'client.js'))
+const GobelinHistory = require(path.join(dir, 'history.js'))
 
 let names = 0
 const unique = () => `/t${process.pid}x${Date.now().toString(36)}x${names++}`
@@ -184,6 +189,7 @@ both('a broken link: the session goes on, and the page is told', async (f, clien
   await a.subscribe('/x/y', (m) => got.push(m))
   await a.publish('/x/y', 1)
   await until(() => got.length === 1)
+  await until(() => f.held())
   f.cut()
   await until(() => events.includes('down'))
   f.deliver('/x/y', 2)
@@ -208,20 +214,21 @@ both('a lost session: subscribed again, the past not shown twice', async (f, cli
   f.forget()
   f.deliver('/x/y', 4) // only the replay has it
   f.cut()
-  await until(() => past.length === 4)
-  f.deliver('/x/y', 5)
   await until(() => live.length === 2)
+  f.deliver('/x/y', 5)
+  await until(() => live.length === 3)
   await settled(a)
-  assert.deepEqual([past, live], [[0, 1, 2, 4], [3, 5]])
+  assert.deepEqual([past, live], [[0, 1, 2], [3, 4, 5]])
   assert.equal(f.of('/meta/handshake').length, 2)
-  const subs = f.of('/meta/subscribe').map((m) => m.subscription)
-  assert.deepEqual(subs.slice(2), ['/x/y/catchup/6h', '/x/y'])
+  const subs = f.of('/meta/subscribe')
+  assert.deepEqual(subs.slice(2).map((m) => m.subscription), ['/x/y/catchup/9876543n', '/x/y'])
+  assert.equal(subs[2].ext.catchup.after, idOf(3))
 
   // A new listener is shown the whole past, the old one nothing twice.
   const again = []
   await a.subscribe('/x/y/catchup/6h', (m) => again.push(m))
   await until(() => again.length === 6)
-  assert.equal(past.length, 4)
+  assert.equal(past.length, 3)
 })
 
 both('a lost session: a live channel is mended from its history', async (f, client) => {
@@ -243,9 +250,159 @@ both('a lost session: a live channel is mended from its history', async (f, clie
   f.deliver('/x/y', 3)
   await until(() => got.length === 5 && later.length === 1)
   assert.deepEqual([got, later], [[0, 'no history', 1, 2, 3], [3]])
-  const subs = f.of('/meta/subscribe').map((m) => m.subscription)
-  assert.match(subs[2], /^\/x\/y\/catchup\/6[0-9]s$/)
-  assert.deepEqual(subs.slice(3), ['/x/y', '/x/plain', '/x/*'])
+  const subs = f.of('/meta/subscribe')
+  assert.deepEqual(subs.slice(2).map((m) => m.subscription), ['/x/y/catchup/9876543n', '/x/y', '/x/plain', '/x/*'])
+  assert.equal(subs[2].ext.catchup.after, idOf(1))
+})
+
+both('a lost session: what a channel missed that had been quiet', async (f, client) => {
+  f.deliver('/x/y', 'before')
+  const a = client()
+  const got = []
+  await a.subscribe('/x/y', (m) => got.push(m))
+  f.forget()
+  f.deliver('/x/y', 'missed')
+  f.cut()
+  await until(() => got.length === 1)
+  await settled(a)
+  assert.deepEqual(got, ['missed'])
+})
+
+both('a past that breaks off goes on where it was, and says when it is complete', async (f, client) => {
+  for (let i = 0; i < 6; i++) f.deliver('/x/y', i)
+  f.most = 2 // of a replay, then it stalls
+  const a = client()
+  const got = []
+  const s = a.subscribe('/x/y/catchup/6h', (m) => got.push(m))
+  let complete = null
+  s.complete.then((c) => { complete = c })
+  await until(() => got.length === 2 && s.catchup)
+  assert.equal(s.catchup.messages, 6)
+  assert.equal(complete, null)
+  f.forget()
+  f.cut()
+  await until(() => got.length === 4)
+  assert.equal(complete, null)
+  f.deliver('/x/y', 6)
+  f.most = Infinity
+  f.forget()
+  f.cut()
+  await until(() => complete)
+  assert.deepEqual(got, [0, 1, 2, 3, 4, 5, 6])
+  assert.deepEqual(f.of('/meta/subscribe').map((m) => m.ext && m.ext.catchup.after), [undefined, idOf(1), idOf(3)])
+  // Whole, it is asked for what came since, under the same listener.
+  f.forget()
+  f.deliver('/x/y', 7)
+  f.cut()
+  await until(() => got.length === 8)
+  assert.equal(got[7], 7)
+})
+
+both('mending is tried again while the server cannot', async (f, client) => {
+  f.deliver('/x/y', 0)
+  const a = client()
+  const got = []
+  await a.subscribe('/x/y', (m) => got.push(m))
+  f.deliver('/x/y', 1)
+  await until(() => got.length === 1)
+  let refused = 0
+  f.hook = (m, r) => { if (m.channel === '/meta/subscribe' && refused++ < 2) Object.assign(r, { successful: false, error: '503::Service unavailable', ext: undefined }) }
+  f.forget()
+  f.deliver('/x/y', 2)
+  f.deaf = () => refused < 2 // nothing is replayed by a refused one
+  f.cut()
+  await until(() => got.length === 2)
+  assert.deepEqual(got, [1, 2])
+})
+
+both('with acks the next connect says what came', async (f, client) => {
+  const a = client({ ack: true })
+  const got = []
+  await a.subscribe('/x/y', (m) => got.push(m))
+  for (let i = 0; i < 3; i++) { await a.publish('/x/y', i); await until(() => got.length === i + 1) }
+  assert.equal(f.of('/meta/handshake')[0].ext.ack, true)
+  const said = () => f.of('/meta/connect').map((m) => m.ext.ack)
+  f.hold = 20
+  await until(() => said().some((n) => n > 1))
+  assert.deepEqual(said(), [...said()].sort((x, y) => x - y))
+  // A server without them is not told.
+  f.acks = false
+  const b = client({ ack: true })
+  const from = f.of('/meta/connect').length
+  await b.publish('/x/y', 3)
+  await until(() => f.of('/meta/connect').slice(from).some((m) => m.clientId === [...f.sessions.keys()].at(-1)))
+  assert.equal(f.of('/meta/connect').filter((m) => m.clientId === [...f.sessions.keys()].at(-1) && m.ext).length, 0)
+})
+
+both('a server without a past is told apart', async (f, client) => {
+  f.plain = true
+  await assert.rejects(client().catchUp('/x/y', '1h'), { code: 404, message: 'Catch-up not supported' })
+})
+
+test('callback-polling: where fetch is refused, scripts are asked', { timeout: 20000 }, async () => {
+  const f = new Fake()
+  f.upgrades = false
+  await f.start()
+  const { fetch, location, document } = globalThis
+  const scripts = []
+  // A page from disk: fetch is blocked, a script element is not.
+  globalThis.fetch = async () => { throw new TypeError('Failed to fetch') }
+  globalThis.location = { href: 'file:///late.html', origin: 'null' }
+  globalThis.document = {
+    createElement: () => ({ remove () { this.gone = true } }),
+    head: {
+      appendChild (s) {
+        scripts.push(s)
+        fetch(s.src).then((r) => r.text()).then((text) => (0, eval)(text)).catch(() => s.onerror())
+      }
+    }
+  }
+  const a = make(f.url, 'websocket')
+  try {
+    const got = []
+    await a.subscribe('/x/y', (m) => got.push(m))
+    assert.equal(a.transport, 'callback-polling')
+    for (let i = 0; i < 60; i++) a.publish('/x/y', { i, text: 'x y\u2028'.repeat(20) })
+    await until(() => got.length === 60)
+    assert.deepEqual(got.map((m) => m.i), Array.from({ length: 60 }, (_, i) => i))
+    assert.ok(scripts.every((s) => s.src.length < 14000))
+    await assert.rejects(a.publish('/x/y', 'x'.repeat(20000)).then(), { code: 413, params: ['callback-polling'] })
+    await until(() => f.held())
+    f.cut()
+    await until(() => a.transport === null)
+    f.deliver('/x/y', { i: 'again' })
+    await until(() => got.length === 61)
+    assert.equal(Object.keys(globalThis).filter((k) => /^gobelin[a-z0-9]{6,}$/.test(k)).length <= 2, true)
+  } finally { a._stop(); Object.assign(globalThis, { fetch, location, document }); await f.stop() }
+})
+
+test('the module has the same client', async () => {
+  const m = await import(pathToFileURL(path.join(dir, 'client.mjs')))
+  assert.deepEqual(Object.keys(m).sort(), ['Client', 'Error', 'Subscription', 'VERSION', 'default'])
+  assert.equal(globalThis.Faye, undefined)
+  const names = (c) => Object.getOwnPropertyNames(c.prototype)
+  assert.deepEqual(names(m.Client), names(Faye.Client))
+  assert.equal(m.default.Client, m.Client)
+})
+
+test('listeners come and go under all names', () => {
+  const a = new Faye.Client('http://127.0.0.1:1/faye')
+  const heard = []
+  const f = (x) => heard.push('f' + x)
+  a.on('e', f).addListener('e', function (x) { heard.push(this + x) }, 'ctx')
+  a.once('e', f)
+  assert.equal(a.countListeners('e'), 3)
+  a.trigger('e', 1)
+  a.trigger('e', 2)
+  assert.deepEqual(heard, ['f1', 'ctx1', 'f1', 'f2', 'ctx2'])
+  a.once('e', f)
+  a.off('e', f)
+  assert.equal(a.countListeners('e'), 1)
+  a.removeAllListeners()
+  assert.equal(a.countListeners('e'), 0)
+  a.bind('e', f).removeListener('e', f).trigger('e', 3)
+  a.bind('e', f).unbind('e').trigger('e', 4)
+  assert.equal(heard.length, 5)
 })
 
 both('catchUp gives the whole past', async (f, client) => {

@@ -27,6 +27,8 @@ export class Fake {
     this.sockets = new Set()
     this.hook = () => {} // (message, reply) => 'swallow' | 'cut' | undefined
     this.upgrades = true
+    this.acks = true
+    this.most = Infinity // messages of one replay that are sent
     this.next = 0
   }
 
@@ -42,6 +44,8 @@ export class Fake {
 
   async stop () { this.cut(); await new Promise((resolve) => this.server.close(resolve)) }
   cut () { for (const s of this.sockets) s.destroy() }
+  // Whether some connect is under way, so that a cut is noticed.
+  held () { return [...this.sessions.values()].some((s) => s.wake) }
   forget () { this.sessions.clear() }
   of (channel) { return this.heard.filter((m) => m.channel === channel) }
 
@@ -50,6 +54,9 @@ export class Fake {
     q.on('data', (d) => { body += d })
     q.on('end', async () => {
       const out = []
+      const query = new URL(q.url, this.url).searchParams
+      const jsonp = query.get('jsonp')
+      if (jsonp) body = query.get('message')
       this.requests = (this.requests || []).concat({ headers: q.headers, body })
       for (const m of JSON.parse(body)) {
         const [reply, session, what] = this.handle(m)
@@ -57,8 +64,8 @@ export class Fake {
         if (session) await this.wait(session, m, out, q.socket)
         if (what !== 'swallow') out.push(reply)
       }
-      r.setHeader('Content-Type', 'application/json')
-      r.end(JSON.stringify(out))
+      r.setHeader('Content-Type', jsonp ? 'text/javascript' : 'application/json')
+      r.end(jsonp ? `/**/${jsonp}(${JSON.stringify(out)});` : JSON.stringify(out))
     })
   }
 
@@ -112,22 +119,30 @@ export class Fake {
       session = { id: `session${++this.next}`, subs: new Set(), queue: [] }
       this.sessions.set(session.id, session)
       Object.assign(reply, { clientId: session.id, version: '1.0', supportedConnectionTypes: ['websocket', 'long-polling'], advice: this.advice() })
+      if (this.acks && m.ext && m.ext.ack) { reply.ext = { ack: true }; session.batch = 0 }
     } else if (!session) {
       refuse(`401:${m.clientId}:Unknown client`)
       if (m.channel === '/meta/connect') reply.advice = { reconnect: 'handshake', interval: 0 }
     } else if (m.channel === '/meta/connect') {
       held = session
       reply.advice = this.advice()
+      if (session.batch !== undefined) reply.ext = { ack: ++session.batch }
     } else if (m.channel === '/meta/subscribe') {
       reply.subscription = m.subscription
       const [name, interval] = m.subscription.split('/catchup/')
       if (m.subscription.startsWith('/forbidden')) refuse(`403:${m.subscription}:Forbidden channel`)
-      else if (interval) {
-        const past = this.history.get(name) || []
+      else if (this.deaf && this.deaf()) session.subs.add(name)
+      else if (interval && !this.plain) {
+        const after = m.ext && m.ext.catchup && m.ext.catchup.after
+        const past = (this.history.get(name) || []).filter((p) => !after || p.id > after)
         reply.ext = { catchup: { messages: past.length, truncated: false } }
-        session.queue.push(...past.map((p) => ({ ...p, channel: m.subscription })))
+        session.queue.push(...past.slice(0, this.most).map((p) => ({ ...p, channel: m.subscription })))
         if (session.wake) setImmediate(session.wake)
-      } else session.subs.add(m.subscription)
+      } else {
+        session.subs.add(m.subscription)
+        const kept = this.history.get(name)
+        if (m.ext && m.ext.history && kept) reply.ext = { history: { last: kept.length ? kept.at(-1).id : idOf(0, 0) } }
+      }
     } else if (m.channel === '/meta/unsubscribe') session.subs.delete(m.subscription)
     else if (m.channel === '/meta/disconnect') this.sessions.delete(session.id)
     else if (!/^(\/[\w!~()$@-]+)+$/.test(m.channel)) refuse(`405:${m.channel}:Invalid channel`)

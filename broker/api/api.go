@@ -45,7 +45,8 @@ type Options struct {
 	// connection's.
 	ClientAddr func(*http.Request) string
 	// Observe, when not nil, hears of each request answered: the route's pattern,
-	// the HTTP status, how long it took. It must not block.
+	// the HTTP status (0: none was sent), how long it took until the answer began. It
+	// must not block.
 	Observe func(route string, status int, took time.Duration)
 }
 
@@ -140,9 +141,8 @@ func (a *api) serve(rt route) http.Handler {
 		allow = "DELETE, GET, HEAD, PATCH, POST, PUT, OPTIONS"
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		out := &writer{ResponseWriter: w, form: rt.form, log: a.Logger, route: rt.path, plain: rt.plain, start: start}
-		defer a.finish(out, rt.path, start)
+		out := &writer{ResponseWriter: w, form: rt.form, log: a.Logger, route: rt.path, plain: rt.plain, start: time.Now()}
+		defer a.finish(out, rt.path)
 		a.allowOrigin(w.Header(), r)
 		if r.Method == http.MethodOptions && (rt.methods != nil || rt.path == "/v1/") {
 			preflight(out, allow)
@@ -187,7 +187,7 @@ func (a *api) answer(rt route, r *http.Request, allow string) (who *broker.Ident
 
 // finish ends a request: a panic is logged and answered as far as that is still
 // possible, and touches no other request.
-func (a *api) finish(out *writer, path string, start time.Time) {
+func (a *api) finish(out *writer, path string) {
 	if p := recover(); p != nil {
 		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares so
 			panic(p)
@@ -196,7 +196,7 @@ func (a *api) finish(out *writer, path string, start time.Time) {
 		out.refuse(&broker.Error{Result: 5000, Text: "internal server error"})
 	}
 	if a.Observe != nil {
-		a.Observe(path, out.status, time.Since(start))
+		a.Observe(path, out.status, out.began)
 	}
 }
 

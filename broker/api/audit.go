@@ -18,6 +18,9 @@ type audited map[string]string
 // tell them apart.
 func (a *api) record(rt route, r *http.Request, who *broker.Identity, status int) {
 	action := rt.audit[r.Method]
+	if action == "" && who != nil && who.RoleName == broker.OperatorRole && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		action = r.Method + " " + rt.path // whatever the operator changes
+	}
 	if action == "" {
 		return
 	}

@@ -64,6 +64,7 @@ type fake struct {
 	chart       broker.ViewerChart
 	reading     chan struct{} // when not nil, ViewerLog waits until it is closed
 	fail        error         // what every call returns
+	lasts       time.Duration // how long a stream is served
 	panics      bool
 	slow        time.Duration // that Publish and Object take, unless the request ends
 	each        func(broker.Publication) error

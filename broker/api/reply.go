@@ -56,7 +56,14 @@ type writer struct {
 	route  string
 	plain  bool // refusals have status 200
 	start  time.Time
-	status int // 0 until answered
+	status int           // 0 until answered
+	began  time.Duration // from start to the head of the answer
+}
+
+// WriteHeader writes the head, and notes how long it took until then.
+func (w *writer) WriteHeader(status int) {
+	w.began = time.Since(w.start)
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // clocked is an answer that says how long it took.

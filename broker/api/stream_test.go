@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
@@ -53,8 +54,14 @@ func (f *fake) DeleteStream(context.Context, *broker.StreamAccount, string) (bro
 	return broker.StreamView{}, time.Time{}, f.fail
 }
 
-func (f *fake) ConnectStream(context.Context, *broker.StreamAccount, string, string, broker.StreamSink) error {
-	return f.fail
+// A stream that is served pokes once and lasts for f.lasts.
+func (f *fake) ConnectStream(_ context.Context, _ *broker.StreamAccount, _, _ string, to broker.StreamSink) error {
+	if f.lasts == 0 {
+		return f.fail
+	}
+	err := to.Poke(broker.Poke{})
+	time.Sleep(f.lasts)
+	return err
 }
 
 func (f *fake) ReplayStream(context.Context, *broker.StreamAccount, broker.ReplayQuery, string, broker.StreamSink) error {
@@ -435,3 +442,20 @@ type nowhere struct{}
 func (nowhere) Header() http.Header         { return http.Header{} }
 func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
 func (nowhere) WriteHeader(int)             {}
+
+// What is told of an answer is how long it took to begin: a stream lasts for hours.
+func TestObservedIsTheHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var took []time.Duration
+		c := newCall(t, Options{Observe: func(route string, status int, d time.Duration) {
+			require.Equal(t, "/streams/{stream}/connect", route)
+			require.Equal(t, http.StatusOK, status)
+			took = append(took, d)
+		}})
+		c.service.lasts = time.Hour
+		begun := time.Now()
+		require.Equal(t, http.StatusOK, c.do("GET", "/streams/abc/connect?token=good", "", "").Code)
+		require.Equal(t, time.Hour, time.Since(begun))
+		require.Equal(t, []time.Duration{0}, took)
+	})
+}

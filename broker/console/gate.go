@@ -3,12 +3,17 @@ package console
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"math"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/broker"
+	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 )
 
@@ -37,10 +42,13 @@ const (
 	throttled         // no tries left
 )
 
-// gate tells who has the token, and slows who guesses.
-type gate struct {
-	want   [sha256.Size]byte
-	closed bool // there is no token: nobody comes in
+// Gate tells who has the operator's token, and slows who guesses. It is safe for
+// concurrent use.
+type Gate struct {
+	log  *zap.Logger
+	want atomic.Pointer[[sha256.Size]byte] // nil: there is no token, nobody comes in
+
+	wrongTokens, throttled atomic.Int64
 
 	// mu guards the tries left: of addresses that failed, and of all that found no
 	// room among them.
@@ -50,18 +58,49 @@ type gate struct {
 	swept    time.Time
 }
 
-func newGate(token string) *gate {
-	return &gate{
-		want: sha256.Sum256([]byte(token)), closed: token == "",
-		failures: map[netip.Prefix]*rate.Limiter{}, crowd: newTries(),
+// NewGate returns a gate for those who have a token. 128 random bits or more are
+// expected of it: guessing is slowed, not stopped. Empty: nobody comes in. log is told
+// of wrong tokens, never of their text.
+func NewGate(token broker.Secret, log *zap.Logger) *Gate {
+	g := &Gate{log: log, failures: map[netip.Prefix]*rate.Limiter{}, crowd: newTries()}
+	g.Renew(token)
+	return g
+}
+
+// Renew makes another token the right one, from the next request on.
+func (g *Gate) Renew(token broker.Secret) {
+	if token == "" {
+		g.want.Store(nil)
+		return
 	}
+	g.want.Store(new(sha256.Sum256([]byte(token.Reveal()))))
+}
+
+// Admit reports whether a request has the token; if not it has been answered (401, 429).
+func (g *Gate) Admit(w http.ResponseWriter, r *http.Request) bool {
+	switch v, wait := g.judge(r, time.Now()); v {
+	case granted:
+		return true
+	case throttled:
+		g.throttled.Add(1)
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
+		refuse(w, http.StatusTooManyRequests, "too many wrong tokens")
+		return false
+	case wrong:
+		g.wrongTokens.Add(1)
+		// Bounded by the tries: one line each.
+		g.log.Warn("console: wrong token", zap.String("address", r.RemoteAddr))
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="gobelin console"`)
+	refuse(w, http.StatusUnauthorized, "the console's token is needed")
+	return false
 }
 
 func newTries() *rate.Limiter { return rate.NewLimiter(rate.Every(tryEvery), tries) }
 
-// admit judges a request at a time; wait is for throttled, the time until the next
+// judge says what a request at a time is; wait is for throttled, the time until the next
 // try.
-func (g *gate) admit(r *http.Request, now time.Time) (v verdict, wait time.Duration) {
+func (g *Gate) judge(r *http.Request, now time.Time) (v verdict, wait time.Duration) {
 	token, given := bearer(r.Header)
 	if !given {
 		return missing, 0
@@ -85,17 +124,17 @@ func (g *gate) admit(r *http.Request, now time.Time) (v verdict, wait time.Durat
 }
 
 // matches compares by hash, so that neither content nor length shows in the time.
-func (g *gate) matches(token string) bool {
+func (g *Gate) matches(token string) bool {
 	if len(token) > maxToken {
 		return false
 	}
-	got := sha256.Sum256([]byte(token))
-	return subtle.ConstantTimeCompare(got[:], g.want[:]) == 1 && !g.closed
+	got, want := sha256.Sum256([]byte(token)), g.want.Load()
+	return want != nil && subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
 // bucket returns the tries of an address; with grow it makes them, without it may
 // return nil: the address never failed. Caller holds mu.
-func (g *gate) bucket(from netip.Prefix, now time.Time, grow bool) *rate.Limiter {
+func (g *Gate) bucket(from netip.Prefix, now time.Time, grow bool) *rate.Limiter {
 	if l := g.failures[from]; l != nil {
 		return l
 	}
@@ -115,7 +154,7 @@ func (g *gate) bucket(from netip.Prefix, now time.Time, grow bool) *rate.Limiter
 
 // sweep forgets the addresses that have all their tries back, at most once a second:
 // a crowd must not make each of its guesses costly. Caller holds mu.
-func (g *gate) sweep(now time.Time) {
+func (g *Gate) sweep(now time.Time) {
 	if now.Sub(g.swept) < time.Second {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 )
 
 // request is one from an address with a token.
@@ -16,10 +17,10 @@ func request(from, token string) *http.Request {
 }
 
 func TestGateSlowsEachAddressByItself(t *testing.T) {
-	g, now := newGate("right"), time.Unix(1000, 0)
+	g, now := NewGate("right", zap.NewNop()), time.Unix(1000, 0)
 	f := func(from, token string, want verdict) {
 		t.Helper()
-		v, _ := g.admit(request(from, token), now)
+		v, _ := g.judge(request(from, token), now)
 		require.Equal(t, want, v)
 	}
 	for range tries {
@@ -40,10 +41,10 @@ func TestGateSlowsEachAddressByItself(t *testing.T) {
 }
 
 func TestGateGivesTriesBackSlowly(t *testing.T) {
-	g, now := newGate("right"), time.Unix(1000, 0)
+	g, now := NewGate("right", zap.NewNop()), time.Unix(1000, 0)
 	guesses := 0
 	for range 24 * 3600 { // a guess each second for a day
-		if v, wait := g.admit(request("192.0.2.1:1", "no"), now); v == wrong {
+		if v, wait := g.judge(request("192.0.2.1:1", "no"), now); v == wrong {
 			guesses++
 		} else {
 			require.Equal(t, throttled, v)
@@ -58,20 +59,20 @@ func TestGateGivesTriesBackSlowly(t *testing.T) {
 // However many addresses guess, a bounded number is remembered and the rest are
 // slowed together.
 func TestGateBoundsGuessers(t *testing.T) {
-	g, now := newGate("right"), time.Unix(1000, 0)
+	g, now := NewGate("right", zap.NewNop()), time.Unix(1000, 0)
 	guesses := 0
 	for i := range 20 * maxGuessers {
-		if v, _ := g.admit(request(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255), "no"), now); v == wrong {
+		if v, _ := g.judge(request(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255), "no"), now); v == wrong {
 			guesses++
 		}
 	}
 	require.Len(t, g.failures, maxGuessers)
 	require.Equal(t, maxGuessers+tries, guesses)
 
-	v, _ := g.admit(request("192.0.2.1:1", "right"), now)
+	v, _ := g.judge(request("192.0.2.1:1", "right"), now)
 	require.Equal(t, throttled, v, "one of the crowd")
 	now = now.Add(tries * tryEvery)
-	v, _ = g.admit(request("192.0.2.1:1", "right"), now)
+	v, _ = g.judge(request("192.0.2.1:1", "right"), now)
 	require.Equal(t, granted, v)
 	require.Empty(t, g.failures, "those with all their tries back are forgotten")
 }
@@ -82,13 +83,29 @@ func FuzzGate(f *testing.F) {
 	f.Add("@", "bearer  right", "Bearer right")
 	f.Add("[fe80::1%eth0]:1", "Basic cmlnaHQ=", "x")
 	f.Fuzz(func(t *testing.T, from, one, two string) {
-		g := newGate("right")
+		g := NewGate("right", zap.NewNop())
 		r := &http.Request{RemoteAddr: from, Header: http.Header{"Authorization": {one, two}}}
-		v, _ := g.admit(r, time.Unix(1000, 0))
+		v, _ := g.judge(r, time.Unix(1000, 0))
 		require.Equal(t, wrong, v, "two headers are never right")
 		r.Header["Authorization"] = []string{one}
-		v, _ = g.admit(r, time.Unix(1000, 0))
+		v, _ = g.judge(r, time.Unix(1000, 0))
 		right := len(one) == 12 && strings.EqualFold(one[:7], "Bearer ") && one[7:] == "right"
 		require.Equal(t, right, v == granted)
 	})
+}
+
+// After Renew the token of before is a guess, and the tries that were used stay used.
+func TestRenew(t *testing.T) {
+	g, now := NewGate("right", zap.NewNop()), time.Unix(1000, 0)
+	judge := func(token string) verdict {
+		v, _ := g.judge(request("192.0.2.1:1", token), now)
+		return v
+	}
+	require.Equal(t, granted, judge("right"))
+	g.Renew("another")
+	require.Equal(t, wrong, judge("right"))
+	require.Equal(t, granted, judge("another"))
+	g.Renew("")
+	require.Equal(t, wrong, judge("another"))
+	require.Equal(t, wrong, judge(""))
 }

@@ -33,6 +33,10 @@ else it does. Pin both sides to cores of their own:
   taskset -c 0 gobelin dev --memory --no-demo &
   taskset -c 1 gobelin bench fanout --pid $!
 
+Catchup and herd need a server with catch-up, publish --transport api one with
+Gobelin's API; all else is plain Bayeux. The JSON is stable: members may be added,
+none changes its name or meaning.
+
 Latency is counted from when a message was to be sent (coordinated omission). The
 exit code is 1 if anything was lost, came twice, out of order, or was refused.`,
 		Example: `  gobelin bench fanout --subs 1000 --window 8
@@ -42,7 +46,8 @@ exit code is 1 if anything was lost, came twice, out of order, or was refused.`,
 		DisableFlagParsing: true,
 		RunE:               namedScenario,
 	}
-	c.AddCommand(newBenchFanout(), newBenchRooms(), newBenchIdle(), newBenchPublish(), newBenchCatchUp())
+	c.AddCommand(newBenchFanout(), newBenchChannels(), newBenchLongPoll(), newBenchRooms(), newBenchPublish(),
+		newBenchCatchUp(), newBenchHerd(), newBenchIdle(), newBenchStorm())
 	return c
 }
 
@@ -59,7 +64,7 @@ func namedScenario(c *cobra.Command, args []string) error {
 		}
 		verb, left, err := c.Find([]string{name})
 		if err != nil || verb == c || len(left) > 0 {
-			return fmt.Errorf("--scenario %s: which scenario? fanout, rooms, idle, publish or catchup", name)
+			return fmt.Errorf("--scenario %s: %w", name, errScenario)
 		}
 		c.Root().SetArgs(slices.Concat(strings.Fields(c.CommandPath())[1:], []string{name}, args[:i], rest))
 		return c.Root().ExecuteContext(c.Context())
@@ -67,8 +72,10 @@ func namedScenario(c *cobra.Command, args []string) error {
 	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
 		return c.Help()
 	}
-	return errors.New("which scenario? fanout, rooms, idle, publish or catchup")
+	return errScenario
 }
+
+var errScenario = fmt.Errorf("which scenario? one of %s", strings.Join(bench.Scenarios(), ", "))
 
 // scenario makes a verb of one scenario; flags adds what is its own.
 func scenario(name, short, long, example string, flags func(*cobra.Command, *bench.Options)) *cobra.Command {
@@ -87,7 +94,37 @@ func scenario(name, short, long, example string, flags func(*cobra.Command, *ben
 
 func durationFlags(c *cobra.Command, o *bench.Options) {
 	c.Flags().DurationVar(&o.Duration, "duration", 10*time.Second, "how long to measure")
+	warmUpFlag(c, o)
+}
+
+func warmUpFlag(c *cobra.Command, o *bench.Options) {
 	c.Flags().DurationVar(&o.WarmUp, "warm-up", time.Second, "how long to run before that")
+}
+
+// loopFlags say how one publishes to subscribers.
+func loopFlags(c *cobra.Command, o *bench.Options, subs, window int) {
+	c.Flags().IntVar(&o.Subs, "subs", subs, "subscribers of each channel")
+	c.Flags().IntVar(&o.Window, "window", window, "messages under way at once in each channel")
+	c.Flags().Float64Var(&o.Rate, "rate", 0, "messages per second over all channels, instead of a window")
+	c.MarkFlagsMutuallyExclusive("window", "rate")
+	sizeFlag(c, o)
+	durationFlags(c, o)
+}
+
+// audienceFlags are of those who listen beside what is measured.
+func audienceFlags(c *cobra.Command, o *bench.Options) {
+	c.Flags().IntVar(&o.Subs, "subs", 100, "subscribers who listen all along")
+	c.Flags().Float64Var(&o.Rate, "rate", 50, "messages per second that they hear")
+	c.Flags().DurationVar(&o.Duration, "duration", 3*time.Second, "how long to listen before the others come")
+	sizeFlag(c, o)
+	warmUpFlag(c, o)
+}
+
+// pastFlags say who reads what past.
+func pastFlags(c *cobra.Command, o *bench.Options, clients int) {
+	c.Flags().IntVar(&o.Conns, "clients", clients, "sessions that catch up")
+	c.Flags().IntVar(&o.Messages, "messages", 10000, "messages of the past")
+	c.Flags().StringVar(&o.Since, "since", "1h", "interval to catch up")
 }
 
 func sizeFlag(c *cobra.Command, o *bench.Options) {
@@ -101,14 +138,25 @@ messages are under way at once, the next follows when one has reached everybody
 (closed loop); or --rate messages a second, whatever comes of them (open loop).`,
 		`  gobelin bench fanout --subs 1000 --window 1
   gobelin bench fanout --subs 1000 --rate 50 --transport long-polling`,
+		func(c *cobra.Command, o *bench.Options) { loopFlags(c, o, 1000, 8) })
+}
+
+func newBenchChannels() *cobra.Command {
+	return scenario(bench.Channels, "Fan-out in many channels at once",
+		`As fanout, in --channels channels, each with --subs subscribers of its own.`,
+		`  gobelin bench channels --channels 1000 --subs 10
+  gobelin bench channels --channels 100 --subs 5 --rate 1000`,
 		func(c *cobra.Command, o *bench.Options) {
-			c.Flags().IntVar(&o.Subs, "subs", 1000, "subscribers")
-			c.Flags().IntVar(&o.Window, "window", 8, "messages under way at once")
-			c.Flags().Float64Var(&o.Rate, "rate", 0, "messages per second, instead of a window")
-			c.MarkFlagsMutuallyExclusive("window", "rate")
-			sizeFlag(c, o)
-			durationFlags(c, o)
+			c.Flags().IntVar(&o.Channels, "channels", 1000, "channels")
+			loopFlags(c, o, 10, 8)
 		})
+}
+
+func newBenchLongPoll() *cobra.Command {
+	return scenario(bench.LongPoll, "Fan-out to clients that poll",
+		`As fanout, over long-polling.`,
+		`  gobelin bench longpoll --subs 1000`,
+		func(c *cobra.Command, o *bench.Options) { loopFlags(c, o, 1000, 1) })
 }
 
 func newBenchRooms() *cobra.Command {
@@ -144,13 +192,17 @@ of each.`,
 func newBenchPublish() *cobra.Command {
 	return scenario(bench.Publish, "Many publish, nobody receives: acknowledgements",
 		`Each session publishes to a channel of its own and keeps --inflight messages
-waiting for their acknowledgement; over long-polling they are one request. What
-an acknowledgement means is the server's affair: in memory, or on disk.`,
+waiting for their acknowledgement; over long-polling they are one request. With
+--transport api there are no sessions: each request is a POST to /v1/publish with
+--inflight messages. What an acknowledgement means is the server's affair: in
+memory, or on disk.`,
 		`  gobelin bench publish --conns 50 --inflight 32
-  gobelin bench publish --conns 50 --inflight 1 --transport long-polling`,
+  gobelin bench publish --conns 50 --inflight 1 --transport long-polling
+  gobelin bench publish --conns 50 --inflight 100 --transport api`,
 		func(c *cobra.Command, o *bench.Options) {
-			c.Flags().IntVar(&o.Conns, "conns", 50, "sessions that publish")
-			c.Flags().IntVar(&o.InFlight, "inflight", 32, "messages of one session that wait for an answer")
+			c.Flags().IntVar(&o.Conns, "conns", 50, "sessions, or connections, that publish")
+			c.Flags().IntVar(&o.InFlight, "inflight", 32, "messages of one that wait for an answer")
+			c.Flags().Lookup("transport").Usage = "websocket, long-polling or api"
 			sizeFlag(c, o)
 			durationFlags(c, o)
 		})
@@ -163,10 +215,36 @@ the same moment, and measures until everybody has everything. A server without
 catch-up is told from one with it, and is an error.`,
 		`  gobelin bench catchup --clients 50 --messages 100000 --pid 4711`,
 		func(c *cobra.Command, o *bench.Options) {
-			c.Flags().IntVar(&o.Conns, "clients", 50, "sessions that catch up")
-			c.Flags().IntVar(&o.Messages, "messages", 10000, "messages of the past")
-			c.Flags().StringVar(&o.Since, "since", "1h", "interval to catch up")
+			pastFlags(c, o, 50)
 			sizeFlag(c, o)
+		})
+}
+
+func newBenchHerd() *cobra.Command {
+	return scenario(bench.Herd, "Late joiners read the past while others listen",
+		`As catchup, beside --subs others who hear --rate messages a second in the same
+channel: how late, for --duration before the herd comes, and while it reads. A
+server without catch-up is an error.`,
+		`  gobelin bench herd --clients 1000 --messages 10000`,
+		func(c *cobra.Command, o *bench.Options) {
+			pastFlags(c, o, 1000)
+			audienceFlags(c, o)
+		})
+}
+
+func newBenchStorm() *cobra.Command {
+	return scenario(bench.Storm, "All clients are cut off and come back at once",
+		`Cuts the connections of all clients in the same moment; each comes back at once,
+by the session that it had (--fresh: by a new one), and waits and tries again as
+the server advises. Measures until all are back. What was said meanwhile must have
+reached them; --subs others listen beside.`,
+		`  gobelin bench storm --clients 5000 --pid 4711
+  gobelin bench storm --clients 10000 --fresh`,
+		func(c *cobra.Command, o *bench.Options) {
+			c.Flags().IntVar(&o.Conns, "clients", 5000, "clients that are cut off")
+			c.Flags().BoolVar(&o.Fresh, "fresh", false, "they shake hands anew instead of resuming")
+			c.Flags().DurationVar(&o.Wait, "wait", 30*time.Second, "how long they are waited for")
+			audienceFlags(c, o)
 		})
 }
 
@@ -178,6 +256,9 @@ func (f *benchFlags) run(c *cobra.Command) error {
 		return err
 	}
 	o.URL, o.Transport, o.Token = f.to.url, f.to.transport, token
+	if o.Scenario == bench.LongPoll {
+		o.Transport = bench.LongPolling
+	}
 	if o.Rate > 0 {
 		o.Window = 0
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -12,10 +11,7 @@ import (
 // printReport writes what was measured, for people or for programs.
 func printReport(w io.Writer, r *bench.Report, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(w)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
+		return printJSON(w, r)
 	}
 	t := &reportTable{w: w}
 	t.row("scenario", "%s over %s: %s", r.Scenario, r.Transport, r.Setting)
@@ -27,12 +23,18 @@ func printReport(w io.Writer, r *bench.Report, asJSON bool) error {
 	switch r.Scenario {
 	case bench.Idle:
 		t.row("sessions", "%d", r.Count)
-	case bench.CatchUp:
+	case bench.CatchUp, bench.Herd:
 		t.row(r.Unit, "%d in %.2f s: %.0f/s", r.Count, r.Seconds, r.PerSecond)
 		t.latency("all after", r.Latency)
+	case bench.Storm:
+		t.back(r)
 	default:
 		t.row(r.Unit, "%d in %.2f s: %.0f/s", r.Count, r.Seconds, r.PerSecond)
 		t.latency("latency", r.Latency)
+	}
+	if r.Live != nil {
+		t.latency("live before", r.Live.Before)
+		t.latency("live during", r.Live.During)
 	}
 	t.row("wrong", "%d lost, %d duplicate, %d reordered, %d refused, %d broken", r.Lost, r.Duplicate, r.Reordered, r.Refused, r.Broken)
 	t.server(r)
@@ -63,14 +65,23 @@ func (t *reportTable) latency(name string, l *bench.Latency) {
 		showMicros(l.P50), showMicros(l.P90), showMicros(l.P99), showMicros(l.P999), showMicros(l.Max))
 }
 
+// back says how those who were cut off came back.
+func (t *reportTable) back(r *bench.Report) {
+	b := r.Back
+	t.row("back", "%d of them within %.2f s: %d resumed, %d with a new session", r.Count, b.Seconds, b.Resumed, b.Handshaken)
+	t.latency("back after", r.Latency)
+	t.row("tries", "%d, of which %d were told to come later", b.Tries, b.Deferred)
+	t.row("messages", "%d came again after the cut, %d were missed by new sessions", b.Resent, b.Missed)
+}
+
 func (t *reportTable) server(r *bench.Report) {
 	s := r.Server
 	if s == nil {
 		return
 	}
 	switch {
-	case r.Scenario == bench.Idle:
-		t.row("server CPU", "%.2f s in %.0f s", s.CPUSeconds, r.Seconds)
+	case r.Scenario == bench.Idle || r.Scenario == bench.Storm:
+		t.row("server CPU", "%.2f s in %.2f s", s.CPUSeconds, r.Seconds)
 	case r.Count > 0:
 		t.row("server CPU", "%.2f s, %.2f s per million %s", s.CPUSeconds, s.PerMillion, r.Unit)
 	}

@@ -306,24 +306,25 @@ func TestSecretsAreNotShown(t *testing.T) {
 
 // README's table is this one. UPDATE_README=1 writes it.
 func TestReadmeTable(t *testing.T) {
-	const path = "../../README.md"
-	const begin, end = "<!-- config -->", "<!-- /config -->"
+	requireTable(t, "../../README.md", "config", markdownTable(), "TestReadmeTable")
+}
+
+// requireTable holds what stands in a document between the marks of that name against
+// a table that test made; with UPDATE_README=1 it is written there.
+func requireTable(t *testing.T, path, mark, want, test string) {
+	t.Helper()
+	begin, end := "<!-- "+mark+" -->", "<!-- /"+mark+" -->"
 	text, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
-		t.Skip("there is no README yet")
-	}
 	require.NoError(t, err)
 	before, rest, ok := strings.Cut(string(text), begin)
 	table, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		t.Skip("README has no marks for the table")
-	}
-	want := "\n" + markdownTable()
+	require.True(t, ok && closed, "%s has no marks %s for the table", path, begin)
+	want = "\n" + want
 	if table != want && os.Getenv("UPDATE_README") != "" {
 		require.NoError(t, os.WriteFile(path, []byte(before+begin+want+end+after), 0o644))
 		return
 	}
-	require.Equal(t, want, table, "UPDATE_README=1 go test ./cmd/gobelin -run TestReadmeTable writes it")
+	require.Equal(t, want, table, "UPDATE_README=1 go test ./cmd/gobelin -run %s writes it", test)
 }
 
 func FuzzConfig(f *testing.F) {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/console"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
@@ -39,14 +41,25 @@ type node struct {
 	store     store.Store
 	broker    *broker.Broker
 	bayeux    *bayeux.Server
+	metrics   *broker.Exposition
+	gate      *console.Gate    // nil: no token, so nobody is an operator
+	console   *console.Console // nil likewise
 	listeners []*endpoint
 	// certificate may be exchanged at any time; config is changed by reload alone,
 	// and only what nobody reads after the start.
 	certificate certificate
+	api         exchange  // made anew by reload
 	retired     []rootKey // keys that reload found gone, likewise
 
 	phase atomic.Int32 // a phase
+
+	stopOnce   sync.Once
+	asked      chan struct{} // closed when the operator asks for a stop
+	handedOver chan struct{} // closed when a stop has let all clients go
 }
+
+// end makes run stop in order, as a signal does.
+func (n *node) end() { n.stopOnce.Do(func() { close(n.asked) }) }
 
 // endpoint is one listener with what answers on it.
 type endpoint struct {
@@ -62,7 +75,7 @@ func openNode(ctx context.Context, c *config, log *zap.Logger, dev bool) (*node,
 	if c.Store.kind() == kindRedis {
 		log = log.With(zap.String("node", c.nodeName()))
 	}
-	n := &node{config: c, log: log, dev: dev}
+	n := &node{config: c, log: log, dev: dev, asked: make(chan struct{}), handedOver: make(chan struct{})}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.release())
 	}
@@ -83,6 +96,13 @@ func (n *node) open(ctx context.Context) error {
 		}
 		n.listeners = append(n.listeners, &endpoint{name: "admin", listener: l})
 	}
+	if c.ACME.HTTP != "" {
+		l, err := listen(c.ACME.HTTP, false)
+		if err != nil {
+			return err
+		}
+		n.listeners = append(n.listeners, &endpoint{name: "acme", listener: l})
+	}
 	if n.store, err = openStore(ctx, c, n.log); err != nil {
 		return err
 	}
@@ -98,6 +118,7 @@ func (n *node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.metrics = metrics
 	options, err := brokerOptions(c, n.store, metrics, n.log)
 	if err != nil {
 		return err
@@ -113,13 +134,28 @@ func (n *node) open(ctx context.Context) error {
 	if err := n.broker.Observe(c.Mount, n.bayeux); err != nil {
 		return err
 	}
-	return n.route(adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
+	name, revision := built()
+	err = metrics.Describe(broker.Build{Version: name, Revision: revision, Store: c.Store.kind()}, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), healthWait)
+		defer cancel()
+		return n.ready(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	n.gate = n.newGate()
+	var page http.Handler
+	if n.console = n.newConsole(); n.console != nil {
+		page = n.console
+	}
+	return n.route(adminHandler(metrics, page, n.operatorHandler(), n.ready))
 }
 
 // route gives each listener its server.
 func (n *node) route(admin http.Handler) error {
 	c := n.config
-	public := &routes{bayeux: n.bayeux, api: apiHandler(c, n.broker, n.log), mount: c.Mount, mounts: c.Mounts}
+	n.api.put(apiHandler(c, n.broker, n.metrics, n.log))
+	public := &routes{bayeux: n.bayeux, api: &n.api, mount: c.Mount, mounts: c.Mounts}
 	if n.dev {
 		public.try, public.admin = tryPage(), admin
 	}
@@ -127,10 +163,16 @@ func (n *node) route(admin http.Handler) error {
 	if err != nil {
 		return err
 	}
+	if n.certificate.acme, err = newACME(c, n.log); err != nil {
+		return err
+	}
 	for _, e := range n.listeners {
 		var handler http.Handler = public
-		if e.name == "admin" {
+		switch e.name {
+		case "admin":
 			handler = admin
+		case "acme":
+			handler = n.certificate.acme.challenges()
 		}
 		if e.server, err = newHTTPServer(handler, n.log); err != nil {
 			return err
@@ -176,7 +218,13 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	}
 	while, endExtra := context.WithCancel(ctx)
 	defer endExtra()
-	serving.Go(func() { giveBack(while) })
+	serving.Go(func() { paceCollector(while, memoryLimit(), os.Getenv) })
+	if n.console != nil {
+		serving.Go(func() { n.console.Run(while) })
+	}
+	if a := n.certificate.acme; a != nil {
+		serving.Go(func() { a.obtain(while) })
+	}
 	if extra != nil {
 		serving.Go(func() { extra(while) })
 	}
@@ -185,6 +233,7 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-n.asked:
 	case err = <-failed:
 	}
 	endExtra()
@@ -199,8 +248,9 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	return errors.Join(err, n.store.Close())
 }
 
-// drain takes the node out of traffic: not ready, listeners closed, clients handed
-// over spread over drain.time.
+// drain takes the node out of traffic: not ready, the public listeners closed, clients
+// handed over spread over drain.time. The admin listener closes last, so that it can be
+// seen.
 func (n *node) drain() {
 	n.phase.Store(int32(phaseStopping))
 	n.log.Info("stopping", zap.Duration("drain", n.config.DrainTime), zap.Int("sessions", n.bayeux.Sessions()))
@@ -211,12 +261,16 @@ func (n *node) drain() {
 	n.broker.EndStreams()
 	var ending sync.WaitGroup
 	ending.Go(func() {
+		defer close(n.handedOver)
 		if err := n.bayeux.Shutdown(clients); err != nil {
 			n.log.Warn("not all clients were handed over", zap.Error(err))
 		}
 	})
 	for _, e := range n.listeners {
 		ending.Go(func() {
+			if e.name == "admin" {
+				<-n.handedOver
+			}
 			if e.server.Shutdown(requests) != nil {
 				_ = e.server.Close() // what is left is cut off
 			}

@@ -36,12 +36,8 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience, Exact: c.Sandbox},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
 		SessionLife: c.sessionLife(), SessionTTL: c.Data.SessionTTL, OwnDataOnly: c.Data.UserRead == "self",
-		NodeName: c.nodeName(), Advertise: c.Node.Advertise,
-		Limits: broker.Limits{
-			Message: int(c.Limits.Message), Body: int(c.Limits.Body), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
-			Subscriptions: c.Limits.Subscriptions, Channel: c.Limits.Channel, Segments: c.Limits.Segments,
-			History: c.Limits.History, Objects: c.Limits.Objects, Backlog: int(c.Limits.Backlog), Pages: int(c.Limits.Pages),
-		},
+		Version: version, NodeName: c.nodeName(), Advertise: c.Node.Advertise,
+		Limits: brokerLimits(c),
 	}
 	for _, rule := range c.Channels.Open {
 		pattern, err := channels.ParsePattern(rule.Pattern)
@@ -58,6 +54,16 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		o.Lazy = append(o.Lazy, pattern)
 	}
 	return o, nil
+}
+
+// brokerLimits are the numbers of the options limits.* that are the broker's.
+func brokerLimits(c *config) broker.Limits {
+	l := &c.Limits
+	return broker.Limits{
+		Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth,
+		Subscriptions: l.Subscriptions, Channel: l.Channel, Segments: l.Segments,
+		History: l.History, Objects: l.Objects, Backlog: int(l.Backlog), Pages: int(l.Pages),
+	}
 }
 
 // nodeName is what the node is called: as configured, else by its host and port.
@@ -105,15 +111,19 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 		Ping: c.Bayeux.IdlePing, PongWait: c.Bayeux.PongWait, AckPing: c.Bayeux.Ping,
 		LazyTimeout: c.Channels.LazyFor, Activity: c.Bayeux.Activity,
 		Transports: c.Bayeux.Transports, Origins: c.Origins, Script: script,
-		Scripts: map[string][]byte{"history.js": browser.HistoryJS},
+		Scripts: map[string][]byte{"history.js": browser.HistoryJS(), "client.mjs": browser.ClientMJS()},
 		Logger:  log.Named("bayeux"),
 		Limits: bayeux.Limits{
 			Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth, Channel: l.Channel, Segments: l.Segments,
 			SubscriptionList: l.SubscriptionList, Queue: int(l.Queue), QueueMessages: l.QueueMessages, Response: int(l.Response), Stall: l.Stall,
 			SessionsPerAddr: l.SessionsPerIP, HandshakesPerAddr: float64(l.HandshakesPerIP), HandshakeBurst: l.HandshakeBurst,
+			Handshakes: l.Handshakes, HandshakesWaiting: l.HandshakesWaiting, QueueMemory: int64(l.QueueMemory),
 			RequestsPerSession: float64(l.RequestsPerSession), RequestBurst: l.Burst,
 			PublishPerSession: float64(l.PublishPerSession), PublishBurst: l.Burst,
 		},
+	}
+	if o.Limits.QueueMemory == 0 {
+		o.Limits.QueueMemory = memoryLimit() / 4
 	}
 	if c.Bayeux.Replay {
 		o.HandshakeExt = []byte(broker.HandshakeExt)
@@ -136,7 +146,7 @@ func (c *config) proxies() []netip.Prefix {
 // clientScript returns what <mount>/client.js serves.
 func clientScript(c *config) ([]byte, error) {
 	if c.Bayeux.ClientJS == "builtin" {
-		return browser.ClientJS, nil
+		return browser.ClientJS(), nil
 	}
 	script, err := os.ReadFile(c.Bayeux.ClientJS)
 	if err != nil {
@@ -146,12 +156,12 @@ func clientScript(c *config) ([]byte, error) {
 }
 
 // apiHandler returns the HTTP surfaces /v1 and /api.
-func apiHandler(c *config, b *broker.Broker, log *zap.Logger) http.Handler {
+func apiHandler(c *config, b *broker.Broker, metrics *broker.Exposition, log *zap.Logger) http.Handler {
 	l := &c.Limits
 	return api.New(b.Service(), api.Options{
 		Logger: log.Named("api"), Audit: log.Named("audit"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
 		Origins: c.Origins, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		RequestRate: float64(l.RequestsPerCredential), PublishRate: float64(l.PublishPerCredential), Burst: l.Burst,
-		ClientAddr: clientAddress(c.proxies()),
+		ClientAddr: clientAddress(c.proxies()), Observe: metrics.CountAnswer,
 	})
 }
