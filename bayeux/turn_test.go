@@ -54,15 +54,28 @@ func (q *quay) Write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	default:
 	}
-	if b[0] != 0x89 {
-		q.told(b)
+	if b[0] == 'H' {
+		q.told(b) // the answer to the upgrade
 		return len(b), nil
 	}
-	if q.answers {
-		pong := append([]byte{0x8a, 0x80 | b[1], 0, 0, 0, 0}, b[2:]...)
-		select {
-		case q.said <- pong:
-		case <-q.closed:
+	for rest := b; len(rest) > 0; {
+		size, head := int(rest[1]), 2
+		switch size {
+		case 126:
+			size, head = int(binary.BigEndian.Uint16(rest[2:])), 4
+		case 127:
+			size, head = int(binary.BigEndian.Uint64(rest[2:])), 10
+		}
+		frame := rest[:head+size]
+		rest = rest[head+size:]
+		switch {
+		case frame[0] != 0x89:
+			q.told(frame[head:])
+		case q.answers:
+			select {
+			case q.said <- append([]byte{0x8a, 0x80 | frame[1], 0, 0, 0, 0}, frame[head:]...):
+			case <-q.closed:
+			}
 		}
 	}
 	return len(b), nil
