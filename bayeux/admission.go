@@ -12,13 +12,12 @@ import (
 // §5.3 R13). Who finds no place waits in one of two lines, each served in the order in
 // which its clients came; those who resume go first, but not for ever.
 type admission struct {
-	most int // at once
-	line int // waiting, in each line
-
 	mu sync.Mutex
 	// guarded by mu
+	most   int // at once
+	line   int // waiting, in each line
 	inside int
-	lines  [comings]waiting
+	lines  [comings]comers
 	ahead  int // how many who resume were let in since one who shakes hands was
 }
 
@@ -40,8 +39,8 @@ const (
 	admissionWait = 8 * time.Second
 )
 
-// waiting is one line of them, the first first.
-type waiting struct {
+// comers is one line of them, the first first.
+type comers struct {
 	waiters []*waiter
 	head    int
 	left    int // those of them that have given up
@@ -52,6 +51,14 @@ type waiter struct {
 	place chan struct{} // closed when it has a place
 	since time.Time
 	gone  bool // it has given up; guarded by admission.mu
+}
+
+// renew takes over the limits.
+func (a *admission) renew(l *Limits) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.most, a.line = l.Handshakes, l.HandshakesWaiting
+	a.advance()
 }
 
 // enter waits for a place, which leave gives back. refused is true if there is none:
@@ -91,23 +98,32 @@ func (a *admission) enter(ctx context.Context, how coming) (refused bool) {
 	return true
 }
 
-// leave gives a place to who is next.
+// leave gives a place back, to who is next.
 func (a *admission) leave() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	how := resumes
-	if a.lines[resumes].len() == 0 || a.ahead >= mostAhead && a.lines[handshakes].len() > 0 {
-		how = handshakes
+	a.inside--
+	a.advance()
+}
+
+// advance lets in as many as there are places for: while anybody waits, none is free.
+// The caller holds mu.
+func (a *admission) advance() {
+	for a.inside < a.most {
+		how := resumes
+		if a.lines[resumes].len() == 0 || a.ahead >= mostAhead && a.lines[handshakes].len() > 0 {
+			how = handshakes
+		}
+		w := a.lines[how].pop()
+		if w == nil {
+			return
+		}
+		if a.ahead++; how == handshakes {
+			a.ahead = 0
+		}
+		a.inside++
+		close(w.place)
 	}
-	w := a.lines[how].pop()
-	if w == nil {
-		a.inside--
-		return
-	}
-	if a.ahead++; how == handshakes {
-		a.ahead = 0
-	}
-	close(w.place)
 }
 
 // waiting is how many wait.
@@ -130,10 +146,10 @@ func (a *admission) pause(how coming) int64 {
 	return pauseLeast + rand.Int64N(span)
 }
 
-func (l *waiting) len() int { return len(l.waiters) - l.head - l.left }
+func (l *comers) len() int { return len(l.waiters) - l.head - l.left }
 
 // first returns the first who has not given up, nil if nobody waits.
-func (l *waiting) first() *waiter {
+func (l *comers) first() *waiter {
 	for ; l.head < len(l.waiters); l.head++ {
 		if w := l.waiters[l.head]; !w.gone {
 			return w
@@ -146,7 +162,7 @@ func (l *waiting) first() *waiter {
 }
 
 // pop takes the first out of the line.
-func (l *waiting) pop() *waiter {
+func (l *comers) pop() *waiter {
 	w := l.first()
 	if w == nil {
 		return nil

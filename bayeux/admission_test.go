@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,6 +85,40 @@ func TestAdmissionRefuses(t *testing.T) {
 		a.leave()
 		require.False(t, a.enter(t.Context(), resumes), "the place is free again")
 		require.Equal(t, 1, a.inside)
+	})
+}
+
+// Limits that change hold at once for those who wait, and never for those who are in.
+func TestAdmissionRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &admission{most: 1, line: 100}
+		var in atomic.Int64
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				if !a.enter(t.Context(), resumes) {
+					in.Add(1)
+				}
+			})
+			synctest.Wait()
+		}
+		a.renew(&Limits{Handshakes: 4, HandshakesWaiting: 6})
+		synctest.Wait()
+		require.EqualValues(t, 4, in.Load())
+		require.True(t, a.enter(t.Context(), resumes))
+		a.renew(&Limits{Handshakes: 2, HandshakesWaiting: 6})
+		for range 2 {
+			a.leave()
+		}
+		synctest.Wait()
+		require.EqualValues(t, 4, in.Load(), "two are in still")
+		for range 8 {
+			a.leave()
+			synctest.Wait()
+		}
+		all.Wait()
+		require.EqualValues(t, 10, in.Load())
+		require.Zero(t, a.inside)
 	})
 }
 

@@ -219,6 +219,7 @@ func (s *Session) detach(l link) {
 	if s.held != nil && s.held.link == l {
 		s.held = nil
 	}
+	s.replays.endTurn()
 	if s.link == l {
 		s.link = nil
 	}

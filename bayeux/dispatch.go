@@ -173,7 +173,9 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 		address, e, reason = v.admit(ctx, peer)
 	}
 	if e != nil {
-		x.overloaded(e)
+		if reason == refuseBusy || reason == refuseQueues {
+			x.overloaded(e)
+		}
 		v.refuse(x, m, e, reason)
 		return
 	}

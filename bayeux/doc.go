@@ -25,6 +25,10 @@
 // the same channel and id, right before the reply, on the connection that it came by. It
 // passes no outbox, so a client whose link breaks there asks again.
 //
+// What a replay has read is queued, and written, in turn (turn.go): of all sessions that
+// replay only a few at a time have a writer that is ready to run, so that what is live
+// never waits behind a herd of late joiners. Who waits for his peer holds no turn.
+//
 // # CometD's extensions
 //
 // With the ack extension (ack.go) deliveries leave with the answers to connects only, over

@@ -186,6 +186,7 @@ func (s *Session) written(l link) {
 	if s.out.sentBy == l {
 		s.out.acknowledge()
 	}
+	s.handedOn()
 }
 
 // dismiss ends a stream that serves the session.

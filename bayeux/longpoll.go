@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,8 +43,9 @@ type poll struct {
 	// with rest more of what was sent then.
 	bounded bool
 	rest    int
-	severed bool    // no answer goes there any more; guarded by the session's mu
-	advice  *Advice // of the answer
+	severed bool                   // no answer goes there any more; guarded by the session's mu
+	advice  *Advice                // of the answer
+	parked  atomic.Pointer[parked] // nil: the request's goroutine waits
 }
 
 func (p *poll) wake(*Session) {
@@ -51,12 +53,21 @@ func (p *poll) wake(*Session) {
 	case p.woken <- struct{}{}:
 	default:
 	}
+	p.rouse()
 }
 
 func (p *poll) release(_ *Session, _ *Message, a *Advice) {
 	select {
 	case p.answer <- a:
 	default:
+	}
+	p.rouse()
+}
+
+// rouse tells who waits for p without a handler to look.
+func (p *poll) rouse() {
+	if k := p.parked.Load(); k != nil {
+		k.rouse()
 	}
 }
 
@@ -169,16 +180,20 @@ func (x *request) wait(ctx context.Context) {
 	}
 }
 
-// carryOut dispatches the messages of a request and returns the answer; gone is
-// true when the peer went before there was one. there ends when the peer goes, ctx
-// also when the server has stopped.
-func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Message) (answer []byte, gone bool) {
+// carryOut dispatches the messages of a request, as far as nothing is held; gone is true
+// when the peer went before that.
+func (v *Server) carryOut(ctx context.Context, x *request, messages []*Message) (gone bool) {
 	for _, m := range messages {
 		v.dispatch(ctx, x, x.peer, m)
 	}
-	if x.wait(ctx); ctx.Err() != nil && x.unsettled() {
-		return nil, true
-	}
+	x.wait(ctx)
+	return ctx.Err() != nil && x.unsettled()
+}
+
+// collect waits for what held connects are answered with, and returns the answer; gone is
+// true when the peer went before there was one. there ends when the peer goes, ctx also
+// when the server has stopped.
+func (v *Server) collect(ctx, there context.Context, x *request) (answer []byte, gone bool) {
 	for _, p := range x.polls {
 		a, gone := v.await(ctx, there, p)
 		if gone {
@@ -186,6 +201,11 @@ func (v *Server) carryOut(ctx, there context.Context, x *request, messages []*Me
 		}
 		p.advice = a
 	}
+	return v.conclude(ctx, x)
+}
+
+// conclude returns the answer of a request of which every connect has its advice.
+func (v *Server) conclude(ctx context.Context, x *request) (answer []byte, gone bool) {
 	var ds []*Delivery
 	for _, p := range x.polls {
 		r := p.session.answers(p)
@@ -356,6 +376,7 @@ func (s *Session) unhold(l link) {
 func (s *Session) finish(l link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.replays.endTurn()
 	if s.link == l {
 		s.link, s.awake = nil, false
 	}

@@ -468,7 +468,7 @@ func TestMovesFromAllSides(t *testing.T) {
 					m := &Message{ClientID: id, kind: kindConnect, ChannelText: "/meta/connect", ConnectionType: "long-polling", AdviceTimeout: 0, ID: fmt.Appendf(nil, "%d", 2*i+at)}
 					x := &request{server: n.server, alone: true}
 					n.server.dispatch(t.Context(), x, Peer{}, m)
-					n.server.carryOut(t.Context(), t.Context(), x, nil)
+					n.server.collect(t.Context(), t.Context(), x)
 					sub := &Message{ClientID: id, kind: kindSubscribe, ChannelText: "/meta/subscribe", Subscription: []string{"/y"}, rawSubscription: []byte(`"/y"`)}
 					n.server.dispatch(t.Context(), x, Peer{}, sub)
 				}

@@ -137,17 +137,20 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 			x.abandon()
 		}
 	}()
-	out, gone := v.carryOut(ctx, r.Context(), x, messages)
-	if gone {
+	if v.carryOut(ctx, x, messages) {
 		panic(http.ErrAbortHandler) // nobody is there
 	}
+	if callback == "" && v.park(w, r, x) {
+		answered = true // by somebody else
+		return
+	}
+	out, gone := v.collect(ctx, r.Context(), x)
+	if gone {
+		panic(http.ErrAbortHandler)
+	}
 	h := w.Header()
-	h.Set("Cache-Control", "no-cache, no-store")
-	if callback == "" {
-		h.Set("Content-Type", "application/json; charset=utf-8")
-	} else {
-		h.Set("Content-Type", "text/javascript; charset=utf-8")
-		h.Set("Content-Disposition", "attachment; filename=f.txt")
+	answerHead(h, callback)
+	if callback != "" {
 		out = script5(callback, out)
 	}
 	h.Set("Content-Length", strconv.Itoa(len(out)))
@@ -166,6 +169,17 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 	for _, p := range x.polls {
 		p.session.finish(p)
 	}
+}
+
+// answerHead sets the headers of an answer.
+func answerHead(h http.Header, callback string) {
+	h.Set("Cache-Control", "no-cache, no-store")
+	if callback == "" {
+		h.Set("Content-Type", "application/json; charset=utf-8")
+		return
+	}
+	h.Set("Content-Type", "text/javascript; charset=utf-8")
+	h.Set("Content-Disposition", "attachment; filename=f.txt")
 }
 
 // writeTime is how long n bytes may take (decided.md 14).

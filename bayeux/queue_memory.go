@@ -13,8 +13,6 @@ import (
 // heap is smaller than that; else the queues are measured, now and then. A delivery that
 // waits for many sessions is there once.
 type queueMemory struct {
-	most int64 // 0: no bound
-
 	mu sync.Mutex // held while measuring
 	// guarded by mu
 	next time.Time // before that it is not measured again
@@ -34,8 +32,11 @@ const heapObjects = "/memory/classes/heap/objects:bytes"
 
 // queuesFull reports whether the queues are above their bound.
 func (v *Server) queuesFull() bool {
-	q := &v.queues
-	if q.most == 0 || !q.mu.TryLock() {
+	q, most := &v.queues, v.limits().QueueMemory
+	if most == 0 {
+		return false
+	}
+	if !q.mu.TryLock() {
 		return q.full.Load()
 	}
 	defer q.mu.Unlock()
@@ -45,7 +46,7 @@ func (v *Server) queuesFull() bool {
 	}
 	heap := []metrics.Sample{{Name: heapObjects}}
 	metrics.Read(heap)
-	full := int64(heap[0].Value.Uint64()) > q.most && v.queuedMemory() > q.most
+	full := int64(heap[0].Value.Uint64()) > most && v.queuedMemory() > most
 	q.full.Store(full)
 	took := time.Since(began)
 	q.next = began.Add(took + max(measureEvery, measureShare*took))

@@ -29,6 +29,7 @@ func (v *Server) Reload(o Options) {
 	next := newRules(new(o.withDefaults()))
 	v.rules.Store(next)
 	v.addresses.renew(&next.limits)
+	v.admission.renew(&next.limits)
 }
 
 // limits are those of now. They are not to be changed.

@@ -19,6 +19,8 @@ type replays struct {
 	idle    chan struct{}      // not nil: closed when that is over
 	paused  bool               // nothing is read for now
 	claimed link               // is about to read one
+	handing *turn              // of what was read and is not written yet; nil: none
+	slow    bool               // that took long the last time
 }
 
 type replay struct {
@@ -98,10 +100,11 @@ func (s *Session) wants(l link) bool {
 	return room
 }
 
-// claim is wanting for a link that pulls later: true once, until it does.
+// claim is wanting for a link that has written and pulls later: true once, until it does.
 func (s *Session) claim(l link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.handedOn()
 	if s.replays.claimed == l || !s.wants(l) {
 		return false
 	}
@@ -133,26 +136,36 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	s.replays.pulling, s.replays.stop = true, stop
+	s.replays.endTurn() // who holds one waits for none
+	slow := s.replays.slow
 	s.mu.Unlock()
 
 	var ds []*Delivery
+	var t *turn
 	err := errors.New("bayeux: replay: interrupted")
-	defer func() { s.pulled(ctx, p, ds, err) }() // also when the Puller panics
-	select {
-	case s.server.pulls <- struct{}{}:
-		defer func() { <-s.server.pulls }()
-		ds, err = p.puller.Pull(reading, limit)
-	case <-reading.Done():
-		err = reading.Err()
+	defer func() { s.pulled(ctx, p, ds, t, err) }() // also when the Puller panics
+	if ds, err = s.server.readPage(reading, p.puller, limit); len(ds) > 0 {
+		t = s.server.turns.take(reading, slow)
 	}
 	// With l gone there is no more to do for it: it would come back at once.
 	return ctx.Err() == nil
 }
 
-// pulled queues what a pull brought.
-func (s *Session) pulled(ctx context.Context, p *replay, ds []*Delivery, err error) {
+// readPage reads a page, of which only so many are read at once.
+func (v *Server) readPage(ctx context.Context, p Puller, limit int) ([]*Delivery, error) {
+	select {
+	case v.pulls <- struct{}{}:
+		defer func() { <-v.pulls }()
+		return p.Pull(ctx, limit)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// pulled queues what a pull brought, to be handed on in its turn.
+func (s *Session) pulled(ctx context.Context, p *replay, ds []*Delivery, t *turn, err error) {
 	s.mu.Lock()
-	s.replays.pulling, s.replays.stop = false, nil
+	s.replays.pulling, s.replays.stop, s.replays.handing = false, nil, t
 	if s.replays.idle != nil {
 		close(s.replays.idle)
 		s.replays.idle = nil
@@ -161,8 +174,10 @@ func (s *Session) pulled(ctx context.Context, p *replay, ds []*Delivery, err err
 		for _, d := range ds {
 			s.out.push(d)
 		}
+		s.handedOn() // if its peer has to say first what it has
 	}
 	if s.ended {
+		s.replays.endTurn()
 		s.mu.Unlock()
 		s.settle()
 		return

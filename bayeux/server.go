@@ -26,10 +26,11 @@ type Server struct {
 	scripts   map[string]script
 	upgrader  websocket.Upgrader
 	addresses *addresses
-	admission *admission
+	admission admission
 	queues    queueMemory
 	pulls     chan struct{}   // one element for each page being read
 	scribes   []*scribe       // one for each core
+	turns     turns           // and for each that is being written
 	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
 	patience  context.Context // ends when Shutdown's time is up: I/O is cut
@@ -43,6 +44,8 @@ type Server struct {
 	resumes  map[string]*resuming
 	closing  map[string]*Session // moved, and the application is not done with them
 	sockets  map[*socket]struct{}
+	parked   map[*parked]struct{}
+	ramps    map[*http.Server]*ramp
 	stopped  bool // nothing is spawned any more
 	running  sync.WaitGroup
 }
@@ -59,6 +62,7 @@ func NewServer(h Handler, o Options) *Server {
 		log:      o.Logger,
 		scripts:  scriptTable(o),
 		pulls:    make(chan struct{}, pullsAtOnce),
+		turns:    newTurns(),
 		ctx:      ctx,
 		cancel:   cancel,
 		patience: patience,
@@ -67,6 +71,8 @@ func NewServer(h Handler, o Options) *Server {
 		resumes:  make(map[string]*resuming),
 		closing:  make(map[string]*Session),
 		sockets:  make(map[*socket]struct{}),
+		parked:   make(map[*parked]struct{}),
+		ramps:    make(map[*http.Server]*ramp),
 	}
 	for range runtime.GOMAXPROCS(0) {
 		v.scribes = append(v.scribes, newScribe())
@@ -74,8 +80,7 @@ func NewServer(h Handler, o Options) *Server {
 	v.resumer, _ = h.(Resumer)
 	v.rules.Store(newRules(&v.options))
 	v.addresses = newAddresses(v.limits())
-	v.admission = &admission{most: o.Limits.Handshakes, line: o.Limits.HandshakesWaiting}
-	v.queues.most = o.Limits.QueueMemory
+	v.admission.renew(&o.Limits)
 	v.upgrader = websocket.Upgrader{
 		ReadBufferSize:  256, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,
@@ -319,6 +324,7 @@ func (v *Server) Shutdown(ctx context.Context) error {
 		c.goodbye() // also those that came since
 	}
 	v.endSessions()
+	v.dismissParked()
 	v.cancel()
 	done := make(chan struct{})
 	go func() {

@@ -226,6 +226,7 @@ func (s *Session) endFor(o Ordinal, reason string, a *Advice) error {
 	h, l, stop := s.held, s.link, s.replays.stop
 	s.replied = s.replied || h != nil && a != nil && h.m.repeats(s.last) // in a moment
 	s.held, s.link, s.replays.list = nil, nil, nil
+	s.replays.endTurn()
 	if reason == ReasonMoved || reason == ReasonShutdown {
 		s.still = true
 		s.takeBack()

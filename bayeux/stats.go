@@ -49,6 +49,7 @@ type Stats struct {
 	Sockets             int64            // WebSockets now
 	Held                int64            // polls and streams now
 	Waiting             int64            // handshakes and resumes that wait for a place
+	Parked              int64            // of the polls those that hold no request any more
 	Received            int64            // messages
 	ReceivedBytes       int64            // of frames and bodies
 	Published           int64            // publishes taken by the application
@@ -72,7 +73,7 @@ type Stats struct {
 
 type counters struct {
 	sessions                                       [transportCount + 1]atomic.Int64
-	sockets, polls                                 atomic.Int64
+	sockets, polls, parked                         atomic.Int64
 	received, receivedBytes                        atomic.Int64
 	published, delivered, deliveredBytes           atomic.Int64
 	resent, late, lagged, throttled, panics, stall atomic.Int64
@@ -116,6 +117,7 @@ func (v *Server) Stats() Stats {
 		Sockets:             c.sockets.Load(),
 		Held:                c.polls.Load(),
 		Waiting:             v.admission.waiting(),
+		Parked:              c.parked.Load(),
 		Received:            c.received.Load(),
 		ReceivedBytes:       c.receivedBytes.Load(),
 		Published:           c.published.Load(),

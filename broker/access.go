@@ -48,6 +48,7 @@ type target struct {
 	speaker *Identity        // the token that acts on the object; nil: there is none
 	catchup catchup.Interval // of a catch-up; zero for live
 	after   store.Position   // what its client had last of it; zero: nothing
+	placed  bool             // of a live one: the client wants to know where it begins
 	replay  replayID         // from where a live one is asked for
 	open    *OpenPrefix
 	user    string   // the user_ref whose document it is, in scope user

@@ -54,7 +54,8 @@ func (s *subscriber) Batch(ctx context.Context) {
 }
 
 // broughtBy adds to places how far wildcards have brought channels of late, and notes
-// what they bring now.
+// what they bring now. Whether there is more, who takes the session up has to look: this
+// node may be behind.
 func (s *subscriber) broughtBy(left bayeux.Left, places []placeRecord) []placeRecord {
 	now := time.Now()
 	if s.brought == nil {
@@ -72,23 +73,23 @@ func (s *subscriber) broughtBy(left bayeux.Left, places []placeRecord) []placeRe
 	for i := range places {
 		p := &places[i]
 		if named[p.Channel] = true; p.After.IsZero() {
-			p.After = s.brought[p.Channel].after
+			p.After, p.Lags = s.brought[p.Channel].after, true
 		}
 	}
 	for channel, b := range s.brought {
 		if !named[channel] && s.wildlyHears(channel) {
-			places = append(places, placeRecord{Channel: channel, After: b.after})
+			places = append(places, placeRecord{Channel: channel, After: b.after, Lags: true})
 		}
 	}
 	return places
 }
 
 // broughtBefore notes what another node has brought, which this one's rounds may be
-// behind of.
-func (s *subscriber) broughtBefore(left *leftRecord) {
+// behind of. What that had only queued, or what did not arrive, this one brings.
+func (s *subscriber) broughtBefore(left *leftRecord, arrived bool) {
 	s.brought = brought{}
 	for _, p := range left.Places {
-		if !p.After.IsZero() && len(s.brought) < standingMost {
+		if _, under := p.first(arrived); !under && !p.After.IsZero() && len(s.brought) < standingMost {
 			s.brought[p.Channel] = broughtUpTo{p.After, time.Now()}
 		}
 	}

@@ -188,3 +188,33 @@ func TestLazyChannels(t *testing.T) {
 		require.Len(t, p.inbox, 3)
 	})
 }
+
+// What a node had queued for a session that goes on elsewhere, to one that is behind and
+// hands over only a part of it, is not lost when that one dies.
+func TestAckQueuedOnTheNodeBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 3)
+		root := nodes[0].root("gala", channels.ClassView)
+		p, other := nodes[0].joinAck(), nodes[1].join("")
+		require.True(t, p.subscribe(root+"/*").ok())
+		require.True(t, other.at(nodes[1], other.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q`, root+"/chat"))).ok())
+		nodes[0].say("gala", "chat", 1)
+		require.Equal(t, []string{"1"}, p.connect(nodes[0], false))
+		nodes[0].say("gala", "chat", 2)
+		time.Sleep(time.Second)
+		tp := theTopic(t, nodes[1], "chat")
+		tp.mu.Lock()
+		behind := tp.last
+		tp.mu.Unlock()
+		nodes[0].say("gala", "chat", 3)
+		time.Sleep(time.Second)
+		tp.mu.Lock()
+		tp.last = behind // as if its feed had lost the third
+		tp.mu.Unlock()
+		require.Equal(t, []string{"2"}, p.connect(nodes[1], false))
+		nodes[1].die()
+		got := p.connect(nodes[2], false)
+		nodes[1].run()
+		require.Equal(t, []string{"3"}, got)
+	})
+}

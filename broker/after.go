@@ -11,12 +11,17 @@ import (
 	"github.com/gobelin-broker/gobelin/store"
 )
 
-// afterTarget notes in the target of a catch-up which message the client had last
-// (ext.catchup.after: its id), so that only what follows it is replayed: a page whose
-// session was lost goes on where it was instead of being shown all again
-// (experience.md §5). An id of no message is only a place in the order of ids.
+// afterTarget notes in a target what a client says of its place in the channel, so that a
+// page whose session was lost goes on where it was instead of being shown all again
+// (experience.md §5). With a catch-up, ext.catchup.after is the id of the message that it
+// had last, and only what follows is replayed; an id of no message is only a place in the
+// order of ids. With a live channel, ext.history asks for the place where live begins.
 func afterTarget(m *bayeux.Message, p channels.Pattern, t *target) error {
-	if t.catchup.IsZero() || len(m.Ext) == 0 {
+	if len(m.Ext) == 0 {
+		return nil
+	}
+	if t.catchup.IsZero() {
+		t.placed = len(m.Subscription) == 1 && len(m.ExtValue("history")) > 0
 		return nil
 	}
 	value := m.ExtValue("catchup")
@@ -35,6 +40,18 @@ func afterTarget(m *bayeux.Message, p channels.Pattern, t *target) error {
 		return &bayeux.Error{Code: 400, Args: []string{p.String()}, Text: "Catch-up after must be a message id"}
 	}
 	return nil
+}
+
+// notePlace tells the client after which message a live subscription that was just taken
+// began, where it asked; wasLive: the session heard the topic before.
+func (x *extent) notePlace(tp *topic, sm *seam, wasLive bool) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	last := tp.last
+	if !wasLive {
+		last = sm.State().Start
+	}
+	x.last = &last
 }
 
 // newReplay prepares the walk of a catch-up.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -13,6 +14,12 @@ import (
 func (p *peer) behind(channel, value string) reply {
 	p.x.t.Helper()
 	return p.x.post(p, p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q,"ext":{"catchup":%s}`, channel, value)))[0]
+}
+
+// placed subscribes and asks from where on.
+func (p *peer) placed(channel string) reply {
+	p.x.t.Helper()
+	return p.x.post(p, p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":%q,"ext":{"history":{}}`, channel)))[0]
 }
 
 // idsOf are the ids of what a channel has, as a client is given them.
@@ -74,6 +81,50 @@ func TestCatchupAfter(t *testing.T) {
 		require.True(t, p.subscribe(live).ok())
 		x.say("gala", "chat", 32)
 		require.Equal(t, append(on(past, numbers(26, 30)...), on(live, 31, 32)...), p.poll())
+	})
+}
+
+// A live subscription says after which message it began, where it is asked.
+func TestLiveSaysItsPlace(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		live, past := root+"/chat", root+"/chat/catchup/6h"
+		last := func(p *peer) string {
+			t.Helper()
+			r := p.placed(live)
+			require.True(t, r.ok(), r.Error)
+			require.Nil(t, r.Ext.Catchup)
+			return r.Ext.History.Last
+		}
+		require.Equal(t, strings.Repeat("0", 26), last(x.join("")))
+		x.say("gala", "chat", 1, 2, 3)
+		ids := x.idsOf(past)
+		require.Equal(t, ids[2], last(x.join("")))
+
+		// Behind a catch-up it is where that ends, and what follows is owed.
+		p := x.join("")
+		require.True(t, p.subscribe(past).ok())
+		x.say("gala", "chat", 4)
+		require.Equal(t, ids[2], last(p))
+		require.Equal(t, append(on(past, 1, 2, 3), on(live, 4)...), p.poll())
+
+		// Who heard it before, by name or by pattern, is owed what comes.
+		x.say("gala", "chat", 5)
+		ids = x.idsOf(past)
+		require.Equal(t, ids[4], last(p))
+		q := x.join("")
+		require.True(t, q.subscribe(root+"/*").ok())
+		x.say("gala", "chat", 6)
+		require.Equal(t, x.idsOf(past)[5], last(q))
+
+		// Who does not ask, or for several at once, is told nothing.
+		require.Empty(t, x.join("").subscribe(live).Ext.History.Last)
+		list := x.join("")
+		r := x.post(list, list.message("/meta/subscribe", fmt.Sprintf(`,"subscription":[%q,%q],"ext":{"history":{}}`, live, root+"/b")))[0]
+		require.True(t, r.ok(), r.Error)
+		require.Empty(t, r.Ext.History.Last)
+		require.Empty(t, x.join("").placed("/mute/x").Ext.History.Last, "nothing is kept there")
 	})
 }
 

@@ -121,8 +121,10 @@ func (f *Figures) add(s *bayeux.Stats) {
 // process adds what the runtime and the system say.
 func (f *Figures) process() {
 	samples := []runtimemetrics.Sample{
-		{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
-		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/sched/goroutines:goroutines"},
+		{Name: "/memory/classes/total:bytes"},
+		{Name: "/memory/classes/heap/released:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/sched/goroutines:goroutines"},
 	}
 	runtimemetrics.Read(samples)
 	value := func(i int) int64 { return int64(samples[i].Value.Uint64()) }

@@ -28,7 +28,8 @@ type frail struct {
 	reads   int
 	headers int // calls of Heads
 	watches int
-	hidden  bool // Spoke has more than it says
+	onHeads func() // called by Heads, without mu
+	hidden  bool   // Spoke has more than it says
 	failing error
 }
 
@@ -237,6 +238,11 @@ func (s *frail) Head(ctx context.Context, name store.LogName, limits store.Limit
 func (s *frail) Heads(ctx context.Context, names []store.LogName) ([]store.Position, error) {
 	heads, err := s.Store.Heads(ctx, names)
 	s.mu.Lock()
+	if f := s.onHeads; f != nil {
+		s.mu.Unlock()
+		f()
+		s.mu.Lock()
+	}
 	defer s.mu.Unlock()
 	s.headers++
 	for i := range heads {

@@ -127,6 +127,8 @@ const (
 type mending struct {
 	road   *road
 	breaks uint64 // as of when that began
+	ticket uint64 // of what is missed from then on
+	asOf   int64  // what was announced then
 	since  time.Time
 	wild   []*listener
 }
@@ -269,8 +271,9 @@ func (all *roads) takeDue() []mending {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	due := make([]mending, 0, len(all.due))
+	all.tickets++
 	for r := range all.due {
-		m := mending{road: r, breaks: r.breaks, since: time.UnixMilli(r.since.Load())}
+		m := mending{road: r, breaks: r.breaks, ticket: all.tickets, asOf: r.hub.announced.Load(), since: time.UnixMilli(r.since.Load())}
 		for l := range r.wild {
 			m.wild = append(m.wild, l)
 		}
@@ -291,15 +294,21 @@ func (all *roads) putBack(due []mending) {
 	}
 }
 
-// mendedAt notes that the repairs of roads are queued, the last of them at goals; of
-// one that broke again meanwhile everything is to be done again.
+// mendedAt notes that the repairs of roads are queued, the last of them at goals. One
+// that broke again meanwhile is to be mended again, but only from when this began: where
+// feeds break all the time, what was missed is over in the end all the same.
 func (all *roads) mendedAt(due []mending, goals []uint64) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	for _, m := range due {
-		if m.road.breaks == m.breaks {
-			m.road.since.Store(0)
-			m.road.mended = goals
+		r := m.road
+		switch {
+		case r.breaks == m.breaks:
+			r.since.Store(0)
+			r.mended, r.next = goals, 0
+		case r.mended == nil:
+			r.since.Store(max(r.since.Load(), m.asOf))
+			r.mended, r.next = goals, m.ticket
 		}
 	}
 }

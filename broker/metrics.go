@@ -27,7 +27,7 @@ type metrics struct {
 // What the counters with a label count: the values of refused and dropped.
 var (
 	refusalNames = []string{
-		"accumulate", "accumulated", "accumulation full", "accumulation names", "call", "contended session", "data",
+		"accumulate", "accumulated", "accumulation full", "accumulation names", "busy session", "call", "contended session", "data",
 		"forward", "forward too large", "history", "letter", "overdue record", "publish", "records", "signed body",
 		"store full", "subscribe", "subscriptions", "suspended", "token", "unavailable", "viewer log",
 	}

@@ -266,6 +266,11 @@ func (b *Broker) RetireKey(ctx context.Context, kid uint8) error {
 	return nil
 }
 
+// KeyRetired reports whether the roots of a key are refused.
+func (b *Broker) KeyRetired(kid uint8) bool {
+	return kid <= channels.MaxKID && b.retiredKeys.Load()&(1<<kid) != 0
+}
+
 // RestoreKey takes a retired key back on every node that has it: it is in the
 // configuration again. Errors are the store's; then it may be done again.
 func (b *Broker) RestoreKey(ctx context.Context, kid uint8) error {

@@ -52,6 +52,7 @@ var wireMetrics = []wireMetric{
 	wireOne(gauge, "websockets", "WebSocket connections now.", func(s *bayeux.Stats) int64 { return s.Sockets }),
 	wireOne(gauge, "held_requests", "Polls and streams held now.", func(s *bayeux.Stats) int64 { return s.Held }),
 	wireOne(gauge, "waiting_handshakes", "Handshakes and resumes of sessions that wait for their turn now.", func(s *bayeux.Stats) int64 { return s.Waiting }),
+	wireOne(gauge, "parked_polls", "Held polls that rest, and so have given their request's memory back.", func(s *bayeux.Stats) int64 { return s.Parked }),
 	wireOne(counted, "received_messages_total", "Bayeux messages received.", func(s *bayeux.Stats) int64 { return s.Received }),
 	wireOne(counted, "received_bytes_total", "Bytes of frames and bodies received.", func(s *bayeux.Stats) int64 { return s.ReceivedBytes }),
 	wireOne(counted, "delivered_messages_total", "Deliveries written to connections.", func(s *bayeux.Stats) int64 { return s.Delivered }),

@@ -40,8 +40,8 @@ func (o Operator) Applications() []string {
 // Open is OpenInWords.
 func (o Operator) Open() []string { return o.b.OpenInWords() }
 
-// Health is Broker.Health.
-func (o Operator) Health(ctx context.Context) error { return o.b.Health(ctx) }
+// Now is the store's clock.
+func (o Operator) Now() time.Time { return o.b.opt.Store.Now() }
 
 // Lag is how far copies of records are behind on their way to accounts' logs.
 func (o Operator) Lag(ctx context.Context) (store.Lag, error) { return o.b.opt.Store.Lag(ctx) }

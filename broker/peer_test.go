@@ -146,6 +146,7 @@ type reply struct {
 			ID     string
 			TS     int64
 			Replay bool
+			Last   string
 		}
 		Observed int64
 		Data     *struct {

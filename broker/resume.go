@@ -90,7 +90,7 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 		l.places = placesByName(c.left.Places)
 		l.catchups = c.left.Catchups
 		if c.left.Lasts {
-			s.broughtBefore(c.left)
+			s.broughtBefore(c.left, l.arrived)
 		}
 	}
 	for _, p := range c.Patterns {

@@ -46,7 +46,8 @@ type road struct {
 	ended   chan struct{}     // made when the road is taken away, closed when it is
 	breaks  uint64            // Ready and Broken after the first
 	ticket  uint64            // which trouble of all roads it has, 0: none
-	mended  []uint64          // how far shards must have come for it to be over
+	mended  []uint64          // how far shards must have come for it to be over,
+	next    uint64            // or to be of this ticket, 0: over
 }
 
 // roads are those of a node, and what is wrong with them. mu is taken with
@@ -266,14 +267,17 @@ func (r *road) Broken(err error) {
 
 // fail notes that entries of a road may have been missed. The caller holds mu.
 func (all *roads) fail(r *road) {
-	r.mended = nil
 	if r.since.Load() == 0 {
 		r.since.Store(r.hub.announced.Load())
 	}
-	if r.ticket == 0 {
+	switch {
+	case r.ticket == 0:
 		all.tickets++
 		r.ticket = all.tickets
 		all.sick[r] = struct{}{}
+	case r.mended != nil && r.next == 0:
+		all.tickets++
+		r.next = all.tickets
 	}
 }
 
@@ -298,7 +302,9 @@ func (all *roads) oldest(done []uint64) (ticket, tickets uint64) {
 			over = over && done[i] >= goal
 		}
 		if over {
-			r.ticket, r.mended = 0, nil
+			r.ticket, r.mended, r.next = r.next, nil, 0
+		}
+		if r.ticket == 0 {
 			delete(all.sick, r)
 			continue
 		}

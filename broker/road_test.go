@@ -239,3 +239,40 @@ func TestResumeUnknown(t *testing.T) {
 		require.Empty(t, x.watched()["c/open"])
 	})
 }
+
+// The watermark moves on though feeds break all the time, so that the death of a node
+// brings no more again than otherwise; but not past what nobody could look for.
+func TestWatermarkUnderBreaks(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x, s := newFrailBench(t)
+		p := x.join("")
+		require.True(t, p.subscribe("/open/a").ok())
+		// breaks lets feeds break every 40 ms, in the midst of each repair, and returns how far
+		// the watermark has come since.
+		breaks := func(d time.Duration, headsFail bool) time.Duration {
+			begun := x.store.Now()
+			for n := 0; x.store.Now().Sub(begun) < d; n++ {
+				s.set(func() {
+					s.failing = nil
+					if headsFail {
+						s.failing = store.ErrUnavailable
+					}
+					s.onHeads = func() { s.breaks() }
+				})
+				s.mend()
+				time.Sleep(40 * time.Millisecond)
+				if n%10 == 0 {
+					require.True(t, x.join("").publish("/open/a", "1", "").ok())
+				}
+			}
+			return time.UnixMilli(x.b.fanned.Load()).Sub(begun)
+		}
+		require.Greater(t, breaks(10*time.Second, false), 7*time.Second)
+		require.Less(t, breaks(10*time.Second, true), 2*time.Second)
+		s.set(func() { s.failing, s.onHeads = nil, nil })
+		s.mend()
+		time.Sleep(4 * time.Second)
+		require.Greater(t, time.UnixMilli(x.b.fanned.Load()), x.store.Now().Add(-3*time.Second))
+		require.Len(t, p.poll(), 50)
+	})
+}

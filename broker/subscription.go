@@ -8,6 +8,7 @@ import (
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
 
@@ -85,11 +86,15 @@ func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, 
 type extent struct {
 	asked bool
 	catchup.Extent
+	last *store.Position // where the live subscription began, if the client asked
 }
 
 // json is the reply's ext (product.md §4, acknowledgement), nil without a catch-up.
 func (x extent) json() []byte {
-	if !x.asked {
+	switch {
+	case !x.asked && x.last != nil:
+		return []byte(`{"history":{"last":"` + x.last.String() + `"}}`)
+	case !x.asked:
 		return nil
 	}
 	b := append([]byte(`{"catchup":{"messages":`), strconv.FormatInt(x.Messages, 10)...)
@@ -146,8 +151,13 @@ func (s *subscriber) take(ctx context.Context, channel string, t *target, x *ext
 	if !t.catchup.IsZero() {
 		return s.takeCatchup(ctx, l, tp, channel, t, x)
 	}
+	before := l.seams[tp]
+	wasLive := before != nil && before.Live() || l.wild(tp)
 	if err := s.takeLive(ctx, l, tp, channel, t); err != nil {
 		return err
+	}
+	if t.placed && tp.limits.Keeps() {
+		x.notePlace(tp, l.seams[tp], wasLive)
 	}
 	if t.fresh && t.kind.name == presenceKind {
 		return s.b.presence.greet(ctx, l)

@@ -25,9 +25,12 @@ const (
 	// most.
 	claimTime   = (mostUnanswered + 1) * answerIn
 	forwardTime = mostUnanswered * answerIn
-	claimTries  = 40
-	claimPause  = 25 * time.Millisecond
-	mostPause   = 200 * time.Millisecond
+	// heldTime is for how long it is tried where a node has the session that says that it
+	// lives, and does not answer: less than that node remembers what it was asked for.
+	heldTime   = 2 * claimTime
+	claimTries = 40
+	claimPause = 25 * time.Millisecond
+	mostPause  = 200 * time.Millisecond
 	// mostFreed is how often an owner is asked to let go of a session that another then
 	// takes: a connect that came late, of a connection that is gone, must not fight for
 	// it with the one that the client waits on.
@@ -290,15 +293,16 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 		return nil, storeRefusal(err, b, "forward")
 	}
 	m.Errand = b.newErrand()
-	within, cancel := context.WithTimeout(ctx, forwardTime)
+	within, cancel := context.WithTimeout(ctx, heldTime)
 	defer cancel()
 	look, asked := lookup{b: b, key: key}, uint64(0)
+	held := false // by a node that has its lease and does not answer
 	var wait backoff
-	for within.Err() == nil {
+	for began := time.Now(); within.Err() == nil && (held || time.Since(began) < forwardTime); {
 		r, version, err := look.record(within)
 		switch {
-		case err != nil && within.Err() != nil && ctx.Err() == nil:
-			return nil, bayeux.ErrHere
+		case err != nil && within.Err() != nil:
+			continue
 		case errors.Is(err, store.ErrNotFound):
 			return nil, bayeux.ErrNoSession
 		case err != nil:
@@ -313,31 +317,40 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 			if kind == letterUnknown {
 				asked = version
 			}
+			held = kind == letterBusy
+		default:
+			held = false
 		}
 		// It is on its way from one node to another. Were it taken here, it could not be
 		// told whether what was sent has arrived.
-		if wait.pause(ctx) != nil {
-			return nil, errUnavailable()
-		}
+		_ = wait.pause(within)
+	}
+	if held || ctx.Err() != nil {
+		// It may live there on a socket, which is not taken from a client that does not
+		// connect: it asks again.
+		b.metrics.refused("busy session").Inc()
+		return nil, errUnavailable()
 	}
 	return nil, bayeux.ErrHere
 }
 
 // carryOut has the owner of a session carry a message out, and returns the reply's
-// ext, or how it answered otherwise. bayeux.ErrHere: there is nobody who could.
+// ext, or how it answered otherwise: letterBusy also where it did not and has its lease.
+// bayeux.ErrHere: there is nobody who could.
 func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []byte, kind string, err error) {
 	alive, err := b.nodes.alive(ctx, owner)
 	if err != nil {
 		return nil, "", storeRefusal(err, b, "forward")
 	}
-	if !alive {
-		return nil, "", bayeux.ErrHere
+	var answer letter
+	if err = errNoAnswer; alive {
+		answer, err = b.mail.ask(ctx, owner, l)
 	}
-	answer, err := b.mail.ask(ctx, owner, l)
 	switch {
-	case errors.Is(err, errNoAnswer) && b.nodes.mute(ctx, owner):
-		return nil, "", bayeux.ErrHere
 	case errors.Is(err, errNoAnswer):
+		if dead := !alive || b.nodes.mute(ctx, owner); dead && !b.nodes.beats(ctx, owner) {
+			return nil, "", bayeux.ErrHere
+		}
 		return nil, letterBusy, nil
 	case err != nil:
 		return nil, "", storeRefusal(err, b, "forward")

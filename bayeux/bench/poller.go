@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,7 +23,7 @@ import (
 type poller struct {
 	target *target
 	pieces *sync.Pool
-	head   []byte // of each request, up to the length
+	head   []byte // of each request, up to the cookies and the length
 	begin  string // of each body, before the messages
 	end    string // behind them
 	ctx    context.Context
@@ -29,6 +31,10 @@ type poller struct {
 
 	holding line
 	others  line
+
+	// cookies is a header of those that the server has set: CometD knows a client by
+	// one. nil: none.
+	cookies atomic.Pointer[string]
 }
 
 // line is one connection; it is dialled when it is needed.
@@ -53,7 +59,7 @@ func (t *target) newPoller(path *url.URL, token string) *poller {
 	if token != "" {
 		p.head = fmt.Appendf(p.head, "Authorization: Bearer %s\r\n", token)
 	}
-	p.head = append(p.head, "Content-Type: application/json\r\nContent-Length: "...)
+	p.head = append(p.head, "Content-Type: application/json\r\n"...)
 	return p
 }
 
@@ -99,11 +105,25 @@ func (p *poller) request(l *line, patience time.Duration, again bool, messages [
 		l.drop()
 		return newStatusError(answer)
 	}
+	p.keep(answer)
 	err = read(answer.Body)
 	if err != nil || answer.Close {
 		l.drop()
 	}
 	return err
+}
+
+// keep takes over the cookies of an answer that sets some.
+func (p *poller) keep(answer *http.Response) {
+	if len(answer.Header["Set-Cookie"]) == 0 {
+		return
+	}
+	var pairs []string
+	for _, c := range answer.Cookies() {
+		pairs = append(pairs, c.Name+"="+c.Value)
+	}
+	header := "Cookie: " + strings.Join(pairs, "; ") + "\r\n"
+	p.cookies.Store(&header)
 }
 
 // post writes one request and reads the head of its answer. The caller holds mu.
@@ -125,6 +145,10 @@ func (p *poller) post(l *line, patience time.Duration, messages [][]byte) (_ *ht
 		size += len(m)
 	}
 	l.body = append(l.body[:0], p.head...)
+	if cookies := p.cookies.Load(); cookies != nil {
+		l.body = append(l.body, *cookies...)
+	}
+	l.body = append(l.body, "Content-Length: "...)
 	l.body = strconv.AppendInt(l.body, int64(size), 10)
 	l.body = append(append(l.body, "\r\n\r\n"...), p.begin...)
 	for i, m := range messages {

@@ -147,3 +147,27 @@ func TestTarget(t *testing.T) {
 	f("wss://a:444", "a:444", true)
 	f("ws://[::1]/x", "[::1]:80", false)
 }
+
+// Cookies come back, as CometD asks.
+func TestPollerKeepsCookies(t *testing.T) {
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var all []faultyMessage
+		_ = json.NewDecoder(r.Body).Decode(&all)
+		got = append(got, r.Header.Get("Cookie"))
+		if len(got) == 1 {
+			http.SetCookie(w, &http.Cookie{Name: "a", Value: "1", HttpOnly: true})
+			http.SetCookie(w, &http.Cookie{Name: "b", Value: "2"})
+		}
+		yes(w, all[0].ID)
+	}))
+	defer server.Close()
+	to, err := newTarget(server.URL, LongPolling, testAnchor)
+	require.NoError(t, err)
+	s, err := to.join(t.Context(), "")
+	require.NoError(t, err)
+	defer s.road.close()
+	_, err = s.subscribe(t.Context(), "/a")
+	require.NoError(t, err)
+	require.Equal(t, []string{"", "a=1; b=2"}, got)
+}

@@ -345,22 +345,24 @@ const (
 
 // during warms up, then measures while work goes on, and ends it.
 func (r *run) during(ctx context.Context, work func(context.Context)) {
-	ctx, cancel := context.WithTimeout(ctx, r.o.WarmUp+r.o.Duration)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
 	r.enter("warming up")
-	warm := time.NewTimer(r.o.WarmUp)
-	defer warm.Stop()
+	wait := time.NewTimer(r.o.WarmUp)
+	defer wait.Stop()
 	go func() {
 		defer close(done)
 		work(ctx)
 	}()
 	select {
-	case <-warm.C:
+	case <-wait.C:
 	case <-done: // a server that gave up while warming up is still reported
 	}
 	r.start()
+	wait.Reset(r.o.Duration) // from now on, as a starved machine wakes late
 	select {
+	case <-wait.C:
 	case <-ctx.Done():
 	case <-done:
 	}

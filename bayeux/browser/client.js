@@ -43,13 +43,14 @@ class Client extends Events {
 
   _subscribeNow (channel) {
     const wanted = this._channels.get(channel).slice()
-    if (base(channel) !== channel) {
-      for (const s of wanted) { s._begin(); s._resumed = s._session < this._session }
-    }
-    this._ask(channel, channel, undefined, (reply) => {
+    const past = base(channel) !== channel
+    if (past) for (const s of wanted) { s._begin(); s._resumed = s._session < this._session }
+    // A live channel says where it begins, for when the session is lost.
+    this._ask(channel, channel, past || channel.endsWith('*') ? undefined : { history: {} }, (reply) => {
       for (const s of wanted) {
         if (reply.successful) {
-          s._granted(own(reply.ext, 'catchup'))
+          if (past) s._granted(own(reply.ext, 'catchup'))
+          else s._at = s._at || own(own(reply.ext, 'history'), 'last')
           s._resolve(channel)
         } else {
           this._remove(channel, s)
@@ -60,15 +61,15 @@ class Client extends Events {
   }
 
   // A subscribe message for a channel that is wanted, repeated while what refuses it
-  // may pass. after: what the channel had last.
-  _ask (channel, subscription, after, done) {
+  // may pass.
+  _ask (channel, subscription, ext, done) {
     const session = this._session
     const m = { channel: META + 'subscribe', clientId: this._clientId, subscription }
-    if (after) m.ext = { catchup: { after } }
+    if (ext) m.ext = ext
     this._send(m, (reply) => {
       if (session !== this._session) return
       if (reply.successful || !/^5/.test(reply.error)) return done(reply)
-      this._after(this._delay(), () => session === this._session && this._channels.has(channel) && this._ask(channel, subscription, after, done))
+      this._after(this._delay(), () => session === this._session && this._channels.has(channel) && this._ask(channel, subscription, ext, done))
     })
   }
 
@@ -360,8 +361,9 @@ class Client extends Events {
         if (!(newest.get(x) > at)) newest.set(x, at)
         continue
       }
-      covered.add(x)
-      if (old(c) && at && (whole || (list.length < 2 && list[0].catchup))) this._mend(c, at)
+      const goesOn = old(c) && at && (whole || (list.length < 2 && list[0].catchup))
+      if (goesOn || !c.endsWith('n')) covered.add(x)
+      if (goesOn) this._mend(c, at)
       else this._subscribeNow(c)
     }
     for (const [c, list] of this._channels) {
@@ -381,7 +383,7 @@ class Client extends Events {
     this._mended.set(name(), channel)
     const list = this._channels.get(channel).slice()
     if (base(channel) !== channel) for (const s of list) { s._begin(at); s._resumed = true }
-    this._ask(channel, name(), at, (reply) => {
+    this._ask(channel, name(), { catchup: { after: at } }, (reply) => {
       const catchup = own(reply.ext, 'catchup') || { messages: 0, truncated: true }
       if (base(channel) !== channel) for (const s of list) s._granted(catchup)
     })

@@ -255,6 +255,19 @@ both('a lost session: a live channel is mended from its history', async (f, clie
   assert.equal(subs[2].ext.catchup.after, idOf(1))
 })
 
+both('a lost session: what a channel missed that had been quiet', async (f, client) => {
+  f.deliver('/x/y', 'before')
+  const a = client()
+  const got = []
+  await a.subscribe('/x/y', (m) => got.push(m))
+  f.forget()
+  f.deliver('/x/y', 'missed')
+  f.cut()
+  await until(() => got.length === 1)
+  await settled(a)
+  assert.deepEqual(got, ['missed'])
+})
+
 both('a past that breaks off goes on where it was, and says when it is complete', async (f, client) => {
   for (let i = 0; i < 6; i++) f.deliver('/x/y', i)
   f.most = 2 // of a replay, then it stalls

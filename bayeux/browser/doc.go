@@ -28,7 +28,8 @@
 // # A lost session
 //
 // After a new handshake all channels are subscribed again, and nothing that was had is
-// replayed. Each subscription knows the newest message it was given (at). A live channel
+// replayed. Each subscription knows the newest message it was given, or where it
+// began (at; the server says so in the acknowledgement's ext.history.last). A live channel
 // with a history is asked for what followed as a catch-up of its own with
 // ext.catchup.after, whose messages are handed out under the live name, before the live
 // ones. A catch-up channel that had come whole beside its live one is not asked for
@@ -49,8 +50,8 @@
 //
 //   - A refusal with advice.reconnect "none" ends the client and rejects all that
 //     waits; Faye leaves promises open.
-//   - A live channel on which nothing had come, or that is heard by a pattern only, is
-//     not asked for what was missed between two sessions.
+//   - What is heard by a pattern only is not asked for what was missed between two
+//     sessions.
 //   - The options proxy, tls, scheduler and websocketExtensions are not taken.
 //   - EventSource is not used: wherever it works long-polling does, which loses nothing
 //     when a link dies. Cookies are not sent.

@@ -133,12 +133,16 @@ export class Fake {
       if (m.subscription.startsWith('/forbidden')) refuse(`403:${m.subscription}:Forbidden channel`)
       else if (this.deaf && this.deaf()) session.subs.add(name)
       else if (interval && !this.plain) {
-        const after = m.ext && m.ext.catchup.after
+        const after = m.ext && m.ext.catchup && m.ext.catchup.after
         const past = (this.history.get(name) || []).filter((p) => !after || p.id > after)
         reply.ext = { catchup: { messages: past.length, truncated: false } }
         session.queue.push(...past.slice(0, this.most).map((p) => ({ ...p, channel: m.subscription })))
         if (session.wake) setImmediate(session.wake)
-      } else session.subs.add(m.subscription)
+      } else {
+        session.subs.add(m.subscription)
+        const kept = this.history.get(name)
+        if (m.ext && m.ext.history && kept) reply.ext = { history: { last: kept.length ? kept.at(-1).id : idOf(0, 0) } }
+      }
     } else if (m.channel === '/meta/unsubscribe') session.subs.delete(m.subscription)
     else if (m.channel === '/meta/disconnect') this.sessions.delete(session.id)
     else if (!/^(\/[\w!~()$@-]+)+$/.test(m.channel)) refuse(`405:${m.channel}:Invalid channel`)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +200,36 @@ func TestRateOfSignatures(t *testing.T) {
 		require.Equal(t, 401, c.do("GET", "/v1/objects", "", "", "Gobelin-Signature: bad").Code)
 	}
 	require.Equal(t, http.StatusTooManyRequests, c.do("GET", "/v1/objects", "", "", "Gobelin-Signature: bad").Code)
+}
+
+// A caller who was found out before needs no credential, and none of a header counts; what
+// the operator changes is written down, also where nobody else's would be.
+func TestVouchedCaller(t *testing.T) {
+	core, logs := observer.New(zap.DebugLevel)
+	c := newCall(t, Options{Audit: zap.New(core).Named("audit"), RequestRate: 1, Burst: 100})
+	who := &broker.Identity{App: demo, Role: broker.RoleServer, RoleName: broker.OperatorRole}
+	do := func(method, target, body string) int {
+		r := httptest.NewRequest(method, target, strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer nonsense")
+		w := httptest.NewRecorder()
+		c.handler.ServeHTTP(w, WithCaller(r, who))
+		return w.Code
+	}
+	for range 300 { // it is charged to nobody
+		require.Equal(t, http.StatusOK, do("GET", "/v1/objects", ""))
+	}
+	require.Zero(t, logs.Len())
+	require.Equal(t, http.StatusOK, do("POST", "/v1/publish", `{"messages":[{"object_id":"gala","channel":"chat","data":"mark"}]}`))
+	require.Equal(t, http.StatusBadRequest, do("POST", "/v1/publish", `{"mark`))
+	all := logs.TakeAll()
+	require.Len(t, all, 2)
+	for i, message := range []string{"done", "refused"} {
+		require.Equal(t, message, all[i].Message)
+		require.Equal(t, "POST /v1/publish", all[i].ContextMap()["action"])
+		require.Equal(t, "operator", all[i].ContextMap()["role"])
+		require.NotContains(t, fmt.Sprint(all[i].ContextMap()), "mark")
+	}
+	require.Equal(t, http.StatusForbidden, do("GET", "/streams", ""), "streams know their own credential only")
 }
 
 // TestAuditLog: one line for each administrative call, without a secret in it.

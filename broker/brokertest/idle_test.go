@@ -82,6 +82,7 @@ func inUse() (heap, stacks int64) {
 type idlers struct {
 	b       *testing.B
 	store   *memory.Store
+	wire    *bayeux.Server
 	address string
 	paths   []string            // of streams
 	groups  []func() (held int) // what of a stream is out
@@ -110,6 +111,7 @@ func newIdlers(b *testing.B, records int) *idlers {
 	broke, err := broker.New(o)
 	require.NoError(b, err)
 	wire := bayeux.NewServer(broke, bayeux.Options{Logger: zap.NewNop()})
+	r.wire = wire
 	mux := http.NewServeMux()
 	mux.HandleFunc("/wait", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
@@ -171,7 +173,7 @@ func (r *idlers) account(broke *broker.Broker, n int) {
 	}
 }
 
-// settle waits until all streams have settled what they read.
+// settle waits until all streams have settled what they read, and polls rest.
 func (r *idlers) settle() {
 	r.b.Helper()
 	require.Eventually(r.b, func() bool {
@@ -180,7 +182,8 @@ func (r *idlers) settle() {
 				return false
 			}
 		}
-		return true
+		stats := r.wire.Stats()
+		return stats.Parked == stats.Held
 	}, time.Minute, 100*time.Millisecond)
 }
 

@@ -42,7 +42,7 @@ func TestMinutesOnRedis(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	c := newCinema(t)
-	begun := c.store.Now().UTC()
+	begun := c.begun // a minute counts from before its first viewer came
 	end := begun.Add(minutesLeast).Truncate(time.Minute).Add(time.Minute)
 	if minutes, err := strconv.Atoi(os.Getenv("MINUTES")); err == nil && minutes > 0 {
 		end = end.Add(time.Duration(minutes-1) * time.Minute)
@@ -69,6 +69,7 @@ type cinema struct {
 	t          *testing.T
 	nodes      []*Node
 	store      *redis.Store
+	begun      time.Time // before the first node
 	viewers    *catchup.Viewers
 	view, feed string
 	kills      int
@@ -86,6 +87,10 @@ func newCinema(t *testing.T) *cinema {
 	config, err := writeKeys(dir)
 	require.NoError(t, err)
 	c := &cinema{t: t, samples: map[time.Time]uint32{}}
+	c.store, err = redis.Open(t.Context(), server.URL, redis.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.store.Close() })
+	c.begun = c.store.Now().UTC()
 	for n := range 3 {
 		place := filepath.Join(dir, strconv.Itoa(n))
 		require.NoError(t, os.Mkdir(place, 0o700))
@@ -100,9 +105,6 @@ func newCinema(t *testing.T) *cinema {
 		require.NoError(t, node.Start(t.Context()))
 		c.nodes = append(c.nodes, node)
 	}
-	c.store, err = redis.Open(t.Context(), server.URL, redis.Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.store.Close() })
 	c.viewers = catchup.NewViewers(c.store, minutesSample)
 	c.make()
 	return c

@@ -1,14 +1,16 @@
 package console
 
 import (
+	"context"
 	"embed"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
-	"time"
 
+	"github.com/gobelin-broker/gobelin/broker"
 	"go.uber.org/zap"
 )
 
@@ -16,36 +18,48 @@ import (
 // (security.md §4.2 row 36).
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// root is where the console lives, and overviewPath its figures.
-const (
-	root         = "/console/"
-	overviewPath = root + "overview"
-)
+// root is where the console lives.
+const root = "/console/"
 
-// maxAsked bounds the overviews computed at once: looking at a store that hangs
-// takes time, and every open page asks each second. Beyond it 503.
+// maxAsked bounds the answers made at once: looking at a store that hangs takes time, and
+// every open page asks again and again. Beyond it 503.
 const maxAsked = 4
 
-// Options is what a console is made of.
+// Options is what a console is made of. All but Version and Audit are required.
 type Options struct {
-	// Gate lets whoever has the token see the figures. Required.
+	// Gate lets whoever has the operator's token see and do everything here.
 	Gate *Gate
 	// Version is shown as it is.
 	Version string
-	// Started is when the process began.
-	Started time.Time
-	// Overview returns the figures of now. It may be called by several goroutines at
-	// once and should return within a second or two. Required.
-	Overview func() Overview
-	// Logger is required.
+	// Broker is what is shown.
+	Broker broker.Operator
+	// Store says what the store is and how it is, within the time of its context. It is
+	// asked every half minute at most while all is well.
+	Store func(context.Context) Store
+	// API serves a request to /v1 of the operator, who is an application's server.
+	API func(http.ResponseWriter, *http.Request, *broker.Identity)
+	// Bayeux is the endpoint, which gets requests as if they had come to Mount.
+	Bayeux http.Handler
+	Mount  string
+	// Client is the browser client that the page speaks Bayeux with.
+	Client []byte
+	// ExplainRoot says in words what a root is, and whether it is genuine.
+	ExplainRoot func(text string) (words string, good bool)
+	// Drain begins to hand the node's clients over and to stop it; it does not wait.
+	Drain func()
+	// Audit hears of every change that is made here; nil: Logger, named "audit".
+	Audit  *zap.Logger
 	Logger *zap.Logger
 }
 
-// console serves the page and its figures.
-type console struct {
+// Console serves the page, its figures, and what the operator does with it. It is an
+// http.Handler for /console and everything below; Run must be called for it to remember
+// the last hour.
+type Console struct {
 	opt   Options
 	files map[string]file // by path as it stands in the request, never changed
-	room  chan struct{} // a place for each overview that is computed now
+	room  chan struct{}   // a place for each answer that is made now
+	hour  *hour
 
 	busy atomic.Int64
 }
@@ -59,40 +73,51 @@ type file struct {
 //go:embed page/index.html page/*.mjs page/console.css page/icon.svg
 var pages embed.FS
 
-// served are all files there are: path below root, name in the embedded folder,
-// media type (security.md §4.3 row 47: exact names).
-var served = [...][3]string{
-	{"", "index.html", "text/html; charset=utf-8"},
-	{"console.css", "console.css", "text/css; charset=utf-8"},
-	{"icon.svg", "icon.svg", "image/svg+xml"},
-	{"console.mjs", "console.mjs", "text/javascript; charset=utf-8"},
-	{"chart.mjs", "chart.mjs", "text/javascript; charset=utf-8"},
-	{"figure.mjs", "figure.mjs", "text/javascript; charset=utf-8"},
-	{"history.mjs", "history.mjs", "text/javascript; charset=utf-8"},
-	{"sheet.mjs", "sheet.mjs", "text/javascript; charset=utf-8"},
-	{"token.mjs", "token.mjs", "text/javascript; charset=utf-8"},
+// kinds are the media types of what is served, by the end of its name.
+var kinds = map[string]string{
+	".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+	".svg": "image/svg+xml", ".mjs": "text/javascript; charset=utf-8",
 }
 
-// New returns the handler of /console and everything below it (experience.md §4):
-// the page for anybody, its figures for whoever has the token. It panics without
-// Gate, Overview or Logger, which is a fault of the wiring.
-func New(o Options) http.Handler {
-	if o.Gate == nil || o.Overview == nil || o.Logger == nil {
-		panic("console: new: Gate, Overview and Logger are required")
+// New returns a console (experience.md §4): the page for anybody, everything else for
+// whoever has the token. It panics where something of Options is missing, which is a
+// fault of the wiring.
+func New(o Options) *Console {
+	if o.Gate == nil || o.Store == nil || o.API == nil || o.Bayeux == nil || o.ExplainRoot == nil || o.Drain == nil || o.Logger == nil {
+		panic("console: new: something of Options is missing")
 	}
-	c := &console{opt: o, files: make(map[string]file, len(served)), room: make(chan struct{}, maxAsked)}
-	for _, s := range served {
-		body, err := pages.ReadFile("page/" + s[1])
+	if o.Audit == nil {
+		o.Audit = o.Logger.Named("audit")
+	}
+	c := &Console{
+		opt: o, files: map[string]file{}, room: make(chan struct{}, maxAsked),
+		hour: newHour(o.Broker.Nodes, o.Store, o.Logger),
+	}
+	entries, err := pages.ReadDir("page")
+	if err != nil {
+		panic(fmt.Sprintf("console: new: %v", err))
+	}
+	for _, e := range entries {
+		body, err := pages.ReadFile("page/" + e.Name())
 		if err != nil {
 			panic(fmt.Sprintf("console: new: %v", err))
 		}
-		c.files[root+s[0]] = file{kind: s[2], body: body}
+		name := e.Name()
+		kind := kinds[name[strings.LastIndexByte(name, '.'):]]
+		if name == "index.html" {
+			name = ""
+		}
+		c.files[root+name] = file{kind: kind, body: body}
 	}
+	c.files[root+"client.js"] = file{kind: kinds[".mjs"], body: o.Client}
 	return c
 }
 
+// Run remembers what the nodes do until ctx ends.
+func (c *Console) Run(ctx context.Context) { c.hour.run(ctx) }
+
 // ServeHTTP answers by exact path; it cleans none.
-func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -100,51 +125,57 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	path := r.URL.EscapedPath()
-	f, known := c.files[path]
+	if f, known := c.files[path]; known || path+"/" == root {
+		c.serveFile(w, r, f, known)
+		return
+	}
+	rt, known := routes[strings.TrimPrefix(path, root)]
+	inner, through := passage(path)
 	switch {
-	case !known && path != overviewPath && path+"/" != root:
+	case !known && !through || !strings.HasPrefix(path, root):
 		refuse(w, http.StatusNotFound, "no such page")
+	case known && r.Method != rt.method && (r.Method != http.MethodHead || rt.method != http.MethodGet):
+		h.Set("Allow", rt.allow())
+		refuse(w, http.StatusMethodNotAllowed, "only "+rt.allow())
+	case !c.opt.Gate.Admit(w, r):
+	case known:
+		c.serveRoute(w, r, rt)
+	default:
+		inner(c, w, r)
+	}
+}
+
+// serveFile sends a file of the page, or leads to it.
+func (c *Console) serveFile(w http.ResponseWriter, r *http.Request, f file, known bool) {
+	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		h.Set("Allow", "GET, HEAD")
-		refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD")
+		w.Header().Set("Allow", "GET, HEAD")
+		refuse(w, http.StatusMethodNotAllowed, "only GET, HEAD")
 	case known:
 		send(w, http.StatusOK, f.kind, f.body)
-	case path == overviewPath:
-		c.overview(w, r)
 	default: // browsers keep the fragment, and with it the token
 		http.Redirect(w, r, root, http.StatusFound)
 	}
 }
 
-// overview answers with the figures if the request has the token.
-func (c *console) overview(w http.ResponseWriter, r *http.Request) {
-	if !c.opt.Gate.Admit(w, r) {
-		return
-	}
+// serveRoute makes an answer while there is room for one more.
+func (c *Console) serveRoute(w http.ResponseWriter, r *http.Request, rt route) {
 	select {
 	case c.room <- struct{}{}:
 	default:
 		c.busy.Add(1)
 		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusServiceUnavailable, "too many overviews asked for at once")
+		refuse(w, http.StatusServiceUnavailable, "too many answers asked for at once")
 		return
 	}
-	o := c.ask()
-	c.answer(w, c.report(o, time.Now()))
-}
-
-// ask calls Overview and leaves the room, whatever happens there.
-func (c *console) ask() Overview {
-	defer func() { <-c.room }()
-	return c.opt.Overview()
-}
-
-func (c *console) tally() tally {
-	return tally{WrongTokens: c.opt.Gate.wrongTokens.Load(), Throttled: c.opt.Gate.throttled.Load(), Busy: c.busy.Load()}
-}
-
-// answer sends a report.
-func (c *console) answer(w http.ResponseWriter, v report) {
+	v, err := c.ask(r, rt)
+	if rt.method != http.MethodGet {
+		c.audit(r, rt, err)
+	}
+	if err != nil {
+		c.refuseWith(w, r, err)
+		return
+	}
 	body, err := json.Marshal(v)
 	if err != nil {
 		c.opt.Logger.Error("console: encode", zap.Error(err))
@@ -154,9 +185,47 @@ func (c *console) answer(w http.ResponseWriter, v report) {
 	send(w, http.StatusOK, "application/json", body)
 }
 
-// refuse answers with a constant text, which is never made of the request.
+// ask calls a route's handler and leaves the room, whatever happens there.
+func (c *Console) ask(r *http.Request, rt route) (any, error) {
+	defer func() { <-c.room }()
+	a, err := rt.asked(r)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), askedFor)
+	defer cancel()
+	return rt.serve(ctx, c, a)
+}
+
+// audit writes down what was done here, never with what.
+func (c *Console) audit(r *http.Request, rt route, err error) {
+	if rt.action == "" {
+		return
+	}
+	fields := []zap.Field{zap.String("action", rt.action), zap.String("role", broker.OperatorRole), zap.String("address", r.RemoteAddr)}
+	if err != nil {
+		c.opt.Audit.Warn("refused", append(fields, zap.Int("status", broker.AsError(err).Status()))...)
+		return
+	}
+	c.opt.Audit.Info("done", append(fields, zap.Int("status", http.StatusOK))...)
+}
+
+// refuseWith answers with an error; what no peer may see is logged and shown as 500.
+func (c *Console) refuseWith(w http.ResponseWriter, r *http.Request, err error) {
+	refusal := broker.AsError(err)
+	if refusal.Result == 5000 && r.Context().Err() == nil {
+		c.opt.Logger.Error("console: request failed", zap.Error(err))
+	}
+	if refusal.Result == 5003 {
+		w.Header().Set("Retry-After", "1")
+	}
+	refuse(w, refusal.Status(), refusal.Text)
+}
+
+// refuse answers with a text.
 func refuse(w http.ResponseWriter, status int, text string) {
-	send(w, status, "application/json", []byte(`{"error":"`+text+`"}`))
+	body, _ := json.Marshal(map[string]string{"error": text}) // texts always can
+	send(w, status, "application/json", body)
 }
 
 // send writes a whole answer; net/http leaves the body out for HEAD. That a peer

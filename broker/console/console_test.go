@@ -1,7 +1,10 @@
 package console
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,6 +18,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store/memory"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -23,31 +29,84 @@ import (
 
 const secret = "b7Yx+0/mark_of_a_token_that_no_log_may_hold"
 
-// sample is an overview with something in every field, and with texts that would
-// run if a page took them for markup.
-func sample() Overview {
-	return Overview{
-		Sessions: map[string]int64{"websocket": 1200, "long-polling": 34, "eventsource": 0}, Sockets: 1198, Held: 31, Viewers: 1100,
-		Received: 90_001, ReceivedBytes: 12 << 20, Published: 60_002, Delivered: 5_000_003, DeliveredBytes: 7 << 30,
-		Resent: 4, Replays: 505, Replayed: 60_606, Lagging: 7, Handshakes: 8_008, Throttled: 9, Stalled: 10, Panics: 0,
-		Dropped: map[string]int64{"queue_full": 11, "replays_full": 0},
-		Refused: map[string]int64{"malformed": 12, hostile: 1},
-		Ended:   map[string]int64{"disconnect": 13, "expired": 14},
-		Store:   Store{Kind: "disk", Fault: hostile},
-		Open:    []string{"anyone may publish to /**, kept 24h", hostile},
-	}
+const authorized = "Authorization: Bearer " + secret
+
+// bench is a console of a real broker; what it carries requests through to is noted.
+type bench struct {
+	*Console
+	broker *broker.Broker
+	app    *broker.Application
+
+	mu      sync.Mutex
+	carried []*http.Request
+	who     []*broker.Identity
+	drained int
 }
 
-// hostile is a text that runs in a page that takes it for markup.
-const hostile = `<img src=x onerror="document.title='owned'">`
+// newBench starts one; change, when not nil, changes the options before.
+func newBench(t testing.TB, change func(*Options)) *bench {
+	t.Helper()
+	s := memory.New(memory.Options{})
+	ring, err := channels.NewKeyring(bytes.Repeat([]byte{0x11}, 32), []channels.RootKey{{Secret: bytes.Repeat([]byte{7}, 32), Sign: true}}, nil)
+	require.NoError(t, err)
+	all, err := channels.ParsePattern("/open/**")
+	require.NoError(t, err)
+	b, err := broker.New(broker.Options{
+		Store: s, Keyring: ring, Logger: zap.NewNop(), AutoCreate: true, NodeName: "one", Version: "v1.2.3",
+		Accounts: []broker.Account{{Apps: []broker.Application{{ID: 12, Name: "demo", TokenSecret: "demo-token-secret-0123456789abcdef"}}}},
+		Open:     []broker.OpenPrefix{{Pattern: all, Publish: "anyone", History: time.Hour}},
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+		require.NoError(t, s.Close())
+	})
+	x := &bench{broker: b, app: b.Service().Application("demo")}
+	o := Options{
+		Gate: NewGate(secret, zap.NewNop()), Version: "v1.2.3", Broker: b.Operator(), Mount: "/faye", Client: []byte("// client"), Logger: zap.NewNop(),
+		Store: func(context.Context) Store { return Store{Kind: "memory"} },
+		API: func(w http.ResponseWriter, r *http.Request, who *broker.Identity) {
+			x.note(r, who)
+			fmt.Fprint(w, "api")
+		},
+		Bayeux: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			x.note(r, nil)
+			fmt.Fprint(w, "bayeux")
+		}),
+		ExplainRoot: func(text string) (string, bool) { return "genuine: a root", len(text) == 40 },
+		Drain:       func() { x.mu.Lock(); x.drained++; x.mu.Unlock() },
+	}
+	if change != nil {
+		change(&o)
+	}
+	x.Console = New(o)
+	return x
+}
 
-func options() Options {
-	return Options{Gate: NewGate(secret, zap.NewNop()), Version: "v1.2.3", Started: time.Now().Add(-90 * time.Minute), Overview: sample, Logger: zap.NewNop()}
+func (x *bench) note(r *http.Request, who *broker.Identity) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.carried, x.who = append(x.carried, r), append(x.who, who)
+}
+
+// say publishes to an open channel.
+func (x *bench) say(t testing.TB, channel, data string) {
+	t.Helper()
+	out := x.broker.PublishAll(t.Context(), nil, []broker.Publication{{Channel: channel, Data: []byte(data)}})
+	require.NoError(t, out[0].Err)
 }
 
 // get asks a handler; header lines are "Name: value".
 func get(h http.Handler, method, target string, headers ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, "http://broker.example/", nil)
+	return post(h, method, target, "", headers...)
+}
+
+func post(h http.Handler, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "http://broker.example/", strings.NewReader(body))
 	r.RequestURI = target
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
@@ -63,10 +122,8 @@ func get(h http.Handler, method, target string, headers ...string) *httptest.Res
 	return w
 }
 
-const authorized = "Authorization: Bearer " + secret
-
 func TestAnswers(t *testing.T) {
-	h := New(options())
+	h := newBench(t, nil)
 	f := func(method, target string, want int, kind string, headers ...string) {
 		t.Helper()
 		w := get(h, method, target, headers...)
@@ -88,6 +145,7 @@ func TestAnswers(t *testing.T) {
 	f("HEAD", "/console/", 200, page)
 	f("GET", "/console/?x=1", 200, page)
 	f("GET", "/console/console.mjs", 200, script)
+	f("GET", "/console/client.js", 200, script)
 	f("GET", "/console/console.css", 200, "text/css; charset=utf-8")
 	f("GET", "/console/icon.svg", 200, "image/svg+xml")
 	f("GET", "/console/overview", 200, answer, authorized)
@@ -99,11 +157,14 @@ func TestAnswers(t *testing.T) {
 			require.Equal(t, "GET, HEAD", get(h, method, target).Header().Get("Allow"))
 		}
 	}
+	f("GET", "/console/drain", 405, answer, authorized)
+	require.Zero(t, h.drained)
 	for _, target := range []string{
 		"/", "/consolex", "/console/x", "/console/index.html", "/console/page/index.html", "/console/console.go",
 		"/console/doc.go", "/console//", "//console/", "/console/./", "/console/../console/", "/console/overview/",
 		"/console/%2e%2e/go.mod", "/console/..%2f..%2fgo.mod", "/console/%6fverview", "/console/console.mjs/",
 		"/console/console.mjs%00", "/console/Console.mjs", `/console/..\console.go`, "/console/console.css/../overview",
+		"/console/bayeux/", "/console/bayeux/client.js", "/console/as", "/overview", "/console/session/",
 	} {
 		f("GET", target, 404, answer, authorized)
 	}
@@ -111,11 +172,11 @@ func TestAnswers(t *testing.T) {
 
 func TestRedirectKeepsTheFragment(t *testing.T) {
 	// A Location without a fragment of its own inherits that of the request.
-	require.Equal(t, "/console/", get(New(options()), "GET", "/console").Header().Get("Location"))
+	require.Equal(t, "/console/", get(newBench(t, nil), "GET", "/console").Header().Get("Location"))
 }
 
 func TestHeadHasNoBody(t *testing.T) {
-	s := httptest.NewServer(New(options()))
+	s := httptest.NewServer(newBench(t, nil))
 	defer s.Close()
 	answer, err := s.Client().Head(s.URL + "/console/")
 	require.NoError(t, err)
@@ -126,35 +187,45 @@ func TestHeadHasNoBody(t *testing.T) {
 	require.Positive(t, answer.ContentLength)
 }
 
-func TestRefusesWithoutTheToken(t *testing.T) {
-	f := func(want int, headers ...string) {
-		t.Helper()
-		w := get(New(options()), "GET", "/console/overview", headers...)
-		require.Equal(t, want, w.Code)
-		require.Equal(t, `Bearer realm="gobelin console"`, w.Header().Get("WWW-Authenticate"))
-		require.JSONEq(t, `{"error":"the console's token is needed"}`, w.Body.String())
+// Whatever is asked for but the page itself needs the token, and does nothing without it.
+func TestEveryRouteNeedsTheToken(t *testing.T) {
+	x := newBench(t, nil)
+	type door struct{ method, path string }
+	doors := []door{{"POST", bayeuxPath}, {"GET", bayeuxPath}, {"GET", asPath + "demo/v1/objects"}, {"DELETE", asPath + "demo/v1/objects/x"}}
+	for path, rt := range routes {
+		doors = append(doors, door{rt.method, root + path})
 	}
-	f(401)
-	f(401, "Authorization: ")
-	f(401, "Authorization: "+secret)
-	f(401, "Authorization: Basic "+secret)
-	f(401, "Authorization: Bearer")
-	f(401, "Authorization: Bearer ")
-	f(401, "Authorization: Bearer  "+secret)
-	f(401, "Authorization: Bearer "+secret+" ")
-	f(401, "Authorization: Bearer "+secret[:len(secret)-1])
-	f(401, "Authorization: Bearer "+secret+"x")
-	f(401, "Authorization: Bearer "+strings.ToUpper(secret))
-	f(401, "Authorization: Bearer "+strings.Repeat("x", maxToken+1))
-	f(401, authorized, authorized)
-	f(401, "Cookie: token="+secret)
-	require.Equal(t, 401, get(New(options()), "GET", "/console/overview?token="+secret).Code)
+	for _, d := range doors {
+		f := func(headers ...string) {
+			t.Helper()
+			x.opt.Gate = NewGate(secret, zap.NewNop()) // so that no address runs out of tries
+			w := post(x, d.method, d.path, `{}`, headers...)
+			require.Equal(t, 401, w.Code, "%v", d)
+			require.Equal(t, `Bearer realm="gobelin console"`, w.Header().Get("WWW-Authenticate"))
+			require.JSONEq(t, `{"error":"the console's token is needed"}`, w.Body.String())
+		}
+		f()
+		f("Authorization: ")
+		f("Authorization: " + secret)
+		f("Authorization: Basic " + secret)
+		f("Authorization: Bearer")
+		f("Authorization: Bearer ")
+		f("Authorization: Bearer  " + secret)
+		f("Authorization: Bearer " + secret + " ")
+		f("Authorization: Bearer " + secret[:len(secret)-1])
+		f("Authorization: Bearer " + secret + "x")
+		f("Authorization: Bearer " + strings.ToUpper(secret))
+		f("Authorization: Bearer " + strings.Repeat("x", maxToken+1))
+		f(authorized, authorized)
+		f("Cookie: token=" + secret)
+		require.Equal(t, 401, get(x, d.method, d.path+"?token="+secret).Code)
+	}
+	require.Empty(t, x.carried)
+	require.Zero(t, x.drained)
 }
 
 func TestWithoutATokenNobodyComesIn(t *testing.T) {
-	o := options()
-	o.Gate = NewGate("", zap.NewNop())
-	h := New(o)
+	h := newBench(t, func(o *Options) { o.Gate = NewGate("", zap.NewNop()) })
 	require.Equal(t, 401, get(h, "GET", "/console/overview").Code)
 	require.Equal(t, 401, get(h, "GET", "/console/overview", "Authorization: Bearer ").Code)
 	require.Equal(t, 401, get(h, "GET", "/console/overview", "Authorization: Bearer").Code)
@@ -163,15 +234,13 @@ func TestWithoutATokenNobodyComesIn(t *testing.T) {
 func TestSlowsGuessing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen, logs := observer.New(zapcore.DebugLevel)
-		o := options()
-		o.Gate = NewGate(secret, zap.New(seen))
-		h := New(o)
+		h := newBench(t, func(o *Options) { o.Gate = NewGate(secret, zap.New(seen)) })
 		guess := "Authorization: Bearer guess_" + secret
 		for range 50 { // no token is no guess
 			require.Equal(t, 401, get(h, "GET", "/console/overview").Code)
 		}
-		for range tries {
-			require.Equal(t, 401, get(h, "GET", "/console/overview", guess).Code)
+		for i := range tries { // whichever route it is tried on
+			require.Equal(t, 401, get(h, "GET", []string{"/console/overview", bayeuxPath, asPath + "demo/v1/objects"}[i%3], guess).Code)
 		}
 		for range 100 {
 			require.Equal(t, 429, get(h, "GET", "/console/overview", guess).Code)
@@ -198,18 +267,18 @@ func TestSlowsGuessing(t *testing.T) {
 }
 
 func TestBoundsWhatIsAskedAtOnce(t *testing.T) {
-	o := options()
 	release, inside := make(chan struct{}), make(chan struct{})
-	o.Overview = func() Overview {
-		inside <- struct{}{}
-		<-release
-		return sample()
-	}
-	h := New(o)
+	h := newBench(t, func(o *Options) {
+		o.ExplainRoot = func(string) (string, bool) {
+			inside <- struct{}{}
+			<-release
+			return "", false
+		}
+	})
 	var wg sync.WaitGroup
 	for range maxAsked {
 		wg.Go(func() {
-			if code := get(h, "GET", "/console/overview", authorized).Code; code != 200 {
+			if code := post(h, "POST", "/console/root/check", `{"root":"x"}`, authorized).Code; code != 200 {
 				t.Errorf("answer %d", code)
 			}
 		})
@@ -219,68 +288,318 @@ func TestBoundsWhatIsAskedAtOnce(t *testing.T) {
 	require.Equal(t, 503, w.Code)
 	require.Equal(t, "1", w.Header().Get("Retry-After"))
 	require.Equal(t, 200, get(h, "GET", "/console/").Code, "the page is always there")
+	require.Equal(t, 200, get(h, "POST", bayeuxPath, authorized).Code, "held polls take no room")
 	close(release)
 	wg.Wait()
-	go func() { <-inside }()
 	var got report
 	require.NoError(t, json.Unmarshal(get(h, "GET", "/console/overview", authorized).Body.Bytes(), &got))
 	require.Equal(t, tally{Busy: 1}, got.Console)
 }
 
 func TestAPanicLeavesTheRoom(t *testing.T) {
-	o := options()
-	o.Overview = func() Overview { panic("planted") }
-	h := New(o)
+	h := newBench(t, func(o *Options) { o.ExplainRoot = func(string) (string, bool) { panic("planted") } })
 	for range 2 * maxAsked {
-		require.PanicsWithValue(t, "planted", func() { get(h, "GET", "/console/overview", authorized) })
+		require.PanicsWithValue(t, "planted", func() { post(h, "POST", "/console/root/check", `{"root":"x"}`, authorized) })
 	}
 }
 
-// The shape is what the page and scripts of others read: a change of it is meant.
-func TestReportGolden(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := New(options())
-		var got map[string]any
-		require.NoError(t, json.Unmarshal(get(h, "GET", "/console/overview", authorized).Body.Bytes(), &got))
-		p := got["process"].(map[string]any)
-		for _, name := range []string{"goroutines", "heap_bytes"} {
-			require.Positive(t, p[name], name)
-			p[name] = 0 // differs from run to run
+// The operator's requests reach the broker's own surfaces without the token, at the path
+// that is theirs, in the operator's name, and no others.
+func TestPassages(t *testing.T) {
+	x := newBench(t, nil)
+	f := func(target string, want int, path, escaped string) {
+		t.Helper()
+		x.carried = nil
+		w := post(x, "POST", target, `{"a":1}`, authorized, "Origin: http://elsewhere.example", "If-Match: \"3\"")
+		require.Equal(t, want, w.Code, target)
+		if want != 200 {
+			require.Empty(t, x.carried)
+			return
 		}
-		text, err := json.Marshal(got)
+		r := x.carried[0]
+		require.Equal(t, path, r.URL.Path)
+		require.Equal(t, escaped, r.URL.EscapedPath())
+		require.Empty(t, r.Header.Values("Authorization"))
+		require.Equal(t, `"3"`, r.Header.Get("If-Match"))
+		body, err := io.ReadAll(r.Body)
 		require.NoError(t, err)
-		want, err := os.ReadFile("testdata/overview.json")
-		require.NoError(t, err)
-		require.JSONEq(t, string(want), string(text))
+		require.Equal(t, `{"a":1}`, string(body))
+	}
+	f("/console/bayeux", 200, "/faye", "/faye")
+	require.Empty(t, x.carried[0].Header.Get("Origin"))
+	f("/console/as/demo/v1/objects/a%2Fb/roots?class=view", 200, "/v1/objects/a/b/roots", "/v1/objects/a%2Fb/roots")
+	require.Equal(t, "class=view", x.carried[0].URL.RawQuery)
+	who := x.who[len(x.who)-1]
+	require.Equal(t, broker.RoleServer, who.Role)
+	require.Equal(t, broker.OperatorRole, who.RoleName)
+	require.Equal(t, "demo", who.App.Name)
+	for _, target := range []string{
+		"/console/as/none/v1/objects", "/console/as/demo/stable/", "/console/as/demo/api/live/list", "/console/as/demo", "/console/as//v1/objects",
+		"/console/as/demo/streams", "/console/as/demo%2Fv1/v1x", "/console/as/demo/metrics",
+	} {
+		f(target, 404, "", "")
+	}
+}
+
+// What is changed here is written down, without what it was changed with.
+func TestAudit(t *testing.T) {
+	seen, logs := observer.New(zapcore.InfoLevel)
+	x := newBench(t, func(o *Options) { o.Audit = zap.New(seen) })
+	f := func(path, body string, status int, message, action string) {
+		t.Helper()
+		logs.TakeAll()
+		w := post(x, "POST", root+path, body, authorized)
+		require.Equal(t, status, w.Code, w.Body.String())
+		if action == "" {
+			require.Zero(t, logs.Len())
+			return
+		}
+		require.Equal(t, 1, logs.Len())
+		e := logs.All()[0]
+		require.Equal(t, message, e.Message)
+		require.Equal(t, action, e.ContextMap()["action"])
+		require.Equal(t, broker.OperatorRole, e.ContextMap()["role"])
+		require.Equal(t, int64(status), e.ContextMap()["status"])
+		require.NotContains(t, fmt.Sprint(e.ContextMap()), "mark")
+	}
+	f("token", `{"app":"demo","role":"viewer","channel_id":"mark","seconds":60}`, 200, "done", "token.make")
+	f("token", `{"app":"demo","role":"viewer","seconds":60}`, 400, "refused", "token.make")
+	f("token", `{"app":"none","role":"admin","seconds":60}`, 404, "refused", "token.make")
+	f("session/end", `{"id":"mark"}`, 404, "refused", "session.end")
+	f("drain", `{}`, 200, "done", "node.drain")
+	require.Equal(t, 1, x.drained)
+	f("token/check", `{"token":"mark"}`, 200, "", "")
+	f("root/check", `{"root":"mark"}`, 200, "", "")
+}
+
+func TestBodiesAreExact(t *testing.T) {
+	x := newBench(t, nil)
+	for _, body := range []string{``, `{`, `[]`, `{"id":"x"}{}`, `{"id":"x","more":1}`, `{"id":1}`, `{"id":"` + strings.Repeat("x", maxBody) + `"}`} {
+		require.Equal(t, 400, post(x, "POST", root+"session/end", body, authorized).Code, "%.40s", body)
+	}
+	for _, query := range []string{"since=-1", "since=x", "x=1", "since=1&since=2", "since=%zz", "since=" + strings.Repeat("1", maxText+1)} {
+		require.Equal(t, 400, get(x, "GET", root+"overview?"+query, authorized).Code, query)
+	}
+}
+
+// hostile is a text that runs in a page that takes it for markup.
+const hostile = `<img src=x onerror="document.title='owned'">`
+
+func TestRoutes(t *testing.T) {
+	x := newBench(t, nil)
+	ask := func(method, path, body string, v any) {
+		t.Helper()
+		w := post(x, method, root+path, body, authorized)
+		require.Equal(t, 200, w.Code, "%s: %s", path, w.Body)
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), v))
+	}
+	text, err := json.Marshal(hostile)
+	require.NoError(t, err)
+	x.say(t, "/open/a", string(text))
+	var page broker.ChannelPage
+	ask("GET", "channels?search=A", "", &page)
+	require.Len(t, page.Channels, 1)
+	require.Equal(t, "/open/a", page.Channels[0].Channel)
+	require.Equal(t, string(text), page.Channels[0].Last)
+
+	var one struct {
+		broker.ChannelView
+		Now int64
+	}
+	ask("GET", "channel?channel=/open/a", "", &one)
+	require.Equal(t, int64(1), one.Count)
+	require.GreaterOrEqual(t, one.Now, one.Newest)
+	var d struct{ Counts []int64 }
+	ask("GET", fmt.Sprintf("density?channel=/open/a&from=%d&to=%d&parts=2", one.Newest-1, one.Newest+1), "", &d)
+	require.Equal(t, []int64{0, 1}, d.Counts)
+
+	var sessions broker.SessionPage
+	ask("GET", "sessions?everywhere=1", "", &sessions)
+	require.Empty(t, sessions.Sessions)
+	var all struct{ Streams []broker.StreamState }
+	ask("GET", "streams", "", &all)
+	require.NotNil(t, all.Streams)
+	_, err = x.broker.Object(t.Context(), x.app, "gala")
+	require.NoError(t, err)
+	var names struct{ Accumulations []string }
+	ask("GET", "accumulations?app=demo&object=gala", "", &names)
+	require.NotNil(t, names.Accumulations)
+	var chart struct{ From, To, Step int64 }
+	ask("GET", "viewers?app=demo&object=gala&graph=4", "", &chart)
+	require.Equal(t, (24 * time.Hour).Milliseconds(), chart.Step)
+
+	var made struct{ Token string }
+	ask("POST", "token", `{"app":"demo","role":"viewer","channel_id":"gala","name":"Anna","seconds":60}`, &made)
+	var said verdictView
+	ask("POST", "token/check", `{"token":" `+made.Token+`\n"}`, &said)
+	require.True(t, said.Good, said.Text)
+	ask("POST", "token/check", `{"token":"`+made.Token+`x"}`, &said)
+	require.False(t, said.Good)
+	require.NotEmpty(t, said.Check)
+	o, err := x.broker.Object(t.Context(), x.app, "gala")
+	require.NoError(t, err)
+	_, control := x.broker.Service().Roots(o)
+	ask("POST", "root/check", `{"root":"`+control+`/chat"}`, &said)
+	require.Equal(t, "gala", said.ObjectID)
+	ask("POST", "root/check", `{"root":"`+strings.Repeat("0", 40)+`"}`, &said)
+	require.False(t, said.Good, "genuine in form alone")
+
+	for _, bad := range []string{"channel?channel=x", "density?channel=/open/a&from=2&to=1", "density?channel=/open/a&from=1&to=2&parts=241", "sessions?limit=201", "viewers?graph=5&app=demo&object=gala"} {
+		require.Equal(t, 400, get(x, "GET", root+bad, authorized).Code, bad)
+	}
+	for _, none := range []string{"session?id=x", "viewers?app=demo&object=nobody", "accumulations?app=none&object=gala", "channel?app=demo&object=nobody&channel=chat"} {
+		require.Equal(t, 404, get(x, "GET", root+none, authorized).Code, none)
+	}
+}
+
+// The overview remembers an hour, whoever asks, and gives only what is new to who says
+// what it has.
+func TestHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		go x.Run(ctx)
+		overview := func(since int64) (r report) {
+			t.Helper()
+			w := get(x, "GET", fmt.Sprintf("/console/overview?since=%d", since), authorized)
+			require.Equal(t, 200, w.Code)
+			require.NotContains(t, strings.ReplaceAll(w.Body.String(), `"rates":null`, ""), "null")
+			require.NoError(t, json.Unmarshal(w.Body.Bytes(), &r))
+			return r
+		}
+		synctest.Wait()
+		first := overview(0)
+		require.Empty(t, first.Samples)
+		require.Equal(t, "one", first.Nodes[0].Name)
+		require.Equal(t, "v1.2.3", first.Nodes[0].Version)
+		for range 25 {
+			x.say(t, "/open/a", "1")
+			time.Sleep(time.Second)
+		}
+		r := overview(0)
+		require.Len(t, r.Samples, 2)
+		at := map[string]float64{}
+		for i, c := range r.Columns {
+			at[c] = r.Samples[0][i]
+		}
+		require.InDelta(t, 1, at["published"], 0.11)
+		require.InDelta(t, 0, at["delivered"], 0)
+		require.InDelta(t, -1, at["written_p99"], 0, "nothing was written")
+		require.GreaterOrEqual(t, at["stored_p50"], 0.0)
+		require.InDelta(t, 1, r.Nodes[0].Rates.Published, 0.15)
+		require.Empty(t, overview(int64(r.Samples[1][0])).Samples)
+		require.Len(t, overview(int64(r.Samples[0][0])).Samples, 1)
+		cancel()
+		synctest.Wait()
 	})
 }
 
-func TestEmptyOverviewHasNoNull(t *testing.T) {
-	o := options()
-	o.Overview = func() Overview { return Overview{} }
-	require.NotContains(t, get(New(o), "GET", "/console/overview", authorized).Body.String(), "null")
+// No more than an hour is remembered, and of looks no more than rates need.
+func TestHourIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHour(func(context.Context) ([]broker.Node, error) { return []broker.Node{{ID: "a"}}, errors.New("away") },
+			func(context.Context) Store { return Store{} }, zap.NewNop())
+		ctx, cancel := context.WithCancel(t.Context())
+		go h.run(ctx)
+		for range 3 * 3600 {
+			time.Sleep(time.Second)
+			h.refresh(ctx)
+		}
+		require.Len(t, h.samples, hourLong)
+		require.LessOrEqual(t, len(h.looks), int(looksFor/freshFor)+2)
+		now, before, all, _ := h.newest(0)
+		require.Len(t, all, hourLong)
+		require.NotEmpty(t, now.fault)
+		require.GreaterOrEqual(t, now.at.Sub(before.at), rateOver)
+		require.LessOrEqual(t, now.at.Sub(before.at), rateOver+2*time.Second)
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// What is looked at is looked at once, however many ask.
+func TestManyPagesLookOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks, facts := 0, 0
+		x := newBench(t, func(o *Options) {
+			o.Store = func(context.Context) Store { facts++; return Store{Kind: "memory", Fault: hostile} }
+		})
+		nodes := x.hour.nodes
+		x.hour.nodes = func(ctx context.Context) ([]broker.Node, error) { looks++; return nodes(ctx) }
+		for range 100 {
+			require.Contains(t, get(x, "GET", "/console/overview", authorized).Body.String(), `img src=x`)
+		}
+		require.Equal(t, 1, looks)
+		require.Equal(t, 1, facts)
+		time.Sleep(time.Second)
+		get(x, "GET", "/console/overview", authorized)
+		require.Equal(t, 2, looks)
+		require.Equal(t, 2, facts, "a store in trouble is asked again")
+	})
+}
+
+// Rates of all nodes add up; one that began meanwhile counts from its beginning, one that
+// is not known or does not serve not at all.
+func TestSampleOfManyNodes(t *testing.T) {
+	bounds := []float64{1, 10}
+	figures := func(published int64, counts ...int64) *broker.Figures {
+		return &broker.Figures{Published: published, Memory: 100, Written: broker.Spread{Counts: counts, Bounds: bounds}}
+	}
+	at := time.UnixMilli(100_000)
+	before := look{at: at, nodes: []broker.Node{
+		{ID: "a", State: broker.NodeServes, At: 100_000, Figures: figures(50, 5, 0, 0)},
+		{ID: "b", State: broker.NodeServes, At: 98_000, Figures: figures(1000, 0, 0, 0)},
+	}}
+	now := look{at: at.Add(10 * time.Second), nodes: []broker.Node{
+		{ID: "a", State: broker.NodeServes, At: 110_000, Figures: figures(150, 5, 10, 0)},
+		{ID: "b", State: broker.NodeServes, At: 98_000, Figures: figures(1000, 0, 0, 0)},
+		{ID: "c", State: broker.NodeServes, Started: 105_000, At: 110_000, Figures: figures(100, 10, 0, 0)},
+		{ID: "d", State: broker.NodeSilent, At: 110_000, Figures: figures(9999, 0, 0, 9)},
+		{ID: "e", State: broker.NodeServes},
+	}}
+	got := map[string]float64{}
+	for i, v := range sampleOf(before, now) {
+		got[columns[i]] = v
+	}
+	require.Equal(t, 3.0, got["nodes"])
+	require.Equal(t, 300.0, got["memory"])
+	require.Equal(t, 30.0, got["published"])
+	require.Equal(t, 1.0, got["written_p50"])
+	require.InDelta(t, 9.82, got["written_p99"], 0.01)
+	require.Nil(t, rates(before, &now.nodes[1]), "its figures are those of before")
+	require.Equal(t, 20.0, rates(before, &now.nodes[2]).Published)
 }
 
 func TestEveryEmbeddedFileIsServed(t *testing.T) {
-	names := map[string]bool{}
-	for _, s := range served {
-		names[s[1]] = true
-	}
+	h := newBench(t, nil)
 	entries, err := fs.ReadDir(pages, "page")
 	require.NoError(t, err)
 	for _, e := range entries {
-		require.True(t, names[e.Name()], e.Name())
+		name := strings.TrimSuffix(e.Name(), "index.html")
+		w := get(h, "GET", root+name)
+		require.Equal(t, 200, w.Code, name)
+		require.NotEmpty(t, w.Header().Get("Content-Type"), name)
 	}
-	require.Len(t, entries, len(served))
 }
 
 func TestNewNeedsItsParts(t *testing.T) {
 	require.Panics(t, func() { New(Options{Logger: zap.NewNop()}) })
-	require.Panics(t, func() { New(Options{Overview: sample}) })
+}
+
+// doc.go describes every route.
+func TestRoutesAreDescribed(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	for path, rt := range routes {
+		require.Regexp(t, `(?m)^//\t`+rt.method+` +`+path+`( |\?|\[|$)`, string(text), path)
+		for _, p := range rt.params {
+			require.Contains(t, string(text), p+"=", path)
+		}
+	}
 }
 
 func BenchmarkOverview(b *testing.B) {
-	h := New(options())
+	h := newBench(b, nil)
 	r := httptest.NewRequest("GET", "/console/overview", nil)
 	r.Header.Set("Authorization", "Bearer "+secret)
 	b.ReportAllocs()

@@ -1,58 +1,11 @@
 package console
 
 import (
-	"runtime/metrics"
+	"context"
 	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
 )
-
-// Overview is what the broker does now, as whoever wires the console fills it.
-// Totals count from the start of the process and only rise; the page makes rates
-// of them. Nil maps and lists are shown as empty.
-type Overview struct {
-	// Sessions are those of now, by transport.
-	Sessions map[string]int64 `json:"sessions"`
-	// Sockets are the WebSockets of now, Held the polls and streams held now.
-	Sockets int64 `json:"sockets"`
-	Held    int64 `json:"held"`
-	// Viewers are those of now: sessions that view an object, by each object.
-	Viewers int64 `json:"viewers"`
-
-	// Received is a total of Bayeux messages, ReceivedBytes of frames and bodies.
-	Received      int64 `json:"received"`
-	ReceivedBytes int64 `json:"received_bytes"`
-	// Published is a total of publishes stored and acknowledged.
-	Published int64 `json:"published"`
-	// Delivered is a total of deliveries written, DeliveredBytes of their bytes.
-	Delivered      int64 `json:"delivered"`
-	DeliveredBytes int64 `json:"delivered_bytes"`
-	// Resent is a total of deliveries put back because their link broke.
-	Resent int64 `json:"resent"`
-	// Replays is a total of catch-ups begun, Replayed of the messages they delivered.
-	Replays  int64 `json:"replays"`
-	Replayed int64 `json:"replayed"`
-	// Lagging is a total of sessions that could not keep up with a kept channel and
-	// read on from the store.
-	Lagging int64 `json:"lagging"`
-	// Handshakes is a total of sessions made.
-	Handshakes int64 `json:"handshakes"`
-	// Throttled is a total of messages that waited for their session's rate.
-	Throttled int64 `json:"throttled"`
-	// Stalled is a total of connections closed because they did not read.
-	Stalled int64 `json:"stalled"`
-	// Panics is a total of panics recovered; anything but 0 is a fault of ours.
-	Panics int64 `json:"panics"`
-
-	// Dropped are totals of deliveries, Refused of requests and messages, Ended of
-	// sessions, each by reason.
-	Dropped map[string]int64 `json:"dropped"`
-	Refused map[string]int64 `json:"refused"`
-	Ended   map[string]int64 `json:"ended"`
-
-	Store Store `json:"store"`
-	// Open says in words what needs no signed root, a text for each prefix, such as
-	// "anyone may publish to /**, kept 24h". Empty: nothing.
-	Open []string `json:"open"`
-}
 
 // Store says where the broker keeps things and whether that works.
 type Store struct {
@@ -60,56 +13,71 @@ type Store struct {
 	Kind string `json:"kind"`
 	// Fault is what is wrong, in words for an operator; empty when nothing is.
 	Fault string `json:"fault"`
+	// Facts are what else is to be known of it.
+	Facts []Fact `json:"facts"`
 }
 
-// report is the answer of GET /console/overview: the overview and what the
-// console knows by itself.
+// Fact is something to know, in words.
+type Fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// report is the answer of GET overview.
 type report struct {
-	// Time is the server's clock in ms since 1970; rates are made of its differences.
+	// Time is the server's clock in ms since 1970.
 	Time int64 `json:"time"`
-	// Started is when the process began, in ms since 1970; another value is another
-	// process, with totals from zero.
-	Started int64   `json:"started"`
-	Uptime  int64   `json:"uptime"` // seconds
-	Version string  `json:"version"`
-	Process process `json:"process"`
-	Console tally   `json:"console"`
-	Overview
+	// Version is this node's; Applications are the names of all, Open says in words what
+	// needs no signed root.
+	Version      string   `json:"version"`
+	Applications []string `json:"applications"`
+	Open         []string `json:"open"`
+	Store        Store    `json:"store"`
+	// Fault is why not all nodes are there; empty when they are.
+	Fault string `json:"fault"`
+	Nodes []node `json:"nodes"`
+	// Columns name the figures of the samples, which are Every ms apart, newest last.
+	Columns []string `json:"columns"`
+	Every   int64    `json:"every"`
+	Samples []sample `json:"samples"`
+	Console tally    `json:"console"`
 }
 
-// process is what the Go runtime says of itself.
-type process struct {
-	Goroutines int64 `json:"goroutines"`
-	HeapBytes  int64 `json:"heap_bytes"` // of live and not yet swept objects
+// node is a node with what it does per second; nil: that is not known.
+type node struct {
+	broker.Node
+	Rates *Rates `json:"rates"`
 }
 
-// tally counts what the console refused.
+// tally counts what the gate and the room refused.
 type tally struct {
 	WrongTokens int64 `json:"wrong_tokens"`
-	Throttled   int64 `json:"throttled"` // requests while an address had no tries left
-	Busy        int64 `json:"busy"`      // requests while too many were asked at once
+	Throttled   int64 `json:"throttled"`
+	Busy        int64 `json:"busy"`
 }
 
-// readProcess asks the runtime, without stopping the world.
-func readProcess() process {
-	samples := []metrics.Sample{{Name: "/sched/goroutines:goroutines"}, {Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(samples)
-	return process{Goroutines: int64(samples[0].Value.Uint64()), HeapBytes: int64(samples[1].Value.Uint64())}
-}
-
-// report completes an overview; every map and list of it is there afterwards, so
-// that the page meets no null.
-func (c *console) report(o Overview, now time.Time) report {
-	for _, m := range []*map[string]int64{&o.Sessions, &o.Dropped, &o.Refused, &o.Ended} {
-		if *m == nil {
-			*m = map[string]int64{}
-		}
+// overview: GET overview[?since=], what all nodes do, with the samples of the last hour
+// that came after since, in ms. It looks at the nodes once a second, however many ask.
+func overview(ctx context.Context, c *Console, a asked) (any, error) {
+	since, err := a.number("since", 0, 0, 1<<48)
+	if err != nil {
+		return nil, err
 	}
-	if o.Open == nil {
-		o.Open = []string{}
+	c.hour.refresh(ctx)
+	now, before, samples, store := c.hour.newest(since)
+	o := report{
+		Time: time.Now().UnixMilli(), Version: c.opt.Version, Applications: c.opt.Broker.Applications(), Open: c.opt.Broker.Open(),
+		Store: store, Fault: now.fault, Nodes: []node{}, Columns: columns, Every: sampleEvery.Milliseconds(), Samples: samples,
+		Console: tally{WrongTokens: c.opt.Gate.wrongTokens.Load(), Throttled: c.opt.Gate.throttled.Load(), Busy: c.busy.Load()},
 	}
-	return report{
-		Time: now.UnixMilli(), Started: c.opt.Started.UnixMilli(), Uptime: int64(now.Sub(c.opt.Started) / time.Second),
-		Version: c.opt.Version, Process: readProcess(), Console: c.tally(), Overview: o,
+	for i := range now.nodes {
+		o.Nodes = append(o.Nodes, node{now.nodes[i], rates(before, &now.nodes[i])})
 	}
+	if o.Samples == nil {
+		o.Samples = []sample{}
+	}
+	if o.Store.Facts == nil {
+		o.Store.Facts = []Fact{}
+	}
+	return o, nil
 }

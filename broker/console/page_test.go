@@ -1,11 +1,8 @@
 package console
 
 import (
-	"bytes"
 	"context"
 	"io/fs"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +39,7 @@ func TestPageKeepsItsPolicy(t *testing.T) {
 	for _, bad := range []string{`<script>`, `<style`, `\sstyle=`, `\son[a-z]+=`, `javascript:`, `(src|href)="(https?:)?//`, `\saction=`} {
 		require.NotRegexp(t, regexp.MustCompile(bad), html)
 	}
-	h := New(options())
+	h := newBench(t, nil)
 	for _, m := range regexp.MustCompile(`(?:src|href)="([^"#]+)"`).FindAllStringSubmatch(html, -1) {
 		require.Equal(t, 200, get(h, "GET", m[1]).Code, m[1])
 	}
@@ -51,7 +48,7 @@ func TestPageKeepsItsPolicy(t *testing.T) {
 			require.Equal(t, 200, get(h, "GET", root+m[1]).Code, "%s imports %s", name, m[1])
 		}
 	}
-	require.NotRegexp(t, regexp.MustCompile(`@import|url\(`), pageFile(t, "console.css"))
+	require.NotRegexp(t, regexp.MustCompile(`@import|url\(|https?:`), pageFile(t, "console.css"))
 }
 
 // What comes from outside must reach the page as text only (security.md §4.2 row 36).
@@ -65,7 +62,7 @@ func TestPageShowsDataAsText(t *testing.T) {
 func TestPageHasWhatTheScriptsUse(t *testing.T) {
 	html := pageFile(t, "index.html")
 	for name, js := range scripts(t) {
-		for _, m := range regexp.MustCompile(`(?:\$|this\.row|this\.pair)\('([a-z-]+)'`).FindAllStringSubmatch(js, -1) {
+		for _, m := range regexp.MustCompile(`\$\('([a-z-]+)'\)`).FindAllStringSubmatch(js, -1) {
 			require.Equal(t, 1, strings.Count(html, `id="`+m[1]+`"`), "%s: %s", name, m[1])
 		}
 	}
@@ -80,7 +77,8 @@ func without(t *testing.T, program string) {
 	t.Skipf("%s is not installed", program)
 }
 
-// The figures, rates and axes of the scripts, by their own tests.
+// Figures, axes, places and JSON of the scripts, by their own tests. The pages themselves
+// are tested in a browser with a real broker behind them (examples/e2e).
 func TestScripts(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -91,53 +89,4 @@ func TestScripts(t *testing.T) {
 	out, err := exec.CommandContext(ctx, node, "--test", "--test-reporter=tap", "testdata/page.test.mjs").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.Regexp(t, regexp.MustCompile(`(?m)^# pass [1-9]`), string(out))
-}
-
-// browse opens a page in a headless Chromium and returns its document some (virtual)
-// seconds later.
-func browse(t *testing.T, target string) string {
-	t.Helper()
-	chromium, err := exec.LookPath("chromium")
-	if err != nil {
-		without(t, "chromium")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	c := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-		"--user-data-dir="+t.TempDir(), "--virtual-time-budget=4000", "--dump-dom", target)
-	var out, said bytes.Buffer
-	c.Stdout, c.Stderr, c.WaitDelay = &out, &said, 5*time.Second
-	require.NoError(t, c.Run(), "%s", said.String())
-	return out.String()
-}
-
-// In a real browser: the figures come, the token goes, hostile texts stay texts.
-func TestPageInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a browser")
-	}
-	s := httptest.NewServer(New(options()))
-	defer s.Close()
-	dom := browse(t, s.URL+"/console/#token="+url.QueryEscape(secret))
-	require.Contains(t, dom, `data-state="up"`)
-	require.Contains(t, dom, `<dt>sessions</dt><dd>1,234</dd>`)
-	require.Contains(t, dom, `<li>&lt;img src=x onerror=`)
-	require.Contains(t, dom, `refused: &lt;img src=x`)
-	require.NotContains(t, dom, `<img`)
-	require.Contains(t, dom, `<title>Gobelin: console</title>`, "no hostile text has run")
-	require.Regexp(t, regexp.MustCompile(`aria-label="Messages, per second, last five minutes\. delivered: now 0/s`), dom)
-	require.NotContains(t, dom, secret)
-}
-
-func TestPageWithAWrongTokenInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a browser")
-	}
-	s := httptest.NewServer(New(options()))
-	defer s.Close()
-	dom := browse(t, s.URL+"/console/#token=wrong")
-	require.Contains(t, dom, `data-state="locked"`)
-	require.Contains(t, dom, `<section id="door" aria-labelledby="door-title">`, "the form is not hidden")
-	require.Contains(t, dom, `That is not this broker’s token.`)
-	require.NotContains(t, dom, "1,234")
 }

@@ -15,23 +15,23 @@ import (
 	"github.com/gobelin-broker/gobelin/store/storetest"
 )
 
-// readmeACL returns the words of the ACL in README, behind ACL SETUSER.
-func readmeACL(t *testing.T) []string {
+// guideACL returns the words of the ACL in the guide to nodes, behind ACL SETUSER.
+func guideACL(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../examples/nodes/README.md")
 	require.NoError(t, err)
 	_, rest, ok := strings.Cut(string(text), "ACL SETUSER ")
-	require.True(t, ok, "README has no ACL")
+	require.True(t, ok, "the guide has no ACL")
 	acl, _, ok := strings.Cut(rest, "```")
 	require.True(t, ok)
 	return strings.Fields(strings.ReplaceAll(acl, "\\\n", " "))
 }
 
-// A node starts and works as a user of Redis that may do just what README says; the
+// A node starts and works as a user of Redis that may do just what the guide says; the
 // server has refused it nothing.
 func TestACL(t *testing.T) {
 	server := storetest.StartRedis(t)
-	_, err := server.Command(append([]string{"ACL", "SETUSER"}, readmeACL(t)...)...)
+	_, err := server.Command(append([]string{"ACL", "SETUSER"}, guideACL(t)...)...)
 	require.NoError(t, err)
 	_, err = server.Command("ACL", "LOG", "RESET")
 	require.NoError(t, err)

@@ -13,14 +13,15 @@ import (
 const healthWait = 2 * time.Second
 
 func adminPath(path string) bool {
-	return path == "/metrics" || path == "/healthz" || path == "/readyz" || consolePath(path)
+	return path == "/metrics" || path == "/healthz" || path == "/readyz" || consolePath(path) || operatorPath(path)
 }
 
 func consolePath(path string) bool { return path == "/console" || strings.HasPrefix(path, "/console/") }
 
-// adminHandler serves metrics, health and, where there is one, the console
-// (experience.md §4, §6). ready returns nil, or why the node should get no traffic.
-func adminHandler(metrics, page http.Handler, ready func(context.Context) error) http.Handler {
+// adminHandler serves metrics, health and, where the operator has a token, the console
+// and what verbs ask of a node (experience.md §2, §4, §6). ready returns nil, or why the
+// node should get no traffic.
+func adminHandler(metrics, page, operator http.Handler, ready func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
@@ -33,9 +34,10 @@ func adminHandler(metrics, page http.Handler, ready func(context.Context) error)
 		}
 		answer(w, http.StatusOK, "ready")
 	})
-	if page == nil {
+	if page == nil || operator == nil {
 		return mux
 	}
+	mux.Handle("/admin/", operator)
 	// The mux would clean paths; the console answers 404 to what is not its own.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if consolePath(r.URL.Path) {
@@ -56,7 +58,7 @@ func answer(w http.ResponseWriter, status int, text string) {
 
 var (
 	errStarting = errors.New("starting")
-	errStopping = errors.New("stopping")
+	errStopping = errors.New("stopping: clients are handed over")
 )
 
 // ready returns nil when the node should get traffic.

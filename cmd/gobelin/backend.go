@@ -77,18 +77,24 @@ func (c *config) openRedis(ctx context.Context, l location, still bool, log *zap
 	return s, nil
 }
 
+// redisFacts opens the Redis of a configuration as a node would, and asks what it is.
+func (c *config) redisFacts(ctx context.Context, log *zap.Logger) (redis.Facts, error) {
+	s, err := c.openRedis(ctx, c.Store, true, log.Named("store"))
+	if err != nil {
+		return redis.Facts{}, err
+	}
+	f, err := s.Facts(ctx)
+	return f, errors.Join(err, s.Close())
+}
+
 // fsyncAlways is what redis.Facts says of a Redis that fsyncs before it answers.
 const fsyncAlways = "aof always"
 
 // aboutRedis opens the Redis of a configuration to see whether a node would start on
 // it, and says in words what it found (experience.md §2, check).
 func (c *config) aboutRedis(ctx context.Context, log *zap.Logger) (string, error) {
-	s, err := c.openRedis(ctx, c.Store, true, log.Named("store"))
+	f, err := c.redisFacts(ctx, log)
 	if err != nil {
-		return "", err
-	}
-	f, err := s.Facts(ctx)
-	if err := errors.Join(err, s.Close()); err != nil {
 		return "", err
 	}
 	bound := "no maxmemory"

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -12,10 +11,7 @@ import (
 // printReport writes what was measured, for people or for programs.
 func printReport(w io.Writer, r *bench.Report, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(w)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
+		return printJSON(w, r)
 	}
 	t := &reportTable{w: w}
 	t.row("scenario", "%s over %s: %s", r.Scenario, r.Transport, r.Setting)

@@ -81,6 +81,8 @@ func printExposure(w io.Writer, c *config) {
 	scheme := "plain HTTP: end TLS in front of it"
 	if c.TLSCert != "" {
 		scheme = "TLS"
+	} else if len(c.ACME.Domains) > 0 {
+		scheme = "TLS, certificates by ACME for " + strings.Join(c.ACME.Domains, ", ")
 	}
 	row("public", "%s (%s), Bayeux at %s, backends at /v1 and /api", c.Listen, scheme, strings.Join(append([]string{c.Mount}, c.Mounts...), ", "))
 	if c.AdminListen == "" {

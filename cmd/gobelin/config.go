@@ -16,6 +16,7 @@ type config struct {
 	AdminToken     broker.Secret
 	TLSCert        string
 	TLSKey         string
+	ACME           acmeConfig
 	Store          location
 	Ack            string
 	DiskMemory     string
@@ -55,6 +56,12 @@ type redisConfig struct {
 	PublishTimeout time.Duration
 	AllowEviction  bool
 	Insecure       bool
+}
+
+// acmeConfig is how certificates are had from a CA (RFC 8555).
+type acmeConfig struct {
+	Domains                       []string
+	Cache, Email, HTTP, Directory string
 }
 
 // statsConfig is how viewers are counted.

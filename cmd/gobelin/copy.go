@@ -29,8 +29,6 @@ const (
 	copyPoints = 10_000
 	// copyTries is how often an import is done again that a busy store refused.
 	copyTries = 8
-	// progressEvery is how often a terminal shows how far it is.
-	progressEvery = 200 * time.Millisecond
 )
 
 // tableCopy holds one row while a copy into the store is under way, so that one that
@@ -115,7 +113,7 @@ func copyStore(ctx context.Context, c *config, from, to location, force bool, pr
 		return fmt.Errorf("copy: %v: %w", to, err)
 	}
 	begun := time.Now()
-	stop := j.show(progress)
+	stop := showWhile(progress, j)
 	err = j.run(ctx)
 	stop()
 	if err != nil {
@@ -391,31 +389,5 @@ func again(ctx context.Context, do func() error) error {
 			return err
 		}
 		pause *= 2
-	}
-}
-
-// show tells a terminal how far the copy is until stop is called.
-func (j *transfer) show(w io.Writer) (stop func()) {
-	if !isTerminal(w) {
-		return func() {}
-	}
-	end := make(chan struct{})
-	var shown sync.WaitGroup
-	shown.Go(func() {
-		beat := time.NewTicker(progressEvery)
-		defer beat.Stop()
-		for {
-			fmt.Fprintf(w, "\r\033[K%s", j)
-			select {
-			case <-beat.C:
-			case <-end:
-				fmt.Fprint(w, "\r\033[K")
-				return
-			}
-		}
-	})
-	return func() {
-		close(end)
-		shown.Wait()
 	}
 }

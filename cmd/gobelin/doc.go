@@ -23,7 +23,8 @@
 // # Goroutines
 //
 // A node owns: one per listener (http.Server.Serve), the broker's Run, in dev
-// the ticker, in serve the one that hears SIGHUP. node.run ends them in order: not ready, listeners closed, sessions
+// the ticker, in serve the one that hears SIGHUP and looks at the files of the
+// certificate: it alone changes the configuration of a running node. node.run ends them in order: not ready, listeners closed, sessions
 // handed over within drain.time, the broker's Run, the store. The whole is bounded;
 // a second signal ends the process at once.
 //

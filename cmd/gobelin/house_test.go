@@ -88,7 +88,7 @@ var testKits = []string{"bayeux/bayeuxtest", "broker/brokertest", "store/storete
 
 // forTests may be imported by any test beside what its package may: real
 // backends and a client instead of doubles.
-var forTests = append([]string{"bayeux/client", "store", "store/disk", "store/memory", "store/redis"}, testKits...)
+var forTests = append([]string{"bayeux/client", "channels", "store", "store/disk", "store/memory", "store/redis"}, testKits...)
 
 // door is where one third party comes in.
 type door struct {
@@ -193,6 +193,21 @@ func TestEachPackageHasItsPicture(t *testing.T) {
 		}
 		if len(p.GoFiles) > 0 && !slices.Contains(p.GoFiles, "doc.go") {
 			t.Errorf("%s: has no doc.go", p.ImportPath)
+		}
+	}
+}
+
+// TestReadmePackages: README's table has every package that others may look into.
+func TestReadmePackages(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), "\n## The packages, by verb\n")
+	require.True(t, ok)
+	section, _, _ := strings.Cut(rest, "\n## ")
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		if !strings.Contains(name, "internal") && !strings.HasPrefix(name, "examples/") {
+			require.Contains(t, section, "`"+name+"`", "README, The packages, by verb")
 		}
 	}
 }

@@ -31,8 +31,15 @@ func newHTTPServer(h http.Handler, log *zap.Logger) (*http.Server, error) {
 	}
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize,
-		ErrorLog: errorLog, DisableGeneralOptionsHandler: true,
+		ErrorLog: errorLog, DisableGeneralOptionsHandler: true, Protocols: http1(),
 	}, nil
+}
+
+// http1 leaves HTTP/2 out.
+func http1() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	return p
 }
 
 // listen opens a listener. With next, a port that is taken makes it try the ones

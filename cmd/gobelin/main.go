@@ -91,7 +91,8 @@ connect unmodified, a latecomer catches up by subscribing to
 		newPubCommand(), newSubCommand(),
 		newRootsCommand(), newTokenCommand(), newSignCommand(), newStatsCommand(),
 		newBenchCommand(),
-		newCopyCommand(),
+		newCopyCommand(), newBackupCommand(), newRestoreCommand(),
+		newTopCommand(), newDrainCommand(), newDoctorCommand(),
 		newVersionCommand(),
 	)
 	return root

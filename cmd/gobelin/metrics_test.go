@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -82,6 +84,10 @@ func serving(t *testing.T) string {
 	// Routes are counted when they are first asked for.
 	status, _ := fetch(t, n.url("public")+"/v1/history?channel=/a")
 	require.Equal(t, http.StatusOK, status)
+	require.Eventually(t, func() bool { // it is counted after it was answered
+		_, text := fetch(t, n.url("public")+"/metrics")
+		return strings.Contains(text, "\ngobelin_http_answers_total{")
+	}, time.Minute, time.Millisecond)
 	return n.url("public")
 }
 
@@ -274,15 +280,27 @@ func TestPrometheusAnswersEveryQuery(t *testing.T) {
 	file := filepath.Join(dir, "prometheus.yml")
 	require.NoError(t, os.WriteFile(file, []byte(
 		"global: {scrape_interval: 250ms, scrape_timeout: 250ms}\nscrape_configs: [{job_name: gobelin, static_configs: [{targets: [\""+broker.Host+"\"]}]}]\n"), 0o600))
-	free, err := listen("127.0.0.1:0", false)
+	cmd := exec.CommandContext(t.Context(), tool, "--config.file="+file, "--storage.tsdb.path="+dir+"/data", "--web.listen-address=127.0.0.1:0")
+	said, err := cmd.StderrPipe()
 	require.NoError(t, err)
-	address := free.Addr().String()
-	require.NoError(t, free.Close())
-	cmd := exec.CommandContext(t.Context(), tool, "--config.file="+file, "--storage.tsdb.path="+dir+"/data", "--web.listen-address="+address, "--log.level=error")
-	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
+	log := bufio.NewScanner(said)
+	listens := regexp.MustCompile(`msg="Listening on" address=(\S+)`)
+	address := ""
+	for address == "" && log.Scan() {
+		if m := listens.FindStringSubmatch(log.Text()); m != nil {
+			address = m[1]
+		}
+	}
+	require.NotEmpty(t, address, "Prometheus did not start")
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		_, _ = io.Copy(io.Discard, said)
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
+		<-drained
 		_ = cmd.Wait()
 	})
 	ask := func(expr string) (rows int, err error) {

@@ -41,15 +41,25 @@ type node struct {
 	store     store.Store
 	broker    *broker.Broker
 	bayeux    *bayeux.Server
-	gate      *console.Gate // nil: no token, so nobody is an operator
+	metrics   *broker.Exposition
+	gate      *console.Gate    // nil: no token, so nobody is an operator
+	console   *console.Console // nil likewise
 	listeners []*endpoint
 	// certificate may be exchanged at any time; config is changed by reload alone,
 	// and only what nobody reads after the start.
 	certificate certificate
+	api         exchange  // made anew by reload
 	retired     []rootKey // keys that reload found gone, likewise
 
 	phase atomic.Int32 // a phase
+
+	stopOnce   sync.Once
+	asked      chan struct{} // closed when the operator asks for a stop
+	handedOver chan struct{} // closed when a stop has let all clients go
 }
+
+// end makes run stop in order, as a signal does.
+func (n *node) end() { n.stopOnce.Do(func() { close(n.asked) }) }
 
 // endpoint is one listener with what answers on it.
 type endpoint struct {
@@ -65,7 +75,7 @@ func openNode(ctx context.Context, c *config, log *zap.Logger, dev bool) (*node,
 	if c.Store.kind() == kindRedis {
 		log = log.With(zap.String("node", c.nodeName()))
 	}
-	n := &node{config: c, log: log, dev: dev}
+	n := &node{config: c, log: log, dev: dev, asked: make(chan struct{}), handedOver: make(chan struct{})}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.release())
 	}
@@ -86,6 +96,13 @@ func (n *node) open(ctx context.Context) error {
 		}
 		n.listeners = append(n.listeners, &endpoint{name: "admin", listener: l})
 	}
+	if c.ACME.HTTP != "" {
+		l, err := listen(c.ACME.HTTP, false)
+		if err != nil {
+			return err
+		}
+		n.listeners = append(n.listeners, &endpoint{name: "acme", listener: l})
+	}
 	if n.store, err = openStore(ctx, c, n.log); err != nil {
 		return err
 	}
@@ -101,6 +118,7 @@ func (n *node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.metrics = metrics
 	options, err := brokerOptions(c, n.store, metrics, n.log)
 	if err != nil {
 		return err
@@ -126,13 +144,18 @@ func (n *node) open(ctx context.Context) error {
 		return err
 	}
 	n.gate = n.newGate()
-	return n.route(metrics, adminHandler(metrics, n.consoleHandler(time.Now()), n.ready))
+	var page http.Handler
+	if n.console = n.newConsole(); n.console != nil {
+		page = n.console
+	}
+	return n.route(adminHandler(metrics, page, n.operatorHandler(), n.ready))
 }
 
 // route gives each listener its server.
-func (n *node) route(metrics *broker.Exposition, admin http.Handler) error {
+func (n *node) route(admin http.Handler) error {
 	c := n.config
-	public := &routes{bayeux: n.bayeux, api: apiHandler(c, n.broker, metrics, n.log), mount: c.Mount, mounts: c.Mounts}
+	n.api.put(apiHandler(c, n.broker, n.metrics, n.log))
+	public := &routes{bayeux: n.bayeux, api: &n.api, mount: c.Mount, mounts: c.Mounts}
 	if n.dev {
 		public.try, public.admin = tryPage(), admin
 	}
@@ -140,10 +163,16 @@ func (n *node) route(metrics *broker.Exposition, admin http.Handler) error {
 	if err != nil {
 		return err
 	}
+	if n.certificate.acme, err = newACME(c, n.log); err != nil {
+		return err
+	}
 	for _, e := range n.listeners {
 		var handler http.Handler = public
-		if e.name == "admin" {
+		switch e.name {
+		case "admin":
 			handler = admin
+		case "acme":
+			handler = n.certificate.acme.challenges()
 		}
 		if e.server, err = newHTTPServer(handler, n.log); err != nil {
 			return err
@@ -190,6 +219,12 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	while, endExtra := context.WithCancel(ctx)
 	defer endExtra()
 	serving.Go(func() { paceCollector(while, memoryLimit(), os.Getenv) })
+	if n.console != nil {
+		serving.Go(func() { n.console.Run(while) })
+	}
+	if a := n.certificate.acme; a != nil {
+		serving.Go(func() { a.obtain(while) })
+	}
 	if extra != nil {
 		serving.Go(func() { extra(while) })
 	}
@@ -198,6 +233,7 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-n.asked:
 	case err = <-failed:
 	}
 	endExtra()
@@ -212,8 +248,9 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 	return errors.Join(err, n.store.Close())
 }
 
-// drain takes the node out of traffic: not ready, listeners closed, clients handed
-// over spread over drain.time.
+// drain takes the node out of traffic: not ready, the public listeners closed, clients
+// handed over spread over drain.time. The admin listener closes last, so that it can be
+// seen.
 func (n *node) drain() {
 	n.phase.Store(int32(phaseStopping))
 	n.log.Info("stopping", zap.Duration("drain", n.config.DrainTime), zap.Int("sessions", n.bayeux.Sessions()))
@@ -224,12 +261,16 @@ func (n *node) drain() {
 	n.broker.EndStreams()
 	var ending sync.WaitGroup
 	ending.Go(func() {
+		defer close(n.handedOver)
 		if err := n.bayeux.Shutdown(clients); err != nil {
 			n.log.Warn("not all clients were handed over", zap.Error(err))
 		}
 	})
 	for _, e := range n.listeners {
 		ending.Go(func() {
+			if e.name == "admin" {
+				<-n.handedOver
+			}
 			if e.server.Shutdown(requests) != nil {
 				_ = e.server.Close() // what is left is cut off
 			}

@@ -18,6 +18,7 @@ type option struct {
 	choices []string
 	low     int64 // smallest number, duration (ns) or size allowed
 	high    int64 // largest; 0: no bound
+	live    bool  // SIGHUP changes it all; of others see changes
 	field   func(*config) any
 }
 
@@ -37,6 +38,20 @@ func (o *option) defaultText(dev bool) string {
 	return o.dev
 }
 
+// letsEncrypt is the CA without another word.
+const letsEncrypt = "https://acme-v02.api.letsencrypt.org/directory"
+
+// changes says what of the option SIGHUP changes while a node runs; "" nothing.
+func (o *option) changes() string {
+	if o.live {
+		return "it"
+	}
+	return map[string]string{
+		"tls.cert": "it, not whether there is one", "tls.key": "it, not whether there is one",
+		"keys.roots": "which there are and which signs", "accounts": "secrets and api_key",
+	}[o.key]
+}
+
 const (
 	msec = int64(time.Millisecond)
 	sec  = int64(time.Second)
@@ -49,9 +64,14 @@ var options = []*option{
 	{key: "mount", def: "/faye", unit: "path", doc: "The Bayeux endpoint; clients add nothing to it.", field: func(c *config) any { return &c.Mount }},
 	{key: "mounts", unit: "list of paths", doc: "Further Bayeux endpoints for the same sessions, such as /cometd.", field: func(c *config) any { return &c.Mounts }},
 	{key: "admin.listen", def: "127.0.0.1:8001", dev: "-", unit: "host:port", doc: "Metrics and health; never give it to the public. Empty: none (dev: on the public port).", field: func(c *config) any { return &c.AdminListen }},
-	{key: "admin.token", unit: "secret", doc: "Opens the console at /console/ of the admin listener, at least 32 bytes; empty: no console (dev: made at each start).", field: func(c *config) any { return &c.AdminToken }},
+	{key: "admin.token", unit: "secret", doc: "Opens the console at /console/ of the admin listener, at least 32 bytes; empty: no console (dev: made at each start).", live: true, field: func(c *config) any { return &c.AdminToken }},
 	{key: "tls.cert", unit: "file", doc: "Certificate chain (PEM) of the public listener; empty: plain HTTP, behind a proxy that ends TLS.", field: func(c *config) any { return &c.TLSCert }},
 	{key: "tls.key", unit: "file", doc: "Private key (PEM) of tls.cert.", field: func(c *config) any { return &c.TLSKey }},
+	{key: "tls.acme.domains", unit: "list", doc: "Domains to have certificates for from Let's Encrypt or another CA (ACME), instead of tls.cert; each must reach the public listener on port 443, or tls.acme.http on port 80. By this you accept the CA's terms.", field: func(c *config) any { return &c.ACME.Domains }},
+	{key: "tls.acme.cache", unit: "folder", doc: "Where these certificates and their private keys are kept (mode 0700); empty: acme in the store's folder. Nodes behind one address share it.", field: func(c *config) any { return &c.ACME.Cache }},
+	{key: "tls.acme.email", unit: "address", doc: "Whom the CA may write to about them.", field: func(c *config) any { return &c.ACME.Email }},
+	{key: "tls.acme.http", unit: "host:port", doc: "One more listener, such as :80, by which the CA can ask too; all else there is sent to https. Empty: none.", field: func(c *config) any { return &c.ACME.HTTP }},
+	{key: "tls.acme.directory", def: letsEncrypt, unit: "URL", doc: "The CA. https://acme-staging-v02.api.letsencrypt.org/directory is for trying out: it has no narrow limits, and its certificates are not trusted.", field: func(c *config) any { return &c.ACME.Directory }},
 	{key: "store", def: "./data", dev: ".gobelin", unit: "folder or URL", doc: "Where everything is kept: a folder (embedded), memory: (gone at the end), or a Redis that several nodes share: redis://, rediss://, redis+sentinel://a,b,c/name, redis+cluster://a,b,c, with user:password@ before the hosts. As env:NAME or file:/path the password stays out of this file.", field: func(c *config) any { return &c.Store }},
 	{key: "durability.ack", unit: "stored, fsync or replica", choices: []string{"stored", "fsync", "replica"}, doc: "What an acknowledged publish has survived: fsync (a folder always; on Redis its appendfsync must be always), stored (Redis: the primary has it), replica (Redis: a replica has it, too). Empty: fsync in a folder, else stored.", field: func(c *config) any { return &c.Ack }},
 	{key: "disk.memory", def: "normal", choices: []string{"normal", "small"}, doc: "Memory the embedded store takes: small for machines under 512 MiB.", field: func(c *config) any { return &c.DiskMemory }},
@@ -78,8 +98,8 @@ var options = []*option{
 	{key: "bayeux.client_js", def: "builtin", unit: "builtin or file", doc: "What <mount>/client.js serves: our small client, or a file such as faye-browser-min.js.", field: func(c *config) any { return &c.Bayeux.ClientJS }},
 	{key: "bayeux.url", unit: "URL", doc: "The endpoint as clients reach it, told to REST clients, such as https://live.example.com/faye; empty: made from the request's host.", field: func(c *config) any { return &c.Bayeux.URL }},
 
-	{key: "origins", unit: "list", doc: "Origins whose pages may connect, such as https://example.com; empty: any http or https page.", field: func(c *config) any { return &c.Origins }},
-	{key: "trusted_proxies", unit: "list of CIDR", doc: "Proxies whose X-Forwarded-For is believed. A wrong entry lets peers choose their address and escape limits.", field: func(c *config) any { return &c.TrustedProxies }},
+	{key: "origins", unit: "list", doc: "Origins whose pages may connect, such as https://example.com; empty: any http or https page.", live: true, field: func(c *config) any { return &c.Origins }},
+	{key: "trusted_proxies", unit: "list of CIDR", doc: "Proxies whose X-Forwarded-For is believed. A wrong entry lets peers choose their address and escape limits.", live: true, field: func(c *config) any { return &c.TrustedProxies }},
 
 	{key: "channels.open", dev: "[{pattern: /**, publish: anyone, history: 24h}]", unit: "list of {pattern, publish, history}", doc: "Channels that need no signed root; publish is anyone, session or server; history 0 keeps nothing.", field: func(c *config) any { return &c.Channels.Open }},
 	{key: "channels.lazy", unit: "list of patterns", doc: "Channels, open or as they are named below a root, whose messages wait for company instead of waking each client, such as /stats/**.", field: func(c *config) any { return &c.Channels.Lazy }},
@@ -113,33 +133,33 @@ var options = []*option{
 	{key: "streams.max", def: "5", unit: "streams", low: 1, high: 100, doc: "Streams of one account.", field: func(c *config) any { return &c.Streams.Max }},
 	{key: "streams.max_connections", def: "3", unit: "connections", low: 1, high: 100, doc: "Connections that share one stream.", field: func(c *config) any { return &c.Streams.MaxConnections }},
 
-	{key: "limits.message", def: "1MiB", unit: "size", low: 1 << 10, high: 15 << 20, doc: "The data of one message. A frame may be this plus 64 KiB.", field: func(c *config) any { return &c.Limits.Message }},
-	{key: "limits.body", def: "4MiB", unit: "size", low: 1 << 10, high: 256 << 20, doc: "One HTTP body or batch.", field: func(c *config) any { return &c.Limits.Body }},
-	{key: "limits.batch", def: "100", unit: "messages", low: 1, high: 10000, doc: "Messages in one batch.", field: func(c *config) any { return &c.Limits.Batch }},
-	{key: "limits.depth", def: "128", unit: "levels", low: 4, high: 10000, doc: "Nesting of JSON.", field: func(c *config) any { return &c.Limits.Depth }},
-	{key: "limits.channel", def: "255", unit: "bytes", low: 64, high: 4096, doc: "Length of a channel's name.", field: func(c *config) any { return &c.Limits.Channel }},
-	{key: "limits.segments", def: "8", unit: "segments", low: 4, high: 64, doc: "Parts of a channel's name.", field: func(c *config) any { return &c.Limits.Segments }},
-	{key: "limits.subscriptions", def: "512", unit: "subscriptions", low: 1, high: 1 << 20, doc: "Subscriptions of one session.", field: func(c *config) any { return &c.Limits.Subscriptions }},
-	{key: "limits.subscription_list", def: "100", unit: "channels", low: 1, high: 10000, doc: "Channels in one subscribe message.", field: func(c *config) any { return &c.Limits.SubscriptionList }},
-	{key: "limits.queue", def: "4MiB", unit: "size", low: 1 << 10, doc: "What waits for one session, at least twice limits.message; beyond it the session lags behind and is replayed.", field: func(c *config) any { return &c.Limits.Queue }},
-	{key: "limits.response", def: "1MiB", unit: "size", low: 1 << 10, high: 256 << 20, doc: "Messages in one answer to a poll; one goes in any case, the rest with the next. Some clients read no more at once.", field: func(c *config) any { return &c.Limits.Response }},
-	{key: "limits.queue_messages", def: "1024", unit: "messages", low: 1, high: 1 << 20, doc: "Messages that wait for one session.", field: func(c *config) any { return &c.Limits.QueueMessages }},
+	{key: "limits.message", def: "1MiB", unit: "size", low: 1 << 10, high: 15 << 20, doc: "The data of one message. A frame may be this plus 64 KiB.", live: true, field: func(c *config) any { return &c.Limits.Message }},
+	{key: "limits.body", def: "4MiB", unit: "size", low: 1 << 10, high: 256 << 20, doc: "One HTTP body or batch.", live: true, field: func(c *config) any { return &c.Limits.Body }},
+	{key: "limits.batch", def: "100", unit: "messages", low: 1, high: 10000, doc: "Messages in one batch.", live: true, field: func(c *config) any { return &c.Limits.Batch }},
+	{key: "limits.depth", def: "128", unit: "levels", low: 4, high: 10000, doc: "Nesting of JSON.", live: true, field: func(c *config) any { return &c.Limits.Depth }},
+	{key: "limits.channel", def: "255", unit: "bytes", low: 64, high: 4096, doc: "Length of a channel's name.", live: true, field: func(c *config) any { return &c.Limits.Channel }},
+	{key: "limits.segments", def: "8", unit: "segments", low: 4, high: 64, doc: "Parts of a channel's name.", live: true, field: func(c *config) any { return &c.Limits.Segments }},
+	{key: "limits.subscriptions", def: "512", unit: "subscriptions", low: 1, high: 1 << 20, doc: "Subscriptions of one session.", live: true, field: func(c *config) any { return &c.Limits.Subscriptions }},
+	{key: "limits.subscription_list", def: "100", unit: "channels", low: 1, high: 10000, doc: "Channels in one subscribe message.", live: true, field: func(c *config) any { return &c.Limits.SubscriptionList }},
+	{key: "limits.queue", def: "4MiB", unit: "size", low: 1 << 10, doc: "What waits for one session, at least twice limits.message; beyond it the session lags behind and is replayed.", live: true, field: func(c *config) any { return &c.Limits.Queue }},
+	{key: "limits.response", def: "1MiB", unit: "size", low: 1 << 10, high: 256 << 20, doc: "Messages in one answer to a poll; one goes in any case, the rest with the next. Some clients read no more at once.", live: true, field: func(c *config) any { return &c.Limits.Response }},
+	{key: "limits.queue_messages", def: "1024", unit: "messages", low: 1, high: 1 << 20, doc: "Messages that wait for one session.", live: true, field: func(c *config) any { return &c.Limits.QueueMessages }},
 	{key: "limits.queue_memory", def: "0", unit: "size", doc: "What waits for all sessions together; above it handshakes are refused (503). 0: a quarter of the memory that the container, or the machine, has.", field: func(c *config) any { return &c.Limits.QueueMemory }},
-	{key: "limits.stall", def: "30s", unit: "duration", low: msec, high: day, doc: "A connection that reads nothing for this long is closed.", field: func(c *config) any { return &c.Limits.Stall }},
+	{key: "limits.stall", def: "30s", unit: "duration", low: msec, high: day, doc: "A connection that reads nothing for this long is closed.", live: true, field: func(c *config) any { return &c.Limits.Stall }},
 	{key: "limits.history", def: "100000", unit: "messages", low: 1, high: 1 << 31, doc: "Newest messages kept per channel.", field: func(c *config) any { return &c.Limits.History }},
 	{key: "limits.objects", def: "100000", unit: "objects", low: 16, high: 1 << 31, doc: "Objects remembered in memory; the store holds all.", field: func(c *config) any { return &c.Limits.Objects }},
 	{key: "limits.backlog", def: "4MiB", unit: "size", low: 64 << 10, doc: "What waits for fan-out on one topic; beyond it the topic is read again from the store.", field: func(c *config) any { return &c.Limits.Backlog }},
 	{key: "limits.pages", def: "16MiB", unit: "size", low: 1 << 20, doc: "Encoded pages of catch-ups that late joiners share; beyond it the least recently used are read again from the store.", field: func(c *config) any { return &c.Limits.Pages }},
-	{key: "limits.sessions_per_ip", def: "10000", dev: "0", unit: "sessions", doc: "Sessions of one address; 0: no limit.", field: func(c *config) any { return &c.Limits.SessionsPerIP }},
-	{key: "limits.handshakes_per_ip", def: "200", dev: "0", unit: "per second", doc: "Handshakes of one address; 0: no limit.", field: func(c *config) any { return &c.Limits.HandshakesPerIP }},
-	{key: "limits.handshake_burst", def: "2000", unit: "handshakes", low: 1, doc: "Handshakes of one address at once.", field: func(c *config) any { return &c.Limits.HandshakeBurst }},
+	{key: "limits.sessions_per_ip", def: "10000", dev: "0", unit: "sessions", doc: "Sessions of one address; 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.SessionsPerIP }},
+	{key: "limits.handshakes_per_ip", def: "200", dev: "0", unit: "per second", doc: "Handshakes of one address; 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.HandshakesPerIP }},
+	{key: "limits.handshake_burst", def: "2000", unit: "handshakes", low: 1, doc: "Handshakes of one address at once.", live: true, field: func(c *config) any { return &c.Limits.HandshakeBurst }},
 	{key: "limits.handshakes", def: "256", unit: "handshakes", low: 1, high: 1 << 20, doc: "Sessions that are made or taken up at once, over all addresses; more delay what is delivered meanwhile, fewer make a storm longer.", field: func(c *config) any { return &c.Limits.Handshakes }},
 	{key: "limits.handshakes_waiting", def: "10000", unit: "handshakes", low: 1, high: 1 << 20, doc: "How many wait for that, for 8 seconds at most, and as many who resume; beyond it they are told to come later (503).", field: func(c *config) any { return &c.Limits.HandshakesWaiting }},
-	{key: "limits.requests_per_session", def: "200", dev: "0", unit: "per second", doc: "Messages of one session; beyond it the connection is read slower; 0: no limit.", field: func(c *config) any { return &c.Limits.RequestsPerSession }},
-	{key: "limits.publish_per_session", def: "100", dev: "0", unit: "per second", doc: "Publishes of one session; 0: no limit.", field: func(c *config) any { return &c.Limits.PublishPerSession }},
-	{key: "limits.requests_per_credential", def: "200", dev: "0", unit: "per second", doc: "HTTP API requests of one key or token (429 beyond); 0: no limit.", field: func(c *config) any { return &c.Limits.RequestsPerCredential }},
-	{key: "limits.publish_per_credential", def: "100", dev: "0", unit: "per second", doc: "Messages published over HTTP by one key or token; 0: no limit.", field: func(c *config) any { return &c.Limits.PublishPerCredential }},
-	{key: "limits.burst", def: "1000", unit: "messages", low: 1, doc: "What the rates per session and credential let through at once.", field: func(c *config) any { return &c.Limits.Burst }},
+	{key: "limits.requests_per_session", def: "200", dev: "0", unit: "per second", doc: "Messages of one session; beyond it the connection is read slower; 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.RequestsPerSession }},
+	{key: "limits.publish_per_session", def: "100", dev: "0", unit: "per second", doc: "Publishes of one session; 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.PublishPerSession }},
+	{key: "limits.requests_per_credential", def: "200", dev: "0", unit: "per second", doc: "HTTP API requests of one key or token (429 beyond); 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.RequestsPerCredential }},
+	{key: "limits.publish_per_credential", def: "100", dev: "0", unit: "per second", doc: "Messages published over HTTP by one key or token; 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.PublishPerCredential }},
+	{key: "limits.burst", def: "1000", unit: "messages", low: 1, doc: "What the rates per session and credential let through at once.", live: true, field: func(c *config) any { return &c.Limits.Burst }},
 
 	{key: "drain.time", def: "30s", dev: "500ms", unit: "duration", high: day, doc: "How long a stopping server takes to hand its clients over.", field: func(c *config) any { return &c.DrainTime }},
 	{key: "sandbox", def: "false", dev: "true", unit: "bool", doc: "Short and sample secrets only warn, and POST /v1/e/authtoken gives a token to anybody. Not for the public.", field: func(c *config) any { return &c.Sandbox }},

@@ -5,21 +5,26 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
-	"slices"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 )
 
-// obey reads the configuration anew whenever SIGHUP comes, until ctx ends.
+// obey reads the configuration anew whenever SIGHUP comes, and looks whether the files of
+// the certificate have changed, until ctx ends. It is the one that changes n.config.
 func (n *node) obey(ctx context.Context, s source) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+	look := time.NewTicker(certificateEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-hangups:
 			n.reload(ctx, s)
+		case <-look.C:
+			n.certificate.look(n.config, n.log)
 		case <-ctx.Done():
 			return
 		}
@@ -42,68 +47,73 @@ func (n *node) reload(ctx context.Context, s source) {
 	for _, w := range warnings {
 		n.log.Warn("configuration", zap.Stringer("at", w.at), zap.String("key", w.key), zap.String("warning", w.text))
 	}
-	// The files may be others although their names are the same.
-	if err := n.certificate.load(next); err != nil {
-		n.log.Error("certificate not taken over", zap.Error(err))
-	} else {
-		n.config.TLSCert, n.config.TLSKey = next.TLSCert, next.TLSKey
+	if n.dev && next.AdminToken == "" {
+		next.AdminToken = n.config.AdminToken
 	}
-	n.retireKeys(ctx, next)
-	var late []string
-	for _, o := range options {
-		if !same(reflect.ValueOf(o.field(n.config)), reflect.ValueOf(o.field(next))) {
-			late = append(late, o.key)
-		}
-	}
-	if len(late) > 0 {
+	taken := n.adopt(next)
+	n.reloadCertificate(next)
+	n.reloadAccounts(next)
+	n.reloadKeys(ctx, next)
+	n.enforce()
+	if late := differing(n.config, next); len(late) > 0 {
 		n.log.Warn("changed in the configuration, but not before a restart", zap.Strings("keys", late))
 	}
-	n.log.Info("configuration read again")
+	n.log.Info("configuration read again", zap.Strings("changed", taken))
 }
 
-// retireKeys refuses the roots of keys that are not in the next configuration any more
-// (security.md §1.8), and takes back those that it refused and that are there again,
-// with the secret they had. What else changed about keys waits for a restart.
-func (n *node) retireKeys(ctx context.Context, next *config) {
-	stays := map[int]rootKey{}
-	for _, k := range next.Keys.Roots {
-		stays[k.KID] = k
+// differing returns the keys of the options that two configurations do not have in common.
+func differing(a, b *config) []string {
+	var keys []string
+	for _, o := range options {
+		if !same(reflect.ValueOf(o.field(a)), reflect.ValueOf(o.field(b))) {
+			keys = append(keys, o.key)
+		}
 	}
-	var left, gone []rootKey
-	for _, k := range n.config.Keys.Roots {
-		_, there := stays[k.KID]
-		if there || k.Sign {
-			left = append(left, k)
-			continue
+	return keys
+}
+
+// adopt copies the options that are live, and returns which of them have changed.
+func (n *node) adopt(next *config) (changed []string) {
+	for _, o := range options {
+		now, then := reflect.ValueOf(o.field(n.config)), reflect.ValueOf(o.field(next))
+		if o.live && !same(now, then) {
+			now.Elem().Set(then.Elem())
+			changed = append(changed, o.key)
 		}
-		if err := n.broker.RetireKey(ctx, uint8(k.KID)); err != nil {
-			n.log.Error("key not retired", zap.Int("kid", k.KID), zap.Error(err))
-			left = append(left, k)
-			continue
-		}
-		gone = append(gone, k)
 	}
-	for _, k := range n.retired {
-		again, there := stays[k.KID]
-		switch {
-		case !there:
-			gone = append(gone, k)
-			continue
-		case again.Secret != k.Secret:
-			n.log.Error("a key was retired under this number: give the new one another", zap.Int("kid", k.KID))
-			gone = append(gone, k)
-			continue
-		}
-		if err := n.broker.RestoreKey(ctx, uint8(k.KID)); err != nil {
-			n.log.Error("key not taken back", zap.Int("kid", k.KID), zap.Error(err))
-			gone = append(gone, k)
-			continue
-		}
-		n.log.Info("roots of a key that was retired are good again", zap.Int("kid", k.KID))
-		left = append(left, k)
+	return changed
+}
+
+// enforce hands the live options on to whoever goes by them.
+func (n *node) enforce() {
+	c := n.config
+	n.bayeux.Reload(bayeuxOptions(c, nil, n.log))
+	n.broker.ReloadLimits(brokerLimits(c))
+	n.api.put(apiHandler(c, n.broker, n.metrics, n.log))
+	if n.gate != nil {
+		n.gate.Renew(c.AdminToken)
 	}
-	slices.SortFunc(left, func(a, b rootKey) int { return a.KID - b.KID })
-	n.config.Keys.Roots, n.retired = left, gone
+}
+
+// reloadCertificate reads the files of the certificate, which may be others although
+// their names are the same.
+func (n *node) reloadCertificate(next *config) {
+	if (next.TLSCert == "") != (n.config.TLSCert == "") {
+		return // a listener is with TLS or without
+	}
+	if err := n.certificate.load(next); err != nil {
+		n.log.Error("certificate not taken over", zap.Error(err))
+		return
+	}
+	n.config.TLSCert, n.config.TLSKey = next.TLSCert, next.TLSKey
+}
+
+// reloadAccounts takes over new secrets; other accounts and applications wait for a
+// restart.
+func (n *node) reloadAccounts(next *config) {
+	if n.broker.ReloadAccounts(next.accounts()) == nil {
+		n.config.Accounts = next.Accounts
+	}
 }
 
 // same reports whether two values of an option are the same, wherever they are written.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/gobelin-broker/gobelin/examples"
 )
@@ -17,6 +18,16 @@ type routes struct {
 	mounts []string     // lead to the same endpoint
 	try    http.Handler // nil: none
 	admin  http.Handler // nil: on a listener of its own
+}
+
+// exchange is a handler that can be another one from the next request on.
+type exchange struct{ current atomic.Pointer[http.Handler] }
+
+func (e *exchange) put(h http.Handler) { e.current.Store(&h) }
+
+// ServeHTTP hands a request to the handler of now.
+func (e *exchange) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	(*e.current.Load()).ServeHTTP(w, r)
 }
 
 // ServeHTTP hands a request to its surface.

@@ -19,9 +19,10 @@ func newServeCommand() *cobra.Command {
 		Long: `Runs the broker with a configuration file. Nothing is open unless that says so.
 Prints one line, "ready" with its addresses, once it serves. SIGTERM and SIGINT
 stop it gracefully within drain.time; a second one ends it at once. SIGHUP reads the
-configuration again: certificates are exchanged, the roots of keys that are gone from
-keys.roots are refused from then on, on every node; what else has changed is named and
-waits for a restart.
+configuration again: secrets, keys, limits, origins and certificates change while it
+runs (gobelin config says for each option), what else has changed is named and waits for
+a restart. The roots of a key that is gone from keys.roots are refused from then on, on
+every node. The files of tls.cert and tls.key are looked at every 10 s without a signal.
 Every option is a flag, too: gobelin config lists them.`,
 		Example: `  gobelin init && gobelin serve --config gobelin.yaml
   gobelin serve --config /etc/gobelin/gobelin.yaml --listen :8000

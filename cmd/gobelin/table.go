@@ -91,6 +91,9 @@ func printOptions(w io.Writer, c *config, rows []*option, dev bool) {
 		if len(o.choices) > 0 {
 			fmt.Fprintf(w, ": %s", strings.Join(o.choices, ", "))
 		}
+		if o.changes() != "" {
+			fmt.Fprintf(w, "; SIGHUP changes %s", o.changes())
+		}
 		fmt.Fprintln(w)
 	}
 }
@@ -111,22 +114,28 @@ func printOptionsJSON(w io.Writer, c *config, rows []*option, dev bool) error {
 		Default string   `json:"default"`
 		Unit    string   `json:"unit,omitempty"`
 		Choices []string `json:"choices,omitempty"`
+		Live    string   `json:"live,omitempty"`
 		Doc     string   `json:"doc"`
 	}
 	all := make([]row, len(rows))
 	for i, o := range rows {
-		all[i] = row{o.key, o.env(), showValue(o.field(c)), c.at(o.key).String(), o.defaultText(dev), o.unit, o.choices, o.doc}
+		all[i] = row{o.key, o.env(), showValue(o.field(c)), c.at(o.key).String(), o.defaultText(dev), o.unit, o.choices, o.changes(), o.doc}
 	}
+	return printJSON(w, all)
+}
+
+// printJSON writes what a verb's --json shows.
+func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(all)
+	return encoder.Encode(v)
 }
 
 // markdownTable returns the table of README.
 func markdownTable() string {
 	var b strings.Builder
-	b.WriteString("| Key | Default | In `dev` | Unit | Meaning |\n| --- | --- | --- | --- | --- |\n")
+	b.WriteString("| Key | Default | In `dev` | SIGHUP changes | Unit | Meaning |\n| --- | --- | --- | --- | --- | --- |\n")
 	code := func(text string) string {
 		if text == "" {
 			return ""
@@ -145,7 +154,7 @@ func markdownTable() string {
 		if unit == "" {
 			unit = strings.Join(o.choices, ", ")
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", o.key, code(o.def), dev, unit, strings.ReplaceAll(strings.ReplaceAll(o.doc, "<", "&lt;"), "|", "\\|"))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", o.key, code(o.def), dev, o.changes(), unit, strings.ReplaceAll(strings.ReplaceAll(o.doc, "<", "&lt;"), "|", "\\|"))
 	}
 	return b.String()
 }

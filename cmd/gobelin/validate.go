@@ -128,6 +128,7 @@ func (v *validation) addresses() {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		v.fault("tls.cert", "tls.cert and tls.key belong together")
 	}
+	v.acme()
 	v.file("tls.cert", c.TLSCert)
 	v.file("tls.key", c.TLSKey)
 	if c.Bayeux.ClientJS != "builtin" {
@@ -146,8 +147,40 @@ func (v *validation) addresses() {
 	}
 }
 
+// acme checks what certificates of a CA need.
+func (v *validation) acme() {
+	a := &v.c.ACME
+	if len(a.Domains) == 0 {
+		for key, text := range map[string]string{"tls.acme.cache": a.Cache, "tls.acme.email": a.Email, "tls.acme.http": a.HTTP} {
+			if text != "" {
+				v.fault(key, "says nothing without tls.acme.domains")
+			}
+		}
+		return
+	}
+	if v.c.TLSCert != "" {
+		v.fault("tls.acme.domains", "tls.cert is there, too: one of them is enough")
+	}
+	for _, d := range a.Domains {
+		if !domainForm.MatchString(d) || net.ParseIP(d) != nil {
+			v.fault("tls.acme.domains", "%q is not a domain such as live.example.com, in small letters and without *", clip(d))
+		}
+	}
+	if a.folder(v.c) == "" {
+		v.fault("tls.acme.cache", "is needed where the store is no folder")
+	}
+	if _, _, err := net.SplitHostPort(a.HTTP); a.HTTP != "" && err != nil {
+		v.fault("tls.acme.http", "%q is not host:port, such as :80", clip(a.HTTP))
+	}
+	if u, err := url.Parse(a.Directory); err != nil || u.Scheme != "https" || u.Host == "" {
+		v.fault("tls.acme.directory", "%q is not a URL such as %s", clip(a.Directory), letsEncrypt)
+	}
+}
+
+var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$`)
+
 // reserved are paths the server uses itself.
-var reserved = []string{"/v1", "/api", "/streams", "/replay", "/stable", "/stats", "/try", "/metrics", "/healthz", "/readyz", "/console"}
+var reserved = []string{"/v1", "/api", "/streams", "/replay", "/stable", "/stats", "/try", "/metrics", "/healthz", "/readyz", "/console", "/admin"}
 
 func (v *validation) mount(key, path string) {
 	name, err := channels.Parse(path)

@@ -13,18 +13,23 @@ import (
 var version, commit = "", ""
 
 func newVersionCommand() *cobra.Command {
-	var modules bool
+	var modules, asJSON bool
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Version, commit, Go and modules",
 		Example: `  gobelin version
-  gobelin version --modules`,
+  gobelin version --modules --json`,
 		Args: cobra.NoArgs,
 		RunE: work(func(c *cobra.Command, _ []string) error {
-			printVersion(c.OutOrStdout(), modules)
+			b := readBuild(modules)
+			if asJSON {
+				return printJSON(c.OutOrStdout(), b)
+			}
+			b.print(c.OutOrStdout())
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	c.Flags().BoolVar(&modules, "modules", false, "list the modules it is built of")
 	return c
 }
@@ -48,20 +53,46 @@ func built() (name, revision string) {
 	return name, revision
 }
 
-func printVersion(w io.Writer, modules bool) {
-	name, revision := built()
-	if revision != "" {
-		revision = " commit " + revision
-	}
-	fmt.Fprintf(w, "gobelin %s%s %s %s/%s\n", name, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+// build is what is known of the program.
+type build struct {
+	Version  string   `json:"version"`
+	Commit   string   `json:"commit,omitempty"`
+	Go       string   `json:"go"`
+	Platform string   `json:"platform"`
+	Modules  []module `json:"modules,omitempty"`
+}
+
+type module struct {
+	Path    string `json:"path"`
+	Version string `json:"version"`
+}
+
+// readBuild asks the program itself; the modules only if they are wanted.
+func readBuild(modules bool) build {
+	b := build{Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b.Version, b.Commit = built()
 	info, ok := debug.ReadBuildInfo()
-	if !modules || !ok {
-		return
+	if !ok {
+		return b
 	}
 	for _, m := range info.Deps {
 		if m.Replace != nil {
 			m = m.Replace
 		}
+		if modules {
+			b.Modules = append(b.Modules, module{m.Path, m.Version})
+		}
+	}
+	return b
+}
+
+func (b *build) print(w io.Writer) {
+	commit := ""
+	if b.Commit != "" {
+		commit = " commit " + b.Commit
+	}
+	fmt.Fprintf(w, "gobelin %s%s %s %s\n", b.Version, commit, b.Go, b.Platform)
+	for _, m := range b.Modules {
 		fmt.Fprintf(w, "%s %s\n", m.Path, m.Version)
 	}
 }

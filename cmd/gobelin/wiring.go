@@ -36,12 +36,8 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience, Exact: c.Sandbox},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
 		SessionLife: c.sessionLife(), SessionTTL: c.Data.SessionTTL, OwnDataOnly: c.Data.UserRead == "self",
-		NodeName: c.nodeName(), Advertise: c.Node.Advertise,
-		Limits: broker.Limits{
-			Message: int(c.Limits.Message), Body: int(c.Limits.Body), Batch: c.Limits.Batch, Depth: c.Limits.Depth,
-			Subscriptions: c.Limits.Subscriptions, Channel: c.Limits.Channel, Segments: c.Limits.Segments,
-			History: c.Limits.History, Objects: c.Limits.Objects, Backlog: int(c.Limits.Backlog), Pages: int(c.Limits.Pages),
-		},
+		Version: version, NodeName: c.nodeName(), Advertise: c.Node.Advertise,
+		Limits: brokerLimits(c),
 	}
 	for _, rule := range c.Channels.Open {
 		pattern, err := channels.ParsePattern(rule.Pattern)
@@ -58,6 +54,16 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		o.Lazy = append(o.Lazy, pattern)
 	}
 	return o, nil
+}
+
+// brokerLimits are the numbers of the options limits.* that are the broker's.
+func brokerLimits(c *config) broker.Limits {
+	l := &c.Limits
+	return broker.Limits{
+		Message: int(l.Message), Body: int(l.Body), Batch: l.Batch, Depth: l.Depth,
+		Subscriptions: l.Subscriptions, Channel: l.Channel, Segments: l.Segments,
+		History: l.History, Objects: l.Objects, Backlog: int(l.Backlog), Pages: int(l.Pages),
+	}
 }
 
 // nodeName is what the node is called: as configured, else by its host and port.

@@ -32,9 +32,10 @@ export const openPage = async (context, url) => {
   return page
 }
 
-// A site of another origin: pages by path, and the stock client from npm.
-export const site = async (t, pages) => {
-  const script = fs.readFileSync(path.join(path.dirname(require.resolve('faye/package.json')), 'client', 'faye-browser-min.js'))
+// A site of another origin: pages by path, and the stock client from npm, or another
+// in its place.
+export const site = async (t, pages, client) => {
+  const script = client || fs.readFileSync(path.join(path.dirname(require.resolve('faye/package.json')), 'client', 'faye-browser-min.js'))
   const server = http.createServer((req, res) => {
     const where = req.url.split('?')[0]
     if (where.endsWith('/faye-browser-min.js')) return res.writeHead(200, { 'Content-Type': 'text/javascript' }).end(script)

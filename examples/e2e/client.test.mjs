@@ -3,9 +3,8 @@
 import assert from 'node:assert/strict'
 import vm from 'node:vm'
 import { before, describe, test } from 'node:test'
-import { Broker, WireSocket, atEnd, range, settled, shared, until } from './lib.mjs'
-import { Context } from '../conformance/lib/clients.mjs'
-import { scenarios } from '../conformance/clients/public/pubsub.mjs'
+import { Broker, WireSocket, atEnd, range, settled, until } from './lib.mjs'
+import { run } from './scenarios.mjs'
 
 // Loads /faye/client.js as CommonJS, with the WebSocket a browser has.
 const load = async (broker) => {
@@ -17,39 +16,22 @@ const load = async (broker) => {
   return module.exports
 }
 
-describe('our client', () => {
-  const its = shared(Broker.dev)
+describe('our client', { concurrency: 6 }, () => {
+  const its = run((url, options, transport) => {
+    const c = new Faye.Client(url, options)
+    if (transport === 'long-polling') c.disable('websocket')
+    c.disable('autodisconnect')
+    return c
+  })
   let Faye
   before(async () => { Faye = await load(its.broker) })
 
   const make = (t, transport = 'websocket') => {
     const c = new Faye.Client(its.broker.url, { retry: 0.5 })
-    if (transport === 'long-polling') { c.disable('websocket'); c.disable('eventsource') }
+    if (transport === 'long-polling') { c.disable('websocket') }
     c.disable('autodisconnect')
     atEnd(t, () => settled(c.disconnect(), 'disconnect', 500).catch(() => {}))
     return c
-  }
-
-  // The suite's context, with our client where it makes a Faye client. It looks
-  // into the stock client for the transport, which is no part of the interface.
-  class Ours extends Context {
-    client (transport, options = {}, url = this.url) {
-      const c = new Faye.Client(url, { retry: 1, ...options })
-      if (transport === 'long-polling') { c.disable('websocket'); c.disable('eventsource') }
-      c.disable('autodisconnect')
-      c.wanted = transport
-      this.clients.push(c)
-      return c
-    }
-
-    transportOf (c) { return c.wanted }
-  }
-
-  for (const s of scenarios) {
-    test(s.name, async () => {
-      const ctx = new Ours(its.broker.url, null)
-      try { await s.run(ctx) } finally { await ctx.cleanUp() }
-    })
   }
 
   for (const transport of ['websocket', 'long-polling']) {

@@ -90,7 +90,7 @@ const row = (kind, data, good) => {
   tag.textContent = kind;
   const body = document.createElement('span');
   body.className = 'data';
-  body.textContent = JSON.stringify(data);
+  body.textContent = body.title = JSON.stringify(data);
   li.append(tag, body);
   const at = clock(data);
   if (at) {
@@ -156,22 +156,18 @@ const join = () => {
   const mine = (f) => (...args) => { if (c === client) f(...args); };
   setState('connecting', 'connecting');
   c.on('transport:down', mine(() => setState('down', 'connection lost, trying again')));
-  c.on('transport:up', mine(() => setState('up', 'connected, ' + transport)));
-  c.addExtension({
-    incoming (message, pass) {
-      const promised = message.ext && message.ext.catchup;
-      if (c === client && message.channel === '/meta/subscribe' && promised) {
-        note(`Joined late, catching up ${interval}: ${promised.messages} messages of the past.` +
-          (promised.truncated ? ' Older ones are no longer kept.' : ''));
-      }
-      pass(message);
-    }
-  });
+  const up = mine(() => setState('up', 'connected, ' + (c.transport || transport)));
+  c.on('transport:up', up);
   const subscriptions = c.subscribe([CHANNEL, `${CHANNEL}/catchup/${interval}`], () => {});
   for (const s of subscriptions) {
     s.withChannel(mine(receive));
-    s.then(mine(() => setState('up', 'connected, ' + transport)), mine(refused));
+    s.then(up, mine(refused));
   }
+  note(`Joining late, catching up ${interval}.`);
+  subscriptions[1].complete.then(mine(({ messages, truncated }) => {
+    note(`Joined late, catching up ${interval}: all ${messages} messages of the past have come.` +
+      (truncated ? ' Older ones are no longer kept.' : ''));
+  }), () => {});
 };
 
 const publish = (event) => {

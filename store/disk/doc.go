@@ -10,6 +10,9 @@
 //	sweep ──queue──► committer (expired buckets, idle logs, nonces, rows)
 //	watchdog ──► full: appends and puts answer ErrFull
 //
+// A snapshot links the engine's files into the folder snapshot, for a backup of a store
+// that goes on; Count reads such a folder.
+//
 // Goroutines: the committer, the sweep and the watchdog, one each per Store, and
 // the engine's own. Close settles what was submitted, then ends and awaits them.
 // Only the committer writes, so a compare-and-set needs no lock; callbacks (done,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 )
 
@@ -14,6 +15,16 @@ const (
 	// faster than the ticker ticks.
 	spaceBytes = 16 << 20
 )
+
+// Space returns how many bytes are free for the user of the process, and how many there
+// are, where a folder lies. It errs where the file system does not tell.
+func Space(folder string) (free, total uint64, err error) {
+	du, err := vfs.Default.GetDiskUsage(folder)
+	if err != nil {
+		return 0, 0, fmt.Errorf("disk: space: %w", err)
+	}
+	return du.AvailBytes, du.TotalBytes, nil
+}
 
 // spaceLoop is the watchdog on free space, until ctx ends.
 func (s *Store) spaceLoop(ctx context.Context) {

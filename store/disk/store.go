@@ -77,6 +77,8 @@ type Store struct {
 	// stretches that were written to, and until when they are kept on the disk
 	stretches map[stretch]int64
 
+	shot sync.Mutex // held while there is a snapshot
+
 	life   sync.RWMutex
 	closed bool
 }
@@ -106,6 +108,10 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	s.heads = newHeads(100_000)
 	if o.Small {
 		s.heads = newHeads(10_000)
+	}
+	// What a crash has left of a snapshot holds files that are long gone otherwise.
+	if err := o.FS.RemoveAll(o.FS.PathJoin(dir, snapshotFolder)); err != nil {
+		return nil, errors.Join(fmt.Errorf("disk: open %s: %w", dir, err), lock.Close())
 	}
 	if s.db, err = pebble.Open(dir, o.engine(lock)); err != nil {
 		return nil, errors.Join(fmt.Errorf("disk: open %s: %w", dir, err), lock.Close())

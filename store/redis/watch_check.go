@@ -13,6 +13,9 @@ import (
 const (
 	// checkEach is how often the counters are compared with what was heard.
 	checkEach = 2 * time.Second
+	// checkAgain is the pause after one over which a line broke, and twice that after the
+	// next: where lines break all the time there has to be one between two breaks.
+	checkAgain = 50 * time.Millisecond
 	// underway is how long a message may be on its way after its counter was read.
 	underway = 200 * time.Millisecond
 	// checkTimeout bounds one check.
@@ -33,28 +36,33 @@ type look struct {
 
 // run checks every so often whether all that was said was heard.
 func (e *ears) run(ctx context.Context) {
-	each := time.NewTicker(checkEach)
-	defer each.Stop()
+	again := checkAgain
 	for {
 		// What fails is tried again, and told by Announced and by Health.
-		_ = e.check(ctx)
+		whole, err := e.check(ctx)
+		pause := checkEach
+		if err == nil && !whole {
+			pause, again = again, min(2*again, checkEach)
+		} else {
+			again = checkAgain
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-each.C:
+		case <-time.After(pause):
 		}
 	}
 }
 
 // check compares the counters of all channels with what came. A message lost as the
 // last one shows in nothing else. When all was handed over or declared missed, the
-// time at which it began is announced.
-func (e *ears) check(ctx context.Context) error {
+// time at which it began is announced; whole is false where a line was broken meanwhile.
+func (e *ears) check(ctx context.Context) (whole bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	began, _, err := e.s.times(ctx) // before all else: what is committed later is not judged
 	if err != nil {
-		return err
+		return false, err
 	}
 	breaks, sound := e.snapshot()
 	channels := make([]*channel, len(e.looks))
@@ -64,11 +72,11 @@ func (e *ears) check(ctx context.Context) error {
 	some := wides(channels)
 	flags, err := e.s.raise(ctx, some)
 	if err != nil {
-		return err
+		return false, err
 	}
 	counts, err := e.s.counts(ctx, channels)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for i := range e.looks {
 		e.looks[i].count = counts[i]
@@ -78,7 +86,7 @@ func (e *ears) check(ctx context.Context) error {
 	if e.behind() {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		case <-time.After(underway):
 		}
 		e.declare(missing)
@@ -86,10 +94,11 @@ func (e *ears) check(ctx context.Context) error {
 	for a := range missing {
 		a.again()
 	}
-	if now, fine := e.breaks(); sound && fine && now == breaks {
+	now, fine := e.breaks()
+	if whole = sound && fine && now == breaks; whole {
 		e.announce(began.UnixMilli())
 	}
-	return nil
+	return whole, nil
 }
 
 // announce never goes back: only the head check calls it.

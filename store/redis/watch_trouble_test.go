@@ -457,7 +457,7 @@ func BenchmarkHeadCheck(b *testing.B) {
 	e := &ears{s: s, lines: s.ears.lines} // not the one that runs by itself
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := e.check(ctx); err != nil {
+		if _, err := e.check(ctx); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -7,12 +7,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 // sentinelName is what the sentinels call the primary they watch.
 const sentinelName = "gobelin"
+
+const downAfter = 5 * time.Second
 
 // Sentinel is a primary with one replica and the three sentinels that watch them.
 // Who is which changes with a failover.
@@ -32,7 +35,8 @@ type Sentinel struct {
 // the program the test is skipped; see StartRedis. args are appended to the command
 // lines of the primary and the replica.
 //
-// They hold a server to be down after 700 ms.
+// They hold a server to be down after downAfter: a machine that is busy must not make them
+// fail over by themselves. Failover does not wait for that.
 func StartSentinel(t testing.TB, args ...string) *Sentinel {
 	t.Helper()
 	args = append([]string{"--repl-diskless-sync-delay", "0"}, args...)
@@ -59,10 +63,10 @@ func startSentinel(t testing.TB, primary string) *Redis {
 	t.Helper()
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	text := fmt.Sprintf(`sentinel monitor %[1]s 127.0.0.1 %[2]s 2
-sentinel down-after-milliseconds %[1]s 700
+sentinel down-after-milliseconds %[1]s %[3]d
 sentinel failover-timeout %[1]s 3000
 sentinel parallel-syncs %[1]s 1
-`, sentinelName, primary)
+`, sentinelName, primary, downAfter.Milliseconds())
 	require.NoError(t, os.WriteFile(conf, []byte(text), 0o600))
 	return startServer(t, func(int) []string { return []string{conf} })
 }
@@ -96,7 +100,7 @@ func (s *Sentinel) Replica() *Redis {
 
 // CutReplica ends the link between replica and primary at once, with all that is in
 // it, and keeps it down: what the primary acknowledges from now on is lost when it
-// is killed. Do it within 7 s, later the sentinels take the replica to be too old.
+// is killed. Do it within ten times downAfter, later the sentinels take the replica to be too old.
 func (s *Sentinel) CutReplica() {
 	s.t.Helper()
 	p := s.Primary()
@@ -112,14 +116,19 @@ func (s *Sentinel) MendReplica() {
 	s.Primary().must("ACL", "SETUSER", "default", "+psync", "+sync", "+replconf")
 }
 
-// Failover kills the primary and waits until the replica has taken its place; the
-// two change their names here. Restart of the old one (Replica then) brings it back
+// Failover kills the primary, has a sentinel fail over, and waits until the replica has
+// taken its place; the two change their names here. Restart of the old one (Replica then) brings it back
 // as a replica.
 func (s *Sentinel) Failover() {
 	s.t.Helper()
 	old, next := s.Primary(), s.Replica()
 	old.Kill()
+	asked := false
 	require.True(s.t, until(2*startTimeout, func() bool {
+		if !asked { // one that has just lost its connections may not know the replica for a moment
+			_, err := s.sentinels[0].Command("SENTINEL", "FAILOVER", sentinelName)
+			asked = err == nil
+		}
 		role, err := next.Command("ROLE")
 		if err != nil || !strings.HasPrefix(role, "master\n") {
 			return false

@@ -1,129 +1,147 @@
-// The page of /console/: asks the broker what it does, once a second while somebody
-// looks, and says so when it cannot.
-import { History } from './history.mjs';
-import { Sheet } from './sheet.mjs';
+// The console: the door, the pages and the way between them.
+import * as channel from './channel.mjs';
+import * as channels from './channels.mjs';
+import * as object from './object.mjs';
+import * as objects from './objects.mjs';
+import * as overview from './overview.mjs';
+import * as session from './session.mjs';
+import * as sessions from './sessions.mjs';
+import * as streams from './streams.mjs';
+import * as tools from './tools.mjs';
+import { empty, h, say, text } from './element.mjs';
+import { whenLocked } from './ask.mjs';
+import { here, href } from './place.mjs';
+import { Pulse } from './pulse.mjs';
 import * as token from './token.mjs';
 
-const EVERY = 1_000;         // ms between two questions
-const PATIENCE = 10_000;     // ms: an answer that takes longer is none
-const LONGEST = 10_000;      // ms between two attempts when it is unreachable
+const PAGES = { overview, channels, channel, objects, object, sessions, session, streams, tools };
+const ABOVE = { channel: 'channels', object: 'objects', session: 'sessions' }; // what the way says of them
 const $ = (id) => document.getElementById(id);
 
-let history = new History();
-let sheet = null;
-let timer = 0;               // the next question
-let asking = null;           // AbortController of the one under way
-let failures = 0;            // in a row
-
-function setState (state, text) {
+const pulse = new Pulse((state, words) => {
   $('state').dataset.state = state;
-  if ($('state-text').textContent !== text) $('state-text').textContent = text;
-  $('figures').classList.toggle('stale', state !== 'up');
+  text($('state-text'), words);
+  document.body.classList.toggle('stale', state === 'down');
+});
+
+let shown = null;        // the page that is there: {close()}
+let ending = null;       // AbortController of what it asks
+
+// task makes an action of a page: it begins anew what is still under way, and says in an
+// element what went wrong. It resolves to whether it succeeded.
+const taskOf = (page) => (f, fault) => {
+  let mine = null;
+  return async (...args) => {
+    mine?.abort();
+    const own = mine = new AbortController();
+    const signal = AbortSignal.any([page.signal, own.signal]);
+    try {
+      await f(signal, ...args);
+      if (!signal.aborted) text(fault, '');
+      return !signal.aborted;
+    } catch (e) {
+      if (!signal.aborted) text(fault, e.message || String(e));
+      return false;
+    }
+  };
+};
+
+function close () {
+  ending?.abort();
+  shown?.close?.();
+  shown = ending = null;
+  $('page').replaceChildren();
 }
 
-function next (after) {
-  clearTimeout(timer);
-  if (!document.hidden) timer = setTimeout(ask, after);
+// show opens the page of the address. Its heading gets the focus, unless it is the first:
+// then the reader begins where the browser does.
+function show (first = false) {
+  const place = here(location.hash) ?? { page: 'overview', params: {} };
+  close();
+  const page = PAGES[place.page];
+  for (const a of $('nav').children) {
+    const is = a.getAttribute('href') === href(ABOVE[place.page] ?? place.page);
+    if (is) a.setAttribute('aria-current', 'page'); else a.removeAttribute('aria-current');
+  }
+  const root = $('page');
+  root.dataset.page = place.page;
+  if (!page) {
+    root.append(h('h1', {}, 'No such page'), empty('There is nothing at this address.', h('a', { href: href('overview') }, 'Go to the overview')));
+  } else {
+    ending = new AbortController();
+    shown = page.open(root, place.params, { pulse, task: taskOf(ending) });
+  }
+  const heading = root.querySelector('h1');
+  document.title = `${heading?.textContent ?? 'Gobelin'} · Gobelin console`;
+  if (first) return;
+  scrollTo(0, 0);
+  heading?.setAttribute('tabindex', '-1');
+  heading?.focus({ preventScroll: true });
 }
 
-function stop () {
-  clearTimeout(timer);
-  asking?.abort();
-  asking = null;
-}
-
-// Asks for the token; reason is said to screen readers too.
+// lock asks for the token; the reason is said to screen readers, too.
 function lock (reason) {
-  stop();
+  close();
+  pulse.forget();
   token.forget();
-  setState('locked', 'waiting for the token');
-  $('figures').hidden = true;
-  $('leave').hidden = true;
-  $('about').textContent = '';
+  $('state').dataset.state = 'locked';
+  text($('state-text'), 'waiting for the token');
+  $('nav').hidden = $('leave').hidden = true;
+  text($('about'), '');
   $('door').hidden = false;
-  $('door-note').textContent = reason;
+  text($('door-note'), reason);
   $('door-token').value = '';
   $('door-token').focus();
 }
 
-function show (overview) {
+async function enter () {
+  if (!token.kept()) return lock('');
+  $('state').dataset.state = 'loading';
+  text($('state-text'), 'loading');
+  await pulse.again();
+  if (!token.kept()) return; // it was not taken
   $('door').hidden = true;
-  $('leave').hidden = false;
-  $('figures').hidden = false; // before drawing: hidden charts have no width
-  sheet ??= new Sheet();
-  history.take(overview);
-  sheet.show(overview, history);
-  setState('up', 'live');
+  $('nav').hidden = $('leave').hidden = false;
+  show(true);
 }
 
-// The answer was none: says so, and when it will ask again.
-function fail (what, least = 0) {
-  failures++;
-  const pause = Math.max(least, Math.min(LONGEST, EVERY * 2 ** Math.min(failures - 1, 10)));
-  setState('down', `${what}, asking again every ${Math.round(pause / 1000)} s`);
-  next(pause);
-}
-
-async function ask () {
-  const secret = token.kept();
-  if (!secret) return lock('');
-  if (asking) return;
-  const began = performance.now();
-  const mine = asking = new AbortController();
-  const late = setTimeout(() => mine.abort(), PATIENCE);
-  let answer, overview;
-  try {
-    answer = await fetch('/console/overview', { headers: { Authorization: 'Bearer ' + secret }, cache: 'no-store', credentials: 'omit', redirect: 'error', signal: mine.signal });
-    if (answer.ok) overview = await answer.json();
-  } catch {
-    overview = undefined;
-  } finally {
-    clearTimeout(late);
-  }
-  if (asking !== mine) return; // locked, hidden or asked anew meanwhile
-  asking = null;
-  if (answer?.status === 401) return lock('That is not this broker’s token.');
-  if (answer?.status === 429) return fail('too many wrong tokens from here', (Number(answer.headers.get('Retry-After')) || 10) * 1000);
-  if (answer?.status === 503) return fail('the broker is busy');
-  if (!valid(overview)) return fail(answer && !answer.ok ? `the broker answers ${answer.status}` : 'unreachable');
-  failures = 0;
-  show(overview);
-  next(Math.max(EVERY / 4, EVERY - (performance.now() - began)));
-}
-
-// valid tells an overview from whatever else may live at the address.
-function valid (o) {
-  return o !== null && typeof o === 'object' && Number.isFinite(o.time) && o.sessions !== null && typeof o.sessions === 'object';
-}
-
-// askAnew forgets what was before: another token, or somebody looks again.
-function askAnew () {
-  stop();
-  failures = 0;
-  ask();
-}
+whenLocked(lock);
+pulse.listen((o) => text($('about'), overview.about(o)));
 
 $('door-form').addEventListener('submit', (event) => {
   event.preventDefault();
   const given = $('door-token').value.trim();
   if (!token.usable(given)) return lock('A token has no spaces and only plain letters, digits and signs.');
   token.keep(given);
-  $('door-note').textContent = '';
-  setState('loading', 'loading');
-  askAnew();
+  text($('door-note'), '');
+  enter();
 });
 
-$('leave').addEventListener('click', () => {
-  history = new History();
-  lock('The token is forgotten.');
+$('leave').addEventListener('click', () => lock('The token is forgotten.'));
+
+$('skip').addEventListener('click', (event) => { // the fragment is the page's
+  event.preventDefault();
+  $('main').focus();
 });
 
 document.addEventListener('visibilitychange', () => {
-  if (document.hidden) stop();
-  else if ($('door').hidden) askAnew();
+  if (document.hidden) pulse.stop();
+  else if ($('door').hidden && token.kept()) pulse.again();
 });
 
-addEventListener('hashchange', () => { if (token.takeFromAddress()) askAnew(); });
+for (const name of ['online', 'offline']) {
+  addEventListener(name, () => {
+    if (!$('door').hidden) return;
+    say(name === 'online' ? 'this device is online again' : 'this device is offline');
+    pulse.again();
+  });
+}
+
+addEventListener('hashchange', () => {
+  if (token.takeFromAddress()) return enter();
+  if (!$('door').hidden) return;
+  show();
+});
 
 token.takeFromAddress();
-ask();
+enter();

@@ -16,6 +16,8 @@ export function rate (v) {
   return (v >= 1 ? tenth : hundredth).format(v);
 }
 
+export const perSecond = (v) => rate(v) + '/s';
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
 export function bytes (v) {
@@ -24,6 +26,8 @@ export function bytes (v) {
   while (v >= 1023.95 && at < UNITS.length - 1) { v /= 1024; at++; }
   return (at === 0 || v >= 100 ? whole : tenth).format(v) + ' ' + UNITS[at];
 }
+
+export const bytesPerSecond = (v) => bytes(v) + '/s';
 
 // span shows seconds by their two largest units: "3 d 4 h".
 export function span (seconds) {
@@ -37,4 +41,34 @@ export function span (seconds) {
     if (parts.length === 2) break;
   }
   return parts.join(' ');
+}
+
+// took shows a time in ms; less than 0 is none.
+export function took (ms) {
+  if (!(ms >= 0)) return '–';
+  if (ms >= 1000) return tenth.format(ms / 1000) + ' s';
+  if (ms >= 10) return whole.format(ms) + ' ms';
+  return (ms >= 1 ? tenth : hundredth).format(ms) + ' ms';
+}
+
+const pad = (n, digits = 2) => String(n).padStart(digits, '0');
+
+// clock shows a time of today as hours, minutes and seconds, of another day with that.
+export function clock (ms, { fine = false, now = Date.now() } = {}) {
+  const d = new Date(ms);
+  const time = `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}` + (fine ? '.' + pad(d.getMilliseconds(), 3) : '');
+  return d.toDateString() === new Date(now).toDateString() ? time : `${day(ms)} ${time}`;
+}
+
+// day is a date as it sorts.
+export function day (ms) {
+  const d = new Date(ms);
+  return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())}`;
+}
+
+// ago says how long before now a time was; both in ms.
+export function ago (ms, now) {
+  if (!(ms > 0)) return 'never';
+  const s = Math.max(0, Math.round((now - ms) / 1000));
+  return s < 2 ? 'just now' : span(s) + ' ago';
 }

@@ -1,9 +1,10 @@
 // Tests of the page's scripts that need no browser; TestScripts runs them.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { bytes, count, number, rate, span } from '../page/figure.mjs';
-import { History, SPAN, table } from '../page/history.mjs';
-import { ceiling } from '../page/chart.mjs';
+import { ago, bytes, clock, count, number, rate, span, took } from '../page/figure.mjs';
+import { ceiling, nameOf, ticks } from '../page/chart.mjs';
+import { elements, fault, members, pretty } from '../page/json.mjs';
+import { here, href } from '../page/place.mjs';
 import { fromFragment, usable } from '../page/token.mjs';
 
 test('figures have units and few digits', () => {
@@ -29,74 +30,6 @@ test('figures have units and few digits', () => {
 
 test('what is no figure is nought', () => {
   for (const v of [undefined, null, NaN, Infinity, -1, '7', {}, []]) assert.equal(number(v), 0);
-});
-
-const at = (time, n, started = 1) => ({ time, started, n });
-const n = (o) => o.n;
-
-test('a rate is the mean of the last five seconds of the server', () => {
-  const h = new History();
-  assert.equal(h.rate(n), 0);
-  h.take(at(0, 100));
-  assert.equal(h.rate(n), 0);
-  h.take(at(1000, 110));
-  assert.equal(h.rate(n), 10);
-  for (let i = 2; i <= 10; i++) h.take(at(i * 1000, 110 + (i - 1) * 20));
-  assert.equal(h.rate(n), 20);
-});
-
-test('after a long look away the rate is the mean over it', () => {
-  const h = new History();
-  h.take(at(0, 0));
-  h.take(at(100_000, 1000));
-  assert.equal(h.rate(n), 10);
-});
-
-test('another process, or a clock gone back, begins anew', () => {
-  const h = new History();
-  h.take(at(1000, 500));
-  h.take(at(2000, 600));
-  h.take(at(3000, 5, 2));
-  assert.equal(h.samples.length, 1);
-  assert.equal(h.rate(n), 0);
-  h.take(at(2500, 6, 2));
-  assert.equal(h.samples.length, 1);
-});
-
-test('a total that falls is no negative rate', () => {
-  const h = new History();
-  h.take(at(1000, 500));
-  h.take(at(2000, 400));
-  assert.equal(h.rate(n), 0);
-  assert.deepEqual(h.rates(n), [[{ t: 0, v: 0 }]]);
-});
-
-test('the same moment twice is one sample', () => {
-  const h = new History();
-  h.take(at(1000, 1));
-  h.take(at(1000, 2));
-  assert.deepEqual(h.gauge(n), [[{ t: 0, v: 2 }]]);
-});
-
-test('a line is broken where the page did not look', () => {
-  const h = new History();
-  for (const t of [0, 1000, 2000, 60_000, 61_000]) h.take(at(t, t));
-  assert.deepEqual(h.gauge(n).map((r) => r.map((p) => p.t)), [[-61_000, -60_000, -59_000], [-1000, 0]]);
-  assert.deepEqual(h.rates(n).map((r) => r.map((p) => p.v)), [[1000, 1000], [1000]]);
-});
-
-test('no more than five minutes are kept, however fast or slow time goes', () => {
-  const h = new History();
-  for (let t = 0; t <= 2 * SPAN; t += 1000) h.take(at(t, t));
-  assert.equal(h.samples.length, 301);
-  const fast = new History();
-  for (let t = 0; t <= 5000; t++) fast.take(at(t, t));
-  assert.equal(fast.samples.length, 1000);
-});
-
-test('the table has means, and null where nothing was', () => {
-  const rows = table([[{ t: -SPAN, v: 1 }, { t: -SPAN + 1000, v: 3 }], [{ t: 0, v: 7 }]], 10);
-  assert.deepEqual(rows, [2, null, null, null, null, null, null, null, null, 7]);
 });
 
 test('axes end above the most, in two to five round steps', () => {
@@ -129,4 +62,46 @@ test('the fragment gives a token that can be sent, or none', () => {
   f('#token=%F0%9F%94%91', '');
   f('#token=' + 'x'.repeat(1025), '');
   assert.ok(!usable('a b') && !usable('') && usable('~!'));
+});
+
+test('times have the digits that matter', () => {
+  const f = (got, want) => assert.equal(got, want);
+  f(took(-1), '–');
+  f(took(0.05), '0.05 ms');
+  f(took(12.3), '12 ms');
+  f(took(1500), '1.5 s');
+  const noon = new Date(2026, 10, 21, 12, 0, 5, 7).getTime();
+  f(clock(noon, { now: noon }), '12:00:05');
+  f(clock(noon, { now: noon, fine: true }), '12:00:05.007');
+  f(clock(noon, { now: noon + 86_400_000 }), '2026-11-21 12:00:05');
+  f(ago(0, noon), 'never');
+  f(ago(noon - 90_000, noon), '1 min 30 s ago');
+});
+
+test('the time axis has whole names, at most as many as fit', () => {
+  const from = new Date(2026, 10, 21, 11, 58, 30).getTime();
+  const { step, all } = ticks(from, from + 3_600_000, 4);
+  assert.equal(step, 900_000);
+  assert.deepEqual(all.map((t) => nameOf(t, step)), ['12:00', '12:15', '12:30', '12:45']);
+  for (let wide = 1000; wide < 1e11; wide *= 3.7) assert.ok(ticks(from, from + wide, 5).all.length <= 6, String(wide));
+});
+
+test('JSON is laid out and taken apart as it was written', () => {
+  const text = '{"big":9007199254740993,"e":1e400,"s":"a,}\\\"\u2028","list":[1.10,{"x":null},[]],"o":{}}';
+  assert.equal(pretty('{"a":1.10,"b":[],"c":[1,{"d":1e400}]}'), '{\n  "a": 1.10,\n  "b": [],\n  "c": [\n    1,\n    {\n      "d": 1e400\n    }\n  ]\n}');
+  assert.equal(pretty('no JSON'), 'no JSON');
+  assert.deepEqual(Object.fromEntries(members(text)), { big: '9007199254740993', e: '1e400', s: '"a,}\\\"\u2028"', list: '[1.10,{"x":null},[]]', o: '{}' });
+  assert.deepEqual(elements('[1, "]", {"a":[2]}, []]'), ['1', '"]"', '{"a":[2]}', '[]']);
+  assert.deepEqual(elements('[]'), []);
+  assert.equal(members('{}').size, 0);
+  assert.equal(fault('{"a":1}'), '');
+  assert.ok(fault('{a:1}'));
+});
+
+test('places come back from the address as they were', () => {
+  const params = { app: 'a b', object: 'x/y?&#<img>', channel: 'é' };
+  assert.deepEqual(here(href('channel', params)), { page: 'channel', params });
+  assert.deepEqual(here('#/'), { page: 'overview', params: {} });
+  assert.equal(here('#token=x'), null);
+  assert.equal(href('channels', { search: '' }), '#/channels');
 });

@@ -28,7 +28,7 @@ var sets = map[string]map[string]any{
 		"serviceMonitor": map[string]any{"enabled": true, "labels": map[string]any{"release": "prometheus"}},
 		"image":          map[string]any{"repository": "registry.example.com/gobelin", "tag": "v1.2.3", "pullSecrets": []any{map[string]any{"name": "pull"}}},
 		"config":         map[string]any{"trusted_proxies": []any{"10.0.0.0/8"}, "bayeux": map[string]any{"url": "https://live.example.com/faye"}},
-		"drain":          map[string]any{"delaySeconds": 8, "seconds": 60},
+		"termination":    map[string]any{"delaySeconds": 8, "drainSeconds": 60},
 		"podAnnotations": map[string]any{"example.com/team": "live"},
 		"nodeSelector":   map[string]any{"kubernetes.io/arch": "amd64"},
 		"tolerations":    []any{map[string]any{"key": "live", "operator": "Exists"}},
@@ -114,5 +114,5 @@ func TestRefusals(t *testing.T) {
 	f("config", map[string]any{"config": map[string]any{"listen": ":1"}})
 	f("host", map[string]any{"ingress": map[string]any{"enabled": true}})
 	f("kind", map[string]any{"store": map[string]any{"kind": "memory"}})
-	f("drain", map[string]any{"drain": map[string]any{"seconds": "30s"}})
+	f("termination", map[string]any{"termination": map[string]any{"drainSeconds": "30s"}})
 }

@@ -20,6 +20,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- $admin := merge (dict "listen" ":8001") (.Values.config.admin | default dict) -}}
 {{- $store := printf "file:/etc/gobelin/secrets/%s" .Values.store.redis.urlKey -}}
 {{- if eq .Values.store.kind "folder" }}{{ $store = "/data" }}{{ end -}}
-{{- $own := dict "listen" ":8000" "admin" $admin "store" $store "drain" (dict "time" (printf "%ds" (int .Values.drain.seconds))) -}}
+{{- $own := dict "listen" ":8000" "admin" $admin "store" $store "drain" (dict "time" (printf "%ds" (int .Values.termination.drainSeconds))) -}}
 {{- toYaml (merge $own .Values.config) -}}
 {{- end }}

@@ -12,7 +12,7 @@ metadata:
 spec:
   automountServiceAccountToken: false
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ add .Values.drain.delaySeconds .Values.drain.seconds 10 }}
+  terminationGracePeriodSeconds: {{ add .Values.termination.delaySeconds .Values.termination.drainSeconds 10 }}
   securityContext:
     runAsNonRoot: true
     runAsUser: 65532
@@ -57,7 +57,7 @@ spec:
       lifecycle:
         # Proxies learn of the end of a pod a little later than the pod.
         preStop:
-          sleep: {seconds: {{ .Values.drain.delaySeconds }}}
+          sleep: {seconds: {{ .Values.termination.delaySeconds }}}
       resources:
         {{- toYaml .Values.resources | nindent 8 }}
       securityContext:
