@@ -54,18 +54,37 @@ func (q *quay) Write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	default:
 	}
-	if b[0] != 0x89 {
-		q.told(b)
+	if b[0] == 'H' {
+		q.told(b) // the answer to the upgrade
 		return len(b), nil
 	}
-	if q.answers {
-		pong := append([]byte{0x8a, 0x80 | b[1], 0, 0, 0, 0}, b[2:]...)
-		select {
-		case q.said <- pong:
-		case <-q.closed:
+	for rest := b; len(rest) > 0; {
+		frame := rest[:frameLen(rest)]
+		rest = rest[len(frame):]
+		if frame[0] != framePing {
+			q.told(frame)
+			continue
+		}
+		if q.answers {
+			pong := append([]byte{framePong, 0x80 | frame[1], 0, 0, 0, 0}, frame[2:]...)
+			select {
+			case q.said <- pong:
+			case <-q.closed:
+			}
 		}
 	}
 	return len(b), nil
+}
+
+// frameLen returns how long the frame is that b begins with.
+func frameLen(b []byte) int {
+	switch b[1] {
+	case 126:
+		return headLen(b) + int(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		return headLen(b) + int(binary.BigEndian.Uint64(b[2:]))
+	}
+	return headLen(b) + int(b[1])
 }
 
 func (q *quay) Close() error {
