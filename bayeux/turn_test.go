@@ -59,26 +59,32 @@ func (q *quay) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	for rest := b; len(rest) > 0; {
-		size, head := int(rest[1]), 2
-		switch size {
-		case 126:
-			size, head = int(binary.BigEndian.Uint16(rest[2:])), 4
-		case 127:
-			size, head = int(binary.BigEndian.Uint64(rest[2:])), 10
+		frame := rest[:frameLen(rest)]
+		rest = rest[len(frame):]
+		if frame[0] != framePing {
+			q.told(frame)
+			continue
 		}
-		frame := rest[:head+size]
-		rest = rest[head+size:]
-		switch {
-		case frame[0] != 0x89:
-			q.told(frame[head:])
-		case q.answers:
+		if q.answers {
+			pong := append([]byte{framePong, 0x80 | frame[1], 0, 0, 0, 0}, frame[2:]...)
 			select {
-			case q.said <- append([]byte{0x8a, 0x80 | frame[1], 0, 0, 0, 0}, frame[head:]...):
+			case q.said <- pong:
 			case <-q.closed:
 			}
 		}
 	}
 	return len(b), nil
+}
+
+// frameLen returns how long the frame is that b begins with.
+func frameLen(b []byte) int {
+	switch b[1] {
+	case 126:
+		return headLen(b) + int(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		return headLen(b) + int(binary.BigEndian.Uint64(b[2:]))
+	}
+	return headLen(b) + int(b[1])
 }
 
 func (q *quay) Close() error {

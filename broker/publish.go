@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -164,43 +163,6 @@ func (b *Broker) forwardExt(ext []byte) []byte {
 		return nil
 	}
 	return kept
-}
-
-// PublishAll appends each publication that who may make, in order, and returns one
-// outcome for each once all are known (product.md §9). An error of one leaves the
-// others.
-func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publication) []Published {
-	out, began := make([]Published, len(pubs)), time.Now()
-	var wg sync.WaitGroup
-	for i, p := range pubs {
-		t, err := b.httpTarget(ctx, who, p)
-		if err == nil && len(p.Data) > b.limits().Message {
-			err = &Error{Result: 4013, Text: "data is larger than limits.message allows"}
-		}
-		data := p.Data
-		if err == nil {
-			data, err = b.shaped(t, data)
-		}
-		if err != nil {
-			b.metrics.refused("publish").Inc()
-			out[i].Err = err
-			continue
-		}
-		wg.Add(1)
-		rec := store.Record{Data: catchup.Encode(data, nil, 0), Nonce: p.Nonce, Copy: b.copyOf(&t, who, data)}
-		b.opt.Store.Submit(t.log, t.kind.limits, []store.Record{rec}, func(at store.Appended, err error) {
-			if err != nil {
-				out[i].Err = err
-			} else {
-				b.metrics.published.Inc()
-				b.metrics.stored.Observe(time.Since(began).Seconds())
-				out[i].ID, out[i].Time = at.Positions[0].String(), at.Positions[0].MS()
-			}
-			wg.Done()
-		})
-	}
-	wg.Wait()
-	return out
 }
 
 // httpTarget resolves where a backend publishes, or refuses it.

@@ -137,7 +137,7 @@ func (a *api) batch(body []byte) ([]broker.Publication, error) {
 	pubs := make([]broker.Publication, len(elements))
 	for i, e := range elements {
 		where := "messages[" + strconv.Itoa(i) + "]: "
-		members, err := exact.Members(e, a.Depth)
+		members, err := exact.Inner(e)
 		if err != nil {
 			return nil, a.bodyError(where[:len(where)-2], err)
 		}

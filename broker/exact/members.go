@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -41,6 +42,9 @@ type Member struct {
 // other, and a body of 4 MiB could hold 800,000 of them.
 const maxMembers = 1000
 
+// fewMembers are compared one by one.
+const fewMembers = 16
+
 // Members takes an object apart. depth bounds how deep arrays and objects may be
 // nested, this one included. Errors: ErrUTF8, ErrSyntax, ErrDepth, ErrType for
 // JSON that is no object, *DuplicateError; wrapped with where.
@@ -48,6 +52,11 @@ func Members(text []byte, depth int) ([]Member, error) {
 	if err := Check(text, depth); err != nil {
 		return nil, err
 	}
+	return Inner(text)
+}
+
+// Inner is Members for a Value, an element, or another text that was checked before.
+func Inner(text []byte) ([]Member, error) {
 	w := walker{text: text}
 	w.blanks()
 	if w.text[w.at] != '{' {
@@ -55,7 +64,7 @@ func Members(text []byte, depth int) ([]Member, error) {
 	}
 	w.at++
 	var members []Member
-	seen := map[string]bool{}
+	var seen map[string]bool // where there are many
 	for {
 		w.blanks()
 		switch w.text[w.at] {
@@ -71,13 +80,21 @@ func Members(text []byte, depth int) ([]Member, error) {
 		if err != nil {
 			return nil, fmt.Errorf("member name: %w", err)
 		}
-		if seen[name] {
+		if seen[name] || seen == nil && slices.ContainsFunc(members, func(m Member) bool { return m.Name == name }) {
 			return nil, &DuplicateError{Name: name}
 		}
 		if len(members) == maxMembers {
 			return nil, fmt.Errorf("%w: more than %d members", ErrSyntax, maxMembers)
 		}
-		seen[name] = true
+		switch {
+		case seen != nil:
+			seen[name] = true
+		case len(members) == fewMembers:
+			seen = map[string]bool{name: true}
+			for _, m := range members {
+				seen[m.Name] = true
+			}
+		}
 		w.blanks()
 		w.at++ // the colon
 		w.blanks()
