@@ -188,6 +188,8 @@ func (u *user) Connect(_ context.Context, m *Message) error {
 		return &Error{Code: 403, Text: "Token expired", Advice: &Advice{Reconnect: "handshake", Interval: 7}}
 	} else if what == "fail" {
 		return &Error{Code: 503, Text: "Service unavailable"}
+	} else if what == "doubt" {
+		return &Error{Code: 504, Text: "Outcome unknown"}
 	}
 	return nil
 }

@@ -279,10 +279,16 @@ func (v *Server) connect(ctx context.Context, x exchange, s *Session, m *Message
 	x.connect(s, m)
 }
 
+// passes reports whether the same message may be carried out in a moment: the store is away,
+// or did not say what became of a write (decided.md 3).
+func (e *Error) passes() bool {
+	return e.Code == http.StatusServiceUnavailable || e.Code == http.StatusGatewayTimeout
+}
+
 // refuseConnect refuses a connect of s, or of a session that is not here.
 func (v *Server) refuseConnect(x exchange, s *Session, m *Message, e *Error) {
 	x.overloaded(e)
-	if e.Code == http.StatusServiceUnavailable && !x.unable(s, m) {
+	if e.passes() && !x.unable(s, m) {
 		return
 	}
 	v.answerError(x, m, e.Error(), v.adviceFor(e))

@@ -2,7 +2,6 @@ package bayeux
 
 import (
 	"context"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,7 +120,7 @@ func (x *request) unable(*Session, *Message) bool { return true }
 func (x *request) leaving() func(bool) { return func(bool) {} }
 
 func (x *request) overloaded(e *Error) {
-	if e.Code != http.StatusServiceUnavailable {
+	if !e.passes() {
 		return
 	}
 	x.after = 1

@@ -71,9 +71,11 @@ func TestUnableOnASocket(t *testing.T) {
 		`)
 	})
 	in(t, Options{}, func(t *testing.T, w *world) {
-		w.Run("open a websocket\n" + hello("a") + `
+		w.Run("open a websocket\nopen b websocket\n" + hello("a") + hello("b") + `
 			a> {"channel":"/meta/connect","clientId":"${a}","connectionType":"websocket","id":"2","ext":{"do":"fail"}}
 			a< closed 1013
+			b> {"channel":"/meta/connect","clientId":"${b}","connectionType":"websocket","id":"2","ext":{"do":"doubt"}}
+			b< closed 1013
 		`)
 	})
 }
