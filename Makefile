@@ -25,7 +25,7 @@ GOFILES = $$(find . -name node_modules -prune -o -name '*.go' -print)
 WITHIN  = $$(command -v timeout >/dev/null && echo timeout -k 10 $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help chart go-clients run build release deps go test units allocs format lint conformance e2e bench fuzz torture clean
+.PHONY: help chart go-clients run build release deps go test units allocs format lint conformance e2e screenshots bench fuzz torture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ conformance: deps ## the conformance suite against the real binary
 e2e: deps ## real browsers and real Faye clients against the real binary
 	$(call suite,e2e,end-to-end tests,GOBELIN="$$bin" $(call WITHIN,10m) npm test)
 	@$(MAKE) --no-print-directory go-clients
+
+screenshots: deps ## pictures of every page of the console, into dist/screenshots
+	$(call suite,e2e,screenshots,GOBELIN="$$bin" $(call WITHIN,5m) node screenshots.mjs $(CURDIR)/dist/screenshots)
 
 go-clients: go ## other people's Go clients against the real binary
 	@cd examples/go-clients && if ! log=$$($(GO) mod download 2>&1); then \

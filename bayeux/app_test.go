@@ -186,6 +186,8 @@ func (u *user) Connect(_ context.Context, m *Message) error {
 	defer u.enter()()
 	if what, _ := m.ExtString("do"); what == "refuse" {
 		return &Error{Code: 403, Text: "Token expired", Advice: &Advice{Reconnect: "handshake", Interval: 7}}
+	} else if what == "fail" {
+		return &Error{Code: 503, Text: "Service unavailable"}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package bayeux
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
@@ -21,6 +22,11 @@ type exchange interface {
 	settle(n int, a outcome)
 	// refuseConnect answers a connect that is not held; it goes last.
 	refuseConnect(encoded []byte)
+	// unable: the connect m of s, which is nil if it is not here, cannot be served just now. It
+	// shall seem lost, so that its client sends it again as it is, perhaps to another
+	// server: a new one would say that it has had the last answer (decided.md 4). What is
+	// returned is false if it is to be left unanswered.
+	unable(s *Session, m *Message) (answer bool)
 	// connect binds the session of a connect that was admitted.
 	connect(s *Session, m *Message)
 	// pending is how many bytes of replies wait to be written.
@@ -199,10 +205,10 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 	admitted = true
 	v.stats.handshakes.Add(1)
 	s.mu.Lock()
-	s.acks.on = m.wantsAck()
+	s.acks.on = m.wantsAck() && !v.options.NoAck
 	s.mu.Unlock()
 	v.remember(s)
-	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports, ext: v.options.HandshakeExt, grants: m.wantsAck()}.encode())
+	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports, ext: v.options.HandshakeExt, grants: s.acks.on}.encode())
 }
 
 func (v *Server) checkHandshake(m *Message) *Error {
@@ -267,10 +273,19 @@ func (v *Server) connect(ctx context.Context, x exchange, s *Session, m *Message
 		return
 	}
 	if err != nil {
-		v.refuseFailure(x, m, "connect", err)
+		v.refuseConnect(x, s, m, v.failure("connect", err))
 		return
 	}
 	x.connect(s, m)
+}
+
+// refuseConnect refuses a connect of s, or of a session that is not here.
+func (v *Server) refuseConnect(x exchange, s *Session, m *Message, e *Error) {
+	x.overloaded(e)
+	if e.Code == http.StatusServiceUnavailable && !x.unable(s, m) {
+		return
+	}
+	v.answerError(x, m, e.Error(), v.adviceFor(e))
 }
 
 // unknown refuses a message whose session is not here.

@@ -110,12 +110,12 @@ func (v *Server) elsewhere(ctx context.Context, x exchange, peer Peer, m *Messag
 		x.refuseConnect(reply{m: m, clientID: m.ClientID, advice: v.usual()}.encode())
 		return nil, true
 	case errors.As(err, &e):
-		x.overloaded(e)
 		reason := refuseHandler
 		if e.reason != 0 {
 			reason = e.reason
 		}
-		v.refuse(x, m, e, reason)
+		v.stats.refuse(reason)
+		v.refuseConnect(x, nil, m, e)
 		return nil, true
 	}
 	return s, false

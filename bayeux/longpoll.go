@@ -115,6 +115,9 @@ func (x *request) refuseConnect(encoded []byte) {
 	x.connects = append(x.connects, encoded)
 }
 
+// unable: overloaded has seen to that.
+func (x *request) unable(*Session, *Message) bool { return true }
+
 func (x *request) leaving() func(bool) { return func(bool) {} }
 
 func (x *request) overloaded(e *Error) {

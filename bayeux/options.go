@@ -59,6 +59,11 @@ type Options struct {
 	HandshakeExt []byte
 	// Limits bounds what a peer can push on.
 	Limits Limits
+	// NoAck refuses the ack extension: nobody is granted it who asks at a handshake.
+	NoAck bool
+	// Access hears of each session that has ended: from where it came, for how long, what
+	// was delivered to it and why it ended. Default: nobody.
+	Access *zap.Logger
 	// Logger hears of what the operator should know. Default: nobody.
 	Logger *zap.Logger
 }

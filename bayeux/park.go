@@ -3,9 +3,11 @@ package bayeux
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -70,7 +72,7 @@ func (v *Server) park(w http.ResponseWriter, r *http.Request, x *request) bool {
 		k.conn = again.Conn
 	}
 	v.mu.Lock()
-	v.parked[k], k.ending = struct{}{}, v.stopped
+	v.parked[k], k.ending = struct{}{}, v.stopped || ramp.isClosed()
 	v.mu.Unlock()
 	k.poll.parked.Store(k)
 	go k.serve()
@@ -209,8 +211,13 @@ func (k *parked) interrupt() { _ = k.conn.SetReadDeadline(time.Unix(1, 0)) }
 // write writes the answer.
 func (k *parked) write(body []byte) error {
 	v := k.server
-	b := make([]byte, 0, len(k.head)+96+len(body))
+	b := make([]byte, 0, len(k.head)+128+len(body))
 	b = append(b, k.head...)
+	k.mu.Lock()
+	if k.ending {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	k.mu.Unlock()
 	b = append(time.Now().UTC().AppendFormat(append(b, "Date: "...), http.TimeFormat), "\r\nContent-Length: "...)
 	b = append(append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n\r\n"...), body...)
 	_ = k.conn.SetWriteDeadline(time.Now().Add(v.writeTime(len(b))))
@@ -245,15 +252,16 @@ func (k *parked) dismiss() {
 	k.interrupt()
 }
 
-// dismissParked lets go of the connections of polls that were parked and answered.
-func (v *Server) dismissParked() {
+// dismissParked closes the way back to an http.Server that takes no requests any more, and
+// the connections that would go it, as soon as what is held there is answered.
+func (v *Server) dismissParked(r *ramp) {
+	_ = r.Close()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for k := range v.parked {
-		k.dismiss()
-	}
-	for _, r := range v.ramps {
-		_ = r.Close()
+		if k.ramp == r {
+			k.dismiss()
+		}
 	}
 }
 
@@ -278,10 +286,16 @@ func (v *Server) rampTo(home *http.Server) *ramp {
 		go func() {
 			defer v.running.Done()
 			_ = home.Serve(r) // ends with either of the two
-			_ = r.Close()
+			v.dismissParked(r)
 		}()
 	}
 	return r
+}
+
+func (v *Server) allRamps() []*ramp {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return slices.Collect(maps.Values(v.ramps))
 }
 
 // give hands a connection back; false if the server has stopped.
@@ -291,6 +305,15 @@ func (r *ramp) give(c net.Conn) bool {
 	case r.conns <- c:
 		return true
 	case <-r.closed:
+		return false
+	}
+}
+
+func (r *ramp) isClosed() bool {
+	select {
+	case <-r.closed:
+		return true
+	default:
 		return false
 	}
 }

@@ -197,6 +197,9 @@ func TestParkedShutdown(t *testing.T) {
 		require.EqualValues(t, 2, l.server.Stats().Parked)
 		require.True(t, s.Deliver(delivery(8)))
 		_, _ = idle.answer()
+		third, _ := l.join()
+		third.connect(1)
+		time.Sleep(parkAfter + time.Second)
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -208,5 +211,30 @@ func TestParkedShutdown(t *testing.T) {
 			_, err := p.in.ReadByte()
 			require.ErrorIs(t, err, io.EOF)
 		}
+	})
+}
+
+// An http.Server that stops hangs up on those who have their answer, and the others get
+// theirs first.
+func TestParkedFrontStops(t *testing.T) {
+	inLot(t, func(t *testing.T, l *lot) {
+		idle, s := l.join()
+		idle.connect(1)
+		time.Sleep(parkAfter + time.Second)
+		require.True(t, s.Deliver(delivery(8)))
+		first, _ := idle.answer()
+		require.False(t, first.Close)
+		held, h := l.join()
+		held.connect(1)
+		time.Sleep(parkAfter + time.Second)
+		require.NoError(t, l.front.Shutdown(t.Context()))
+		_, err := idle.in.ReadByte()
+		require.ErrorIs(t, err, io.EOF)
+		require.True(t, h.Deliver(delivery(8)))
+		last, body := held.answer()
+		require.True(t, last.Close)
+		require.Contains(t, body, `"xxxxxx"`)
+		_, err = held.in.ReadByte()
+		require.ErrorIs(t, err, io.EOF)
 	})
 }

@@ -169,10 +169,14 @@ func pause() int64 { return pauseLeast + rand.Int64N(pauseMost-pauseLeast) }
 
 // usual is the advice of a successful handshake or connect. The interval is the client's,
 // if it asks for one (bayeux-cometd.md §1.4), but so that its session lives.
-func (v *Server) usual() *Advice {
+// It is shared and never changed: each held connect has it.
+func (v *Server) usual() *Advice { return v.retry }
+
+// usualAdvice makes what usual returns.
+func (o *Options) usualAdvice() *Advice {
 	return &Advice{
-		Reconnect: "retry", Interval: v.options.Interval.Milliseconds(), Timeout: v.options.Timeout.Milliseconds(),
-		heeds: v.options.MaxInterval.Milliseconds() / 2,
+		Reconnect: "retry", Interval: o.Interval.Milliseconds(), Timeout: o.Timeout.Milliseconds(),
+		heeds: o.MaxInterval.Milliseconds() / 2,
 	}
 }
 

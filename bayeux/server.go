@@ -26,6 +26,7 @@ type Server struct {
 	scripts   map[string]script
 	upgrader  websocket.Upgrader
 	addresses *addresses
+	retry     *Advice // of a connect that went well
 	admission admission
 	queues    queueMemory
 	pulls     chan struct{}   // one element for each page being read
@@ -74,6 +75,7 @@ func NewServer(h Handler, o Options) *Server {
 		parked:   make(map[*parked]struct{}),
 		ramps:    make(map[*http.Server]*ramp),
 	}
+	v.retry = v.options.usualAdvice()
 	for range runtime.GOMAXPROCS(0) {
 		v.scribes = append(v.scribes, newScribe())
 	}
@@ -212,6 +214,7 @@ func (v *Server) newSession(peer Peer, a *address) *Session {
 		id:        newID(),
 		server:    v,
 		address:   a,
+		began:     time.Now().UnixMilli(),
 		peer:      peer,
 		requests:  limiter(l.RequestsPerSession, l.RequestBurst),
 		publishes: limiter(l.PublishPerSession, l.PublishBurst),
@@ -324,7 +327,9 @@ func (v *Server) Shutdown(ctx context.Context) error {
 		c.goodbye() // also those that came since
 	}
 	v.endSessions()
-	v.dismissParked()
+	for _, r := range v.allRamps() {
+		v.dismissParked(r)
+	}
 	v.cancel()
 	done := make(chan struct{})
 	go func() {

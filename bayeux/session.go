@@ -19,6 +19,7 @@ type Session struct {
 	requests  *rate.Limiter // nil: off
 	publishes *rate.Limiter // nil: off
 	handler   SessionHandler
+	began     int64 // in ms since 1970; here, if it lived elsewhere before
 
 	// turn is held while handler is called, so that calls never overlap. It is
 	// taken before mu and never while mu is held.
@@ -306,6 +307,7 @@ func (s *Session) conclude() (left Left) {
 			defer s.server.guard("handler", func() {})
 			s.handler.Close(reason)
 		}()
+		s.logEnd(reason)
 	}
 	s.mu.Lock()
 	if s.still {

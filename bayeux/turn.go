@@ -77,7 +77,7 @@ func (s *Session) handedOn() {
 	if s.replays.handing == nil {
 		return
 	}
-	if s.out.queue.len() == 0 || s.out.shut(s.out.queue.at(0).Size(), &s.server.options.Limits) {
+	if s.out.queue.len() == 0 || s.out.shut(s.out.queue.at(0).Size(), s.server.limits()) {
 		s.replays.endTurn()
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 
+	"github.com/gobelin-broker/gobelin/bayeux/bayeuxtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -50,4 +52,28 @@ func TestUnableToTakeUp(t *testing.T) {
 	f("["+subscribe+"]", 200)
 	f("["+subscribe+","+connect+"]", 200)
 	f(`[{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"]}]`, 200)
+}
+
+// A socket is closed without an answer, likewise, unless it serves others or the client
+// says by the ack extension what it has had.
+func TestUnableOnASocket(t *testing.T) {
+	connect := `{"channel":"/meta/connect","clientId":"` + strings.Repeat("a", 32) + `","connectionType":"websocket","id":"1"`
+	synctest.Test(t, func(t *testing.T) {
+		v := NewServer(absentStore{}, Options{})
+		t.Cleanup(func() { require.NoError(t, v.Shutdown(context.Background())) })
+		bayeuxtest.New(t, v).Run(`
+			open a websocket
+			a> ` + connect + `}
+			a< closed 1013
+			open b websocket
+			b> ` + connect + `,"ext":{"ack":1}}
+			b< [{"id":"1","error":"503::Service unavailable"}]
+		`)
+	})
+	in(t, Options{}, func(t *testing.T, w *world) {
+		w.Run("open a websocket\n" + hello("a") + `
+			a> {"channel":"/meta/connect","clientId":"${a}","connectionType":"websocket","id":"2","ext":{"do":"fail"}}
+			a< closed 1013
+		`)
+	})
 }

@@ -322,6 +322,20 @@ func (c *socket) refuseConnect(encoded []byte) {
 	c.enqueue(func() { c.connects, c.waiting = append(c.connects, encoded), c.waiting+len(encoded) })
 }
 
+// unable ends the connection, unless it serves other sessions. A client with the ack
+// extension says by itself what it has had.
+func (c *socket) unable(s *Session, m *Message) bool {
+	c.mu.Lock()
+	_, is := c.bound[s]
+	others := len(c.bound) > 1 || len(c.bound) == 1 && !is
+	c.mu.Unlock()
+	if _, says := m.acked(); says || others {
+		return true
+	}
+	c.enqueue(func() { c.farewell = websocket.CloseTryAgainLater })
+	return false
+}
+
 func (c *socket) pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

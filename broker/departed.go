@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/store"
@@ -91,16 +92,26 @@ func (d *departed) writeAgain(ctx context.Context) {
 	d.mu.Unlock()
 	room := make(chan struct{}, rememberAtOnce)
 	var wg sync.WaitGroup
+	var failed atomic.Int64
+	var last atomic.Pointer[error]
 	for _, g := range all {
+		if failed.Load() > 0 || ctx.Err() != nil {
+			break // the store is away again
+		}
 		room <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-room }()
-			if err := d.write(ctx, g); err != nil && ctx.Err() == nil {
-				d.b.log.Warn("the record of a session that left, which the store has lost, could not be written again", zap.Error(err))
+			if err := d.write(ctx, g); err != nil {
+				failed.Add(1)
+				last.Store(&err)
 			}
 		})
 	}
 	wg.Wait()
+	if n := failed.Load(); n > 0 && ctx.Err() == nil {
+		d.b.deaf.Store(true)
+		d.b.log.Warn("records of sessions that left could not be looked at after the store was away; it is tried again", zap.Int64("sessions", n), zap.Error(*last.Load()))
+	}
 }
 
 // recall writes the record of a session again, if there is one and it is newer.

@@ -66,10 +66,19 @@ func (a *audience) begin(ctx context.Context) {
 	a.clock.measureFrom(a.clock.now())
 }
 
+// soonest is how long an audience listens at most until it hears something, when what
+// is measured was over before.
+const soonest = time.Second
+
 // end silences the publisher, waits for what is on its way and tells what it was like.
 func (a *audience) end() {
 	if a == nil {
 		return
+	}
+	beat := time.NewTicker(10 * time.Millisecond)
+	defer beat.Stop()
+	for began := time.Now(); a.clock.latency() == nil && time.Since(began) < soonest; {
+		<-beat.C
 	}
 	a.stop()
 	<-a.silent

@@ -85,6 +85,8 @@ export class Client {
   addExtension (extension: Extension): void
   removeExtension (extension: Extension): void
   setHeader (name: string, value: string): void
+  /** Does nothing: browsers negotiate these by themselves. */
+  addWebsocketExtension (extension?: unknown): void
   disable (feature: 'websocket' | 'long-polling' | 'callback-polling' | 'autodisconnect' | (string & {})): void
   on (event: TransportEvent, listener: () => void, context?: unknown): this
   bind (event: TransportEvent, listener: () => void, context?: unknown): this

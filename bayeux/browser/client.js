@@ -174,6 +174,9 @@ class Client extends Events {
     if (extension.removed) extension.removed(this)
   }
 
+  // Browsers negotiate WebSocket extensions by themselves.
+  addWebsocketExtension () {}
+
   setHeader (name, value) { this._headers[name] = value }
   disable (feature) { this._disabled[feature] = true }
 

@@ -196,6 +196,7 @@ func TestCheckFinds(t *testing.T) {
 		s.Drained = false
 		s.Receipts = s.Receipts[:10]
 	})
+	f("a catch-up twice, with a gap, beside live", 5, func(h *brokertest.History) { twice(h.Sessions[both], false) })
 	f("past dropped", 6, func(h *brokertest.History) { drop(h.Sessions[both], 0) })
 	f("other data", 6, func(h *brokertest.History) { h.Sessions[live].Receipts[2].Sum++ })
 	f("data changed in history", 6, func(h *brokertest.History) { h.Kept[sound][2].Sum++ })
@@ -309,6 +310,17 @@ func early(h *brokertest.History, pattern bool) {
 	s.Receipts = append(s.Receipts, r)
 }
 
+// twice lets a session's catch-up have been asked for again when 26 messages were live, of
+// which it brought the last three once more, by its own name; dropped: live stood no more.
+func twice(s *brokertest.Session, dropped bool) {
+	s.Takes[0].Tries, s.Takes[1].Dropped = 2, dropped
+	again := slices.Clone(s.Receipts[23:26])
+	for i := range again {
+		again[i].Interval, again[i].Replay = hour, true
+	}
+	s.Receipts = slices.Insert(s.Receipts, 26, again...)
+}
+
 // narrow lets a session have asked for a shorter past.
 func narrow(s *brokertest.Session, d time.Duration) {
 	s.Takes[0].Interval = d
@@ -344,6 +356,7 @@ func TestCheckAllows(t *testing.T) {
 		s.Takes[0].Tries = 2
 		s.Receipts = slices.Insert(s.Receipts, 20, s.Receipts[:20]...)
 	})
+	f("a catch-up twice, with a gap, as live was given up between", func(h *brokertest.History) { twice(h.Sessions[0], true) })
 	f("twice, as the broker died", func(h *brokertest.History) {
 		h.Losses = []brokertest.Loss{{From: 35 * apart, To: 35 * apart}}
 		s := h.Sessions[1]

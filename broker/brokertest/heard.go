@@ -153,9 +153,10 @@ func (c *checker) sequence(h *heard) {
 }
 
 // shape tells how many intervals were asked for, and whether live was asked for
-// before the first of them.
+// before the first of them. One may count twice that was asked for again (Take.Dropped).
 func (h *heard) shape() (intervals int, liveFirst bool) {
 	seen := map[time.Duration]bool{}
+	again, dropped := false, false
 	live, past := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
 	for _, t := range h.session.Takes {
 		switch {
@@ -163,11 +164,17 @@ func (h *heard) shape() (intervals int, liveFirst bool) {
 		case t.Interval > 0:
 			seen[t.Interval] = true
 			past = min(past, t.Asked)
+			again = again || t.Tries > 1
 		default:
+			dropped = dropped || t.Dropped
 			live = min(live, t.Asked)
 		}
 	}
-	return len(seen), live < past && len(seen) > 0
+	intervals = len(seen)
+	if again && dropped {
+		intervals++
+	}
+	return intervals, live < past && len(seen) > 0
 }
 
 // complete checks rules 5 and 6: nothing between is missing, and the stretch

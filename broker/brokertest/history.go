@@ -53,6 +53,9 @@ type Take struct {
 	// by the store's clock, not by a position: a message may come late that was
 	// published a moment before it was asked for.
 	Pattern bool
+	// Dropped: it was given up for a while. A catch-up that was asked for more than once
+	// may then have begun and ended twice, each time as of when it was carried out.
+	Dropped bool
 	// Announced is ext.catchup.messages of the only answer; -1: not known.
 	Announced int
 }

@@ -83,6 +83,9 @@ func (j *joiner) subscribe() {
 			names = append(names, strconv.Quote(w.name()))
 			if w.drop {
 				verb = "unsubscribe"
+				for _, i := range j.takesOf(want{channel: w.channel}, asked) {
+					j.s.Takes[i].Dropped = true
+				}
 				continue
 			}
 			takes = append(takes, j.takesOf(w, asked+time.Duration(g))...)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -305,7 +306,14 @@ func (r *run) torture(ctx context.Context) (*Result, error) {
 // settling is how long a session that stays may take to hear the rest.
 const settling = 30 * time.Second
 
+// readAll reads the history of all channels from the first node, once that is ready: what
+// was killed last may just have been started.
 func (r *run) readAll(ctx context.Context) (map[string][]Kept, error) {
+	ready, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
+	client := &http.Client{Timeout: answerTime, Transport: &http.Transport{DisableKeepAlives: true}}
+	for !r.fleet.doors[0].node.isReady(ready, client) && rest(ready, 20*time.Millisecond) {
+	}
 	all := map[string][]Kept{}
 	for _, name := range r.channels {
 		kept, err := readBack(ctx, r.fleet.doors[0].node.Address(), name, "24h")

@@ -240,7 +240,7 @@ func readBack(ctx context.Context, address, name, interval string) ([]Kept, erro
 		return nil, err
 	}
 	if len(ms) != 1 || ms[0].failed() || ms[0].Ext.Catchup == nil {
-		return nil, fmt.Errorf("brokertest: wire: %s: history refused", name)
+		return nil, fmt.Errorf("brokertest: wire: %s: history refused: %+v", name, ms)
 	}
 	due := ms[0].Ext.Catchup.Messages
 	all := make([]Kept, 0, due)

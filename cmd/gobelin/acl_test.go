@@ -54,8 +54,8 @@ func TestACL(t *testing.T) {
 	require.NoError(t, <-ended)
 
 	folder := location(t.TempDir())
-	require.NoError(t, copyStore(t.Context(), c, c.Store, folder, false, &strings.Builder{}, &strings.Builder{}))
-	require.NoError(t, copyStore(t.Context(), c, folder, c.Store, true, &strings.Builder{}, &strings.Builder{}))
+	require.NoError(t, copyStore(t.Context(), c, c.Store, folder, false, false, &strings.Builder{}, &strings.Builder{}))
+	require.NoError(t, copyStore(t.Context(), c, folder, c.Store, true, false, &strings.Builder{}, &strings.Builder{}))
 	refused, err := server.Command("ACL", "LOG")
 	require.NoError(t, err)
 	require.Empty(t, strings.Trim(refused, "[]*0\r\n"), "what the user was refused")

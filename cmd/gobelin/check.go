@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -12,7 +12,7 @@ import (
 
 func newCheckCommand() *cobra.Command {
 	var path string
-	var offline bool
+	var offline, asJSON bool
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Validate a configuration and print what is open to whom",
@@ -24,6 +24,10 @@ store on Redis is looked over as at a start, unless --offline.`,
 		Args: cobra.NoArgs,
 		RunE: work(func(c *cobra.Command, _ []string) error {
 			conf, warnings, fs := load(source{path: path, flags: c.Flags()})
+			if asJSON && len(fs) > 0 {
+				err := printJSON(c.OutOrStdout(), checked{path, fs.rows(), warnings.rows(), nil})
+				return errors.Join(err, failure{error: errors.New("check: there are faults"), silent: true})
+			}
 			for _, w := range warnings {
 				fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
 			}
@@ -45,15 +49,22 @@ store on Redis is looked over as at a start, unless --offline.`,
 					return fmt.Errorf("check: %v: %w", conf.Store, err)
 				}
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s: no faults\n", path)
-			printExposure(c.OutOrStdout(), conf)
+			exposed := exposure(conf)
 			if found != "" {
-				fmt.Fprintf(c.OutOrStdout(), "  %-9s%s\n", "found", found)
+				exposed = append(exposed, exposedRow{"found", found})
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), checked{path, fs.rows(), warnings.rows(), exposed})
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s: no faults\n", path)
+			for _, row := range exposed {
+				fmt.Fprintf(c.OutOrStdout(), "  %-9s%s\n", row.What, row.Words)
 			}
 			return nil
 		}),
 	}
 	c.Flags().StringVar(&path, "config", "gobelin.yaml", "configuration file")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	c.Flags().BoolVar(&offline, "offline", false, "do not ask a store on Redis")
 	addOptionFlags(c.Flags(), false, "listen", "store")
 	return c
@@ -72,11 +83,24 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// printExposure says in words what a configuration opens to whom.
-func printExposure(w io.Writer, c *config) {
+// checked is what --json shows.
+type checked struct {
+	File     string       `json:"file"`
+	Faults   []faultRow   `json:"faults"`
+	Warnings []faultRow   `json:"warnings"`
+	Open     []exposedRow `json:"open,omitempty"`
+}
+
+// exposedRow says in words what is open to whom.
+type exposedRow struct {
+	What  string `json:"what"`
+	Words string `json:"words"`
+}
+
+// exposure says what a configuration opens to whom.
+func exposure(c *config) (rows []exposedRow) {
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "  %-9s", name)
-		fmt.Fprintf(w, format+"\n", args...)
+		rows = append(rows, exposedRow{name, fmt.Sprintf(format, args...)})
 	}
 	scheme := "plain HTTP: end TLS in front of it"
 	if c.TLSCert != "" {
@@ -118,6 +142,7 @@ func printExposure(w io.Writer, c *config) {
 	if c.Sandbox {
 		row("sandbox", "weak secrets are taken, and anybody is given a token: not for the public")
 	}
+	return rows
 }
 
 // acknowledged says in words what durability.ack means on Redis.

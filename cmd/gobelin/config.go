@@ -43,6 +43,7 @@ type config struct {
 	Sandbox        bool
 	LogLevel       string
 	LogFormat      string
+	LogAccess      bool
 
 	// secrets is the folder of dev's keys and account where the store has none.
 	secrets string
@@ -87,6 +88,7 @@ type bayeuxConfig struct {
 	Activity    time.Duration
 	Transports  []string
 	ForwardExt  []string
+	Ack         bool
 	Replay      bool
 	Services    []string
 	ClientJS    string

@@ -47,8 +47,11 @@ func (n *node) newConsole() *console.Console {
 func (n *node) aboutStore(ctx context.Context) console.Store {
 	c := n.config
 	about := console.Store{Kind: c.Store.kind(), Facts: []console.Fact{{Name: "place", Value: c.Store.String()}}}
-	if c.Store.kind() != kindMemory {
-		about.Facts = append(about.Facts, console.Fact{Name: "acknowledged when", Value: c.Ack})
+	switch c.Store.kind() {
+	case kindRedis:
+		about.Facts = append(about.Facts, console.Fact{Name: "acknowledged when", Value: acknowledged[c.Ack]})
+	case kindDisk:
+		about.Facts = append(about.Facts, console.Fact{Name: "acknowledged when", Value: "it is on the disk"})
 	}
 	if err := n.broker.Health(ctx); err != nil {
 		about.Fault = err.Error()

@@ -40,7 +40,7 @@ const (
 
 func newCopyCommand() *cobra.Command {
 	var path string
-	var force bool
+	var force, asJSON bool
 	c := &cobra.Command{
 		Use:   "copy FROM TO",
 		Short: "Copy everything kept from one store to another",
@@ -83,17 +83,18 @@ name, and what only TO has stays.`,
 			}
 			ctx, stop := signals(c.Context())
 			defer stop()
-			return copyStore(ctx, conf, ends[0], ends[1], force, c.ErrOrStderr(), c.OutOrStdout())
+			return copyStore(ctx, conf, ends[0], ends[1], force, asJSON, c.ErrOrStderr(), c.OutOrStdout())
 		}),
 	}
 	c.Flags().StringVar(&path, "config", "", "configuration file with the options of the stores, such as redis.prefix")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object at the end")
 	c.Flags().BoolVar(&force, "force", false, "copy into a store that is not empty")
 	addOptionFlags(c.Flags(), true, "redis.prefix", "redis.insecure", "redis.allow_eviction")
 	return c
 }
 
 // copyStore opens both ends and copies; the summary goes to out.
-func copyStore(ctx context.Context, c *config, from, to location, force bool, progress, out io.Writer) (err error) {
+func copyStore(ctx context.Context, c *config, from, to location, force, asJSON bool, progress, out io.Writer) (err error) {
 	log, err := newLogger("warn", c.LogFormat, progress)
 	if err != nil {
 		return err
@@ -118,6 +119,9 @@ func copyStore(ctx context.Context, c *config, from, to location, force bool, pr
 	stop()
 	if err != nil {
 		return fmt.Errorf("copy: after %s: %w; the same command goes on", j, err)
+	}
+	if asJSON {
+		return printJSON(out, map[string]int64{"logs": j.logs.Load(), "records": j.records.Load(), "rows": j.rows.Load(), "bytes": j.bytes.Load()})
 	}
 	fmt.Fprintf(out, "copied %s from %v to %v in %v\n", j, from, to, time.Since(begun).Round(time.Millisecond))
 	return nil

@@ -69,7 +69,7 @@ func TestCopyThereAndBack(t *testing.T) {
 	require.Len(t, wantPoints[1], 200)
 	var said, progress strings.Builder
 	copied := func(from, to location, force bool) error {
-		return copyStore(t.Context(), c, from, to, force, &progress, &said)
+		return copyStore(t.Context(), c, from, to, force, false, &progress, &said)
 	}
 	require.NoError(t, copied(first, middle, false))
 	require.NoError(t, copied(middle, last, false))

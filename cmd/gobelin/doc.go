@@ -19,6 +19,11 @@
 //	                ├─► /v1, /api ─► broker/api ────────┘
 //	                └─► /try (dev)
 //	admin listener  ──► /metrics, /healthz, /readyz
+//	                └─► gate (admin.token) ──► /console/, /admin/drain, /admin/backup
+//
+// A stop begins with a signal, or by /admin/drain; the admin listener closes last. SIGHUP
+// (reload.go, rotate.go) hands what is live in the table of options on to bayeux.Server,
+// broker.Broker, the API's handler and the gate, each of which exchanges it in one step.
 //
 // # Goroutines
 //

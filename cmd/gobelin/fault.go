@@ -66,6 +66,22 @@ func (fs faults) sorted() faults {
 	return fs
 }
 
+// faultRow is a fault in JSON.
+type faultRow struct {
+	At   string `json:"at"`
+	Key  string `json:"key"`
+	Text string `json:"text"`
+}
+
+// rows returns the faults as JSON shows them, an empty list for none.
+func (fs faults) rows() []faultRow {
+	rows := make([]faultRow, len(fs))
+	for i, f := range fs {
+		rows[i] = faultRow{f.at.String(), f.key, f.text}
+	}
+	return rows
+}
+
 // err returns the faults as an error, nil when there are none.
 func (fs faults) err() error {
 	if len(fs) == 0 {

@@ -92,7 +92,7 @@ func TestLocationFromElsewhere(t *testing.T) {
 	require.Equal(t, "redis://:***@h:1", showValue(&c.Store))
 	var b strings.Builder
 	printOptions(&b, c, options, false)
-	printExposure(&b, c)
+	fmt.Fprint(&b, exposure(c))
 	require.NotContains(t, b.String(), "sesame")
 }
 

@@ -28,6 +28,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errs)
+	completable(root) // after the outputs, which the verb completion takes over
 	command, err := root.ExecuteContextC(ctx)
 	var f failure
 	switch {
@@ -93,7 +94,7 @@ connect unmodified, a latecomer catches up by subscribing to
 		newBenchCommand(),
 		newCopyCommand(), newBackupCommand(), newRestoreCommand(),
 		newTopCommand(), newDrainCommand(), newDoctorCommand(),
-		newVersionCommand(),
+		newManCommand(), newVersionCommand(),
 	)
 	return root
 }

@@ -93,6 +93,7 @@ var options = []*option{
 	{key: "bayeux.activity", def: "0s", unit: "duration", high: 365 * day, doc: "A session whose client says nothing but connects for this long ends; 0: never. An audience that only listens is silent, too.", field: func(c *config) any { return &c.Bayeux.Activity }},
 	{key: "bayeux.transports", def: "long-polling, cross-origin-long-polling, callback-polling, websocket, eventsource", unit: "list", doc: "Connection types offered. Leave callback-polling out where all pages are of one origin.", choices: []string{"long-polling", "cross-origin-long-polling", "callback-polling", "websocket", "eventsource"}, field: func(c *config) any { return &c.Bayeux.Transports }},
 	{key: "bayeux.forward_ext", def: "binary", dev: "*", unit: "list", doc: "Keys of a publisher's ext that subscribers see; * is all but our own.", field: func(c *config) any { return &c.Bayeux.ForwardExt }},
+	{key: "bayeux.ack", def: "true", unit: "bool", doc: "Grant the ack extension to clients that ask for it; off, nothing is granted and deliveries may come twice after a broken link.", field: func(c *config) any { return &c.Bayeux.Ack }},
 	{key: "bayeux.replay", def: "true", unit: "bool", doc: "Subscriptions by replay id (ext.replay), as Salesforce's clients make them; off, it says nothing.", field: func(c *config) any { return &c.Bayeux.Replay }},
 	{key: "bayeux.services", def: strings.Join(broker.Services(), ", "), unit: "list", doc: "Targets of remote calls (/service/<name>) that are answered; empty: none.", choices: broker.Services(), field: func(c *config) any { return &c.Bayeux.Services }},
 	{key: "bayeux.client_js", def: "builtin", unit: "builtin or file", doc: "What <mount>/client.js serves: our small client, or a file such as faye-browser-min.js.", field: func(c *config) any { return &c.Bayeux.ClientJS }},
@@ -164,6 +165,7 @@ var options = []*option{
 	{key: "drain.time", def: "30s", dev: "500ms", unit: "duration", high: day, doc: "How long a stopping server takes to hand its clients over.", field: func(c *config) any { return &c.DrainTime }},
 	{key: "sandbox", def: "false", dev: "true", unit: "bool", doc: "Short and sample secrets only warn, and POST /v1/e/authtoken gives a token to anybody. Not for the public.", field: func(c *config) any { return &c.Sandbox }},
 	{key: "log.level", def: "info", dev: "warn", choices: []string{"debug", "info", "warn", "error"}, doc: "What is logged (to standard error).", field: func(c *config) any { return &c.LogLevel }},
+	{key: "log.access", def: "false", unit: "bool", doc: "One line (at level info) for each session that ends: from where, how long, what was delivered, why. It holds addresses of people.", field: func(c *config) any { return &c.LogAccess }},
 	{key: "log.format", def: "auto", choices: []string{"auto", "json", "console"}, doc: "auto is console on a terminal, JSON otherwise.", field: func(c *config) any { return &c.LogFormat }},
 }
 

@@ -66,13 +66,14 @@ func (k *connection) secret() (string, error) {
 func newPubCommand() *cobra.Command {
 	var to connection
 	var timeout time.Duration
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "pub CHANNEL [JSON]",
 		Short: "Publish one message, or one per line of standard input",
 		Long: `Publishes JSON and waits until the server has it for good; prints the message's
 id, one a line. Without JSON each line of standard input is one message.`,
 		Example: `  gobelin pub /demo/hello '{"hello":"world"}'
-  seq 1 100 | gobelin pub /demo/numbers
+  seq 1 100 | gobelin pub /demo/numbers --json
   gobelin pub /01807c…/chat '{"text":"hi"}' --url https://live.example.com/faye --token env:TOKEN`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: work(func(c *cobra.Command, args []string) error {
@@ -85,7 +86,7 @@ id, one a line. Without JSON each line of standard input is one message.`,
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			var err error
-			p := &publisher{channel: args[0], timeout: timeout, out: c.OutOrStdout(), url: to.url}
+			p := &publisher{channel: args[0], timeout: timeout, out: c.OutOrStdout(), url: to.url, asJSON: asJSON}
 			if p.client, err = to.open(p.state); err != nil {
 				return err
 			}
@@ -101,6 +102,7 @@ id, one a line. Without JSON each line of standard input is one message.`,
 	}
 	to.flags(c)
 	c.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait for the acknowledgement")
+	c.Flags().BoolVar(&asJSON, "json", false, "a JSON object with channel and id for each message")
 	return c
 }
 
@@ -111,6 +113,7 @@ type publisher struct {
 	timeout time.Duration
 	out     io.Writer
 	url     string
+	asJSON  bool
 
 	mu sync.Mutex
 	// guarded by mu
@@ -152,6 +155,12 @@ func (p *publisher) publish(ctx context.Context, data []byte) error {
 			return cause
 		}
 		return err
+	}
+	if p.asJSON {
+		return json.NewEncoder(p.out).Encode(struct {
+			Channel string `json:"channel"`
+			ID      string `json:"id"`
+		}{p.channel, messageID(ack)})
 	}
 	_, err = fmt.Fprintln(p.out, messageID(ack))
 	return err

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -42,6 +44,7 @@ func newRootsCommand() *cobra.Command {
 	keys := &keySource{}
 	var appName, class string
 	var number uint16
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "root OBJECT",
 		Short: "Print an object's signed roots",
@@ -70,6 +73,17 @@ configuration or a data folder. An object whose root was reset has other ones:
 				return err
 			}
 			oid := ring.OID(uint32(app.ID), args[0], number)
+			if asJSON {
+				roots := map[string]string{}
+				for _, k := range wanted {
+					roots[k.String()] = "/" + ring.Root(oid, k, time.Now())
+				}
+				return printJSON(c.OutOrStdout(), struct {
+					Object string            `json:"object"`
+					App    string            `json:"app"`
+					Roots  map[string]string `json:"roots"`
+				}{args[0], app.Name, roots})
+			}
 			for _, k := range wanted {
 				root := "/" + ring.Root(oid, k, time.Now())
 				if class == "" {
@@ -82,6 +96,7 @@ configuration or a data folder. An object whose root was reset has other ones:
 	}
 	keys.flags(c)
 	c.PersistentFlags().StringVar(&appName, "app", "", "application (default: the only one)")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	c.Flags().StringVar(&class, "class", "", "only this one: view, guest, control, ingest, daily")
 	c.Flags().Uint16Var(&number, "reset", 0, "how often the object's root was reset")
 	c.AddCommand(newRootCheckCommand(keys, &appName))
@@ -131,6 +146,7 @@ func (k *keySource) ring(appName string) (*channels.Keyring, appConfig, error) {
 
 func newRootCheckCommand(keys *keySource, appName *string) *cobra.Command {
 	var object string
+	var asJSON bool
 	var number uint16
 	c := &cobra.Command{
 		Use:   "check ROOT",
@@ -139,9 +155,12 @@ func newRootCheckCommand(keys *keySource, appName *string) *cobra.Command {
   gobelin root check /01807cf168cd66dae96e9bd900e4b07312260f49/all_json --object live-123`,
 		Args: cobra.ExactArgs(1),
 		RunE: work(func(c *cobra.Command, args []string) error {
-			return checkRoot(c, keys, *appName, args[0], object, number)
+			var out bytes.Buffer
+			err := checkRoot(&out, keys, *appName, args[0], object, number)
+			return explained(c.OutOrStdout(), out.String(), err, asJSON)
 		}),
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	c.Flags().StringVar(&object, "object", "", "also say whether it is of this object")
 	c.Flags().Uint16Var(&number, "reset", 0, "how often the object's root was reset")
 	return c
@@ -149,7 +168,7 @@ func newRootCheckCommand(keys *keySource, appName *string) *cobra.Command {
 
 // checkRoot prints what a root is, and fails when it is none, or not of the object
 // that was named.
-func checkRoot(c *cobra.Command, keys *keySource, appName, text, object string, number uint16) error {
+func checkRoot(out io.Writer, keys *keySource, appName, text, object string, number uint16) error {
 	if object != "" {
 		if err := objectFault(object); err != nil {
 			return usage{err}
@@ -163,7 +182,7 @@ func checkRoot(c *cobra.Command, keys *keySource, appName, text, object string, 
 		return err
 	}
 	words, good := explainRoot(conf, text, time.Now())
-	fmt.Fprintln(c.OutOrStdout(), words)
+	fmt.Fprintln(out, words)
 	if !good {
 		return failure{error: errors.New("the root fails"), silent: true}
 	}
@@ -182,8 +201,21 @@ func checkRoot(c *cobra.Command, keys *keySource, appName, text, object string, 
 	if ring.OID(uint32(app.ID), object, number) != v.OID {
 		return fmt.Errorf("it is not of object %s of application %s (reset %d)", object, app.Name, number)
 	}
-	fmt.Fprintf(c.OutOrStdout(), "it is of object %s of application %s\n", object, app.Name)
+	fmt.Fprintf(out, "it is of object %s of application %s\n", object, app.Name)
 	return nil
+}
+
+// explained prints what a check has said, and passes on how it ended.
+func explained(w io.Writer, words string, err error, asJSON bool) error {
+	var f failure
+	if !asJSON || err != nil && !errors.As(err, &f) {
+		_, e := io.WriteString(w, words)
+		return errors.Join(e, err)
+	}
+	return errors.Join(printJSON(w, struct {
+		Good  bool     `json:"good"`
+		Words []string `json:"words"`
+	}{err == nil, strings.Split(strings.TrimSpace(words), "\n")}), err)
 }
 
 // rootOf returns the root of a channel or of a root itself, without a slash.

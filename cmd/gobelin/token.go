@@ -34,6 +34,7 @@ type tokenMaker struct {
 
 func newTokenCommand() *cobra.Command {
 	m := &tokenMaker{keys: &keySource{}, texts: map[string]*string{}}
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "token --role ROLE",
 		Short: "Make a token (JWT) for a user",
@@ -45,7 +46,11 @@ a handshake, or over HTTP as "Authorization: Bearer <token>".`,
 		Args: cobra.NoArgs,
 		RunE: work(func(c *cobra.Command, _ []string) error {
 			token, err := m.make(time.Now())
-			if err == nil {
+			switch {
+			case err != nil:
+			case asJSON:
+				err = printJSON(c.OutOrStdout(), map[string]string{"token": token})
+			default:
 				_, err = fmt.Fprintln(c.OutOrStdout(), token)
 			}
 			return err
@@ -55,6 +60,7 @@ a handshake, or over HTTP as "Authorization: Bearer <token>".`,
 	c.PersistentFlags().StringVar(&m.app, "app", "", "application (default: the only one)")
 	c.Flags().StringVar(&m.role, "role", "", strings.Join(roleNames, ", "))
 	c.Flags().DurationVar(&m.ttl, "ttl", time.Hour, "how long it is good, at most 24h")
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	c.Flags().BoolVar(&m.tap, "tap", false, "an admin may listen to /**")
 	for _, f := range claimFlags {
 		m.texts[f.claim] = c.Flags().String(f.flag, "", f.doc)
@@ -113,7 +119,8 @@ func roleFault(role, channel string) error {
 }
 
 func newTokenCheckCommand(keys *keySource, appName *string) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "check TOKEN",
 		Short: "Say whether a token is accepted, or which check it fails",
 		Long:  `Checks a token as the server would. "-" reads it from standard input, which keeps it out of the shell's history.`,
@@ -140,11 +147,12 @@ func newTokenCheckCommand(keys *keySource, appName *string) *cobra.Command {
 			rules := broker.TokenRules{Issuer: conf.TokenIssuer, Audience: conf.TokenAudience, Exact: conf.Sandbox}
 			said := broker.ExplainToken(conf.accounts(), rules, conf.Sandbox, *appName, strings.TrimSpace(token), time.Now())
 			if said.Identity == nil {
-				fmt.Fprintf(c.OutOrStdout(), "refused: %s: %s\n", said.Check, said.Text)
-				return failure{error: errors.New("the token is refused"), silent: true}
+				err := failure{error: errors.New("the token is refused"), silent: true}
+				return explained(c.OutOrStdout(), fmt.Sprintf("refused: %s: %s\n", said.Check, said.Text), err, asJSON)
 			}
-			fmt.Fprintln(c.OutOrStdout(), said.Text)
-			return nil
+			return explained(c.OutOrStdout(), said.Text+"\n", nil, asJSON)
 		}),
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	return c
 }

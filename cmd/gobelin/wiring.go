@@ -125,6 +125,10 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 	if o.Limits.QueueMemory == 0 {
 		o.Limits.QueueMemory = memoryLimit() / 4
 	}
+	o.NoAck = !c.Bayeux.Ack
+	if c.LogAccess {
+		o.Access = log.Named("access")
+	}
 	if c.Bayeux.Replay {
 		o.HandshakeExt = []byte(broker.HandshakeExt)
 	}

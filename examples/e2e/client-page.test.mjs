@@ -5,10 +5,12 @@ import { launch, noBrowser, site } from './browser.mjs'
 import { run } from './scenarios.mjs'
 
 // A client in a page, with the interface of one that is here: what it is told goes to
-// the page in the order of the calls, what it hears comes back the same way.
+// the page in the order of the calls, what it hears comes back the same way, both as much
+// at a time as there is.
 class PageClient {
   constructor (page, url, options, transport) {
     this.page = page
+    this.todo = []
     this.key = `c${++PageClient.made}`
     this.does(([key, url, options, transport]) => {
       const c = window[key] = new window.Faye.Client(url, options)
@@ -17,7 +19,13 @@ class PageClient {
     }, url, options, transport)
   }
 
-  does (f, ...args) { return this.page.then((p) => p.evaluate(f, [this.key, ...args])) }
+  does (f, ...args) {
+    this.todo.push([`(${f})`, [this.key, ...args]])
+    if (this.todo.length > 1) return
+    this.page.then((p) => p.evaluate((todo) => {
+      for (const [f, args] of todo) (0, eval)(f)(args)
+    }, this.todo.splice(0))).catch(() => {}) // the page was closed
+  }
 
   // A name under which the page may call f.
   name (f) {
@@ -65,7 +73,12 @@ class PageClient {
   }
 
   unsubscribe (channel) { this.does(([key, channel]) => window[key].unsubscribe(channel), channel) }
-  disconnect () { return this.does(([key]) => window[key].disconnect().then(() => {})) }
+  disconnect () {
+    const [kept, end] = this.end()
+    this.does(([key, end]) => { window[key].disconnect().then(() => window.tell(end)) }, end)
+    return kept
+  }
+
   on (name, f) { this.does(([key, name, f]) => { window[key].on(name, () => window.tell(f)) }, name, this.name(f)) }
 
   addExtension (x) {
@@ -73,21 +86,29 @@ class PageClient {
     for (const way of ['incoming', 'outgoing']) if (x[way]) names[way] = this.name((m) => new Promise((resolve) => x[way](m, resolve)))
     this.does(([key, names]) => {
       const x = {}
-      for (const way in names) x[way] = (m, pass) => window.tell(names[way], m).then(pass)
+      for (const way in names) x[way] = (m, pass) => window.ask(names[way], m).then(pass)
       window[key].addExtension(x)
     }, names)
   }
 }
 PageClient.made = 0
 
-describe('our client in Chromium', { skip: noBrowser, concurrency: 3 }, () => {
+describe('our client in Chromium', { skip: noBrowser, concurrency: 2 }, () => {
   const ends = []
   let context
   let origin
   const open = async () => {
     const page = await context.newPage()
     page.told = new Map()
-    await page.exposeFunction('tell', (name, ...args) => page.told.get(name)(...args))
+    await page.exposeFunction('ask', (name, m) => page.told.get(name)(m))
+    await page.exposeFunction('tellAll', (all) => { for (const [name, args] of all) page.told.get(name)(...args) })
+    await page.addInitScript(() => {
+      let all = []
+      window.tell = (...said) => {
+        all.push([said[0], said.slice(1)])
+        if (all.length === 1) Promise.resolve().then(() => { window.tellAll(all); all = [] })
+      }
+    })
     await page.goto(origin)
     return page
   }

@@ -22,6 +22,8 @@ export const APP = { id: 12, name: 'demo-origin', key: 'demo-app-key', secret: '
 
 export const ACCOUNT = { cdn: 158, key: 'APXDEMO000000000000000000000KEY1', secret: '9c1185a5c5e9fc54612808977ee8f548b2258d31a1d2c3b4a5968778695a4b3c' }
 
+export const ADMIN_TOKEN = 'an-operators-token-of-these-tests-alone'
+
 export const STREAM_TOKEN = '6f46db36dd6543d2b82d91698fcd0896'
 
 // The Faye client leaves promises without a catch when a subscription fails.

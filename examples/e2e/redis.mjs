@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
-import { APP, Broker, STREAM_TOKEN, atEnd, freePort, tempDir, until } from './lib.mjs'
+import { ADMIN_TOKEN, APP, Broker, STREAM_TOKEN, atEnd, freePort, tempDir, until } from './lib.mjs'
 
 // Whether a program is there: a reason to skip where not, but never under CI.
 export const lacking = (program) => process.env.CI !== 'true' &&
@@ -44,14 +44,14 @@ export const startRedis = async (t) => {
   return `redis://127.0.0.1:${port}`
 }
 
-// A node of serve on a Redis, as in production, with /demo/** open: on host, with a
+// A node of serve on a Redis, or another store, as in production, with /demo/** open: on host, with a
 // port and an admin port that are the caller's.
 export const startNode = async (t, store, host, port, admin) => {
   const dir = tempDir(t)
   const file = path.join(dir, 'gobelin.yaml')
   fs.writeFileSync(file, [
     `listen: ${host}:${port}`,
-    `admin: {listen: "${host}:${admin}"}`,
+    `admin: {listen: "${host}:${admin}", token: ${ADMIN_TOKEN}}`,
     `store: ${store}`,
     'keys: {identity_secret: only-for-this-test-identity-secret, roots: [{kid: 0, secret: only-for-this-test-signing-secret-0, sign: true}]}',
     `accounts: [{cdn: 158, stream_token: ${STREAM_TOKEN}, apps: [{id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}]}]`,

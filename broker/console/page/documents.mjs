@@ -19,10 +19,11 @@ export function documentsOf (app, id, object, task) {
   const body = h('div', {});
   let known = '0';
 
-  const query = () => {
+  // A session is named to be read; only the open one can be written.
+  const query = (writes = false) => {
     const q = { object_id: id };
     if (scope.value === 'user') q.user_ref = user.value;
-    if (scope.value === 'session' && conference.value) q.conf_num = conference.value;
+    if (scope.value === 'session' && conference.value && !writes) q.conf_num = conference.value;
     return `data/${scope.value}?` + new URLSearchParams(q);
   };
   const take = (answer) => {
@@ -32,6 +33,7 @@ export function documentsOf (app, id, object, task) {
     editor.value = pretty(all.get('data') ?? '{}');
   };
   const load = task(async (signal) => {
+    let ended = false;
     userField.hidden = scope.value !== 'user';
     conferenceField.hidden = scope.value !== 'session';
     if (scope.value === 'user' && !user.value) {
@@ -44,6 +46,7 @@ export function documentsOf (app, id, object, task) {
       const before = conference.value;
       conference.replaceChildren(...sessions.map((s) => h('option', { value: s.conf_num }, clock(s.started_at) + (s.ended_at ? ' to ' + clock(s.ended_at) : ', open'))));
       if (sessions.some((s) => s.conf_num === before)) conference.value = before;
+      ended = sessions.find((s) => s.conf_num === conference.value)?.ended_at > 0;
       if (sessions.length === 0) {
         body.replaceChildren(empty('This object had no session lately.', 'One opens with the first use of session data, or by POST /v1/objects/<id>/sessions.'));
         return;
@@ -51,7 +54,8 @@ export function documentsOf (app, id, object, task) {
     }
     take(await api(app, query()));
     body.replaceChildren(form);
-    text(said, '');
+    for (const b of form.querySelectorAll('.changes')) b.disabled = ended;
+    text(said, ended ? 'This session has ended: its data can be read, and goes some days later.' : '');
   }, fault);
 
   const change = (method) => task(async () => {
@@ -60,7 +64,7 @@ export function documentsOf (app, id, object, task) {
     if (wrong) throw new Fault(0, 'Not JSON: ' + wrong);
     if (method === 'DELETE' && !await confirm('Clear this document?', 'It becomes {}; who listens to it hears so.', 'Clear it')) return;
     try {
-      take(await api(app, query(), { method, body: method === 'DELETE' ? undefined : data, headers: { 'If-Match': `"${known}"` } }));
+      take(await api(app, query(true), { method, body: method === 'DELETE' ? undefined : data, headers: { 'If-Match': `"${known}"` } }));
     } catch (e) {
       if (e.status === 412) throw new Fault(412, `Somebody else changed it since version ${known}. Load it again, then make your change.`);
       throw e;
@@ -70,7 +74,7 @@ export function documentsOf (app, id, object, task) {
   const [replace, clear] = [change('PUT'), change('DELETE')];
   const form = h('form', { onsubmit: (e) => { e.preventDefault(); replace(); } },
     h('p', { class: 'quiet' }, 'Version ', version), field('Document', editor, 'Saving replaces the whole document, if nobody changed it meanwhile.'),
-    h('div', { class: 'row' }, h('button', { class: 'primary' }, 'Save'), h('button', { type: 'button', onclick: () => load() }, 'Load again'), h('button', { type: 'button', class: 'danger', onclick: () => clear() }, 'Clear')));
+    h('div', { class: 'row' }, h('button', { class: 'primary changes' }, 'Save'), h('button', { type: 'button', onclick: () => load() }, 'Load again'), h('button', { type: 'button', class: 'danger changes', onclick: () => clear() }, 'Clear')));
 
   scope.addEventListener('change', () => load());
   conference.addEventListener('change', () => load());

@@ -48,7 +48,7 @@ export function open (root, params, { pulse, task }) {
 
 // make is the form for a new object.
 function make (app, task, load) {
-  const inputs = Object.fromEntries(['object_id', 'name', 'owner_ref', 'url'].map((n) => [n, h('input', { maxlength: n === 'object_id' ? 200 : 1024, autocomplete: 'off', spellcheck: 'false' })]));
+  const inputs = Object.fromEntries(['object_id', 'name', 'owner_ref', 'url'].map((n) => [n, h('input', { name: n, maxlength: n === 'object_id' ? 200 : 1024, autocomplete: 'off', spellcheck: 'false' })]));
   const type = select([['live', 'live'], ['video', 'video']]);
   const fault = h('p', { class: 'fault', role: 'alert' });
   const said = h('p', { class: 'quiet', role: 'status' });
