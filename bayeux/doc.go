@@ -66,8 +66,12 @@
 //
 // # Goroutines
 //
-// A WebSocket has one that reads, one that writes only while there is something to
-// write, and one that pulls pages only while a session of it has room for them. A poll and a stream use their request's own. A session has none, and one
+// A WebSocket has one that reads, and one that pulls pages only while a session of it has
+// room for them. What it writes a scribe writes, one for each core and many sockets, which
+// waits for no peer; a socket has a writer of its own only while its peer does not take
+// what is written, or where the connection is none of the kernel's (TLS). Beneath gorilla
+// is a line: it reads what has come into a borrowed buffer, and keeps frames whole. A poll
+// and a stream use their request's own. A session has none, and one
 // timer, as has a WebSocket. Shutdown waits for all of them; when its time is up it
 // cuts whatever reads or writes.
 //
