@@ -336,3 +336,28 @@ func TestStatsAddUp(t *testing.T) {
 		}
 	})
 }
+
+// What a ping asks for while the reader gathers an answer goes out when it has: nothing
+// else might wake the writer.
+func TestPongWhileTheReaderGathers(t *testing.T) {
+	in(t, Options{}, func(t *testing.T, w *world) {
+		w.Run("open a websocket\n" + hello("a") + connects("a", "1"))
+		var c *socket
+		w.server.mu.Lock()
+		for s := range w.server.sockets {
+			c = s
+		}
+		w.server.mu.Unlock()
+		c.gather(true)
+		c.enqueue(func() { c.pongDue, c.pong = true, "1" })
+		synctest.Wait()
+		c.mu.Lock()
+		require.True(t, c.pongDue, "it waits for the answer")
+		c.mu.Unlock()
+		c.gather(false)
+		synctest.Wait()
+		c.mu.Lock()
+		require.False(t, c.pongDue, "it is written")
+		c.mu.Unlock()
+	})
+}

@@ -406,7 +406,7 @@ func (c *socket) gather(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gathers = on
-	if c.waits() || c.farewell > 0 {
+	if c.some() || c.farewell > 0 {
 		c.start()
 	}
 }

@@ -84,10 +84,12 @@ func (c *socket) stay() bool {
 	// The goodbye waits for publishes that have no outcome yet: settle starts the
 	// writer again.
 	leaving := c.farewell != 0 && c.inflight == 0
-	some := c.waits() || c.empties > 0 || c.pingDue || c.pongDue
-	c.writing = !c.ended && (some || leaving)
+	c.writing = !c.ended && (c.some() || leaving)
 	return c.writing
 }
+
+// some reports whether there is anything to write but a goodbye. The caller holds mu.
+func (c *socket) some() bool { return c.waits() || c.empties > 0 || c.pingDue || c.pongDue }
 
 // waits reports whether deliveries or replies are to be written. The caller holds mu.
 func (c *socket) waits() bool { return len(c.ready)+len(c.connects) > 0 || c.replies != nil }
