@@ -348,16 +348,16 @@ func TestPongWhileTheReaderGathers(t *testing.T) {
 			c = s
 		}
 		w.server.mu.Unlock()
+		due := func() bool {
+			synctest.Wait()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.pongDue
+		}
 		c.gather(true)
 		c.enqueue(func() { c.pongDue, c.pong = true, "1" })
-		synctest.Wait()
-		c.mu.Lock()
-		require.True(t, c.pongDue, "it waits for the answer")
-		c.mu.Unlock()
+		require.True(t, due(), "it waits for the answer")
 		c.gather(false)
-		synctest.Wait()
-		c.mu.Lock()
-		require.False(t, c.pongDue, "it is written")
-		c.mu.Unlock()
+		require.False(t, due(), "it is written")
 	})
 }
