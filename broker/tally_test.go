@@ -397,7 +397,8 @@ func TestViewerStatsRecords(t *testing.T) {
 			"viewer_stats day/2000-01-01T00:00:00Z", "viewer_stats day/2000-01-01T00:00:00Z",
 		}, first)
 		days := map[any]any{} // by id, their checksums
-		for _, r := range c.records {
+		records := c.seen().records
+		for _, r := range records {
 			data := r["data"].(map[string]any)
 			object := map[any]any{"alone": "one", "shared": ""}[data["video_url"]]
 			require.Equal(t, object, r["object_id"], "%v", r)
@@ -408,11 +409,10 @@ func TestViewerStatsRecords(t *testing.T) {
 			}
 		}
 		require.Len(t, days, 2)
-		had := len(c.records)
 		sleepTo(began.Add(2*time.Hour + closeAfter + time.Second))
 		require.Len(t, c.take(), 4)
 		again := 0
-		for _, r := range c.records[had:] {
+		for _, r := range c.seen().records[len(records):] {
 			if before, there := days[r["id"]]; there {
 				require.NotEqual(t, before, r["checksum"])
 				again++

@@ -22,20 +22,27 @@ type common struct {
 	fault func() error // nil: none; what was asked for is done all the same
 }
 
+func (c *common) failed() error {
+	if c.fault == nil {
+		return nil
+	}
+	return c.fault()
+}
+
 func (c *common) Shared() bool { return true }
 
 func (c *common) Put(ctx context.Context, table, key string, put store.Put) (uint64, error) {
 	version, err := c.Store.Put(ctx, table, key, put)
-	if c.fault != nil && c.fault() != nil {
-		return 0, c.fault()
+	if fault := c.failed(); fault != nil {
+		return 0, fault
 	}
 	return version, err
 }
 
 func (c *common) Submit(log store.LogName, limits store.Limits, records []store.Record, done func(store.Appended, error)) {
 	c.Store.Submit(log, limits, records, func(a store.Appended, err error) {
-		if c.fault != nil && c.fault() != nil {
-			a, err = store.Appended{}, c.fault()
+		if fault := c.failed(); fault != nil {
+			a, err = store.Appended{}, fault
 		}
 		done(a, err)
 	})
@@ -148,7 +155,6 @@ func TestTickerRepeatsWhatIsUncertain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &common{Store: memory.New(memory.Options{})}
 		defer func() { require.NoError(t, s.Close()) }()
-		node := tickNode(t, s)
 		begun := time.Now()
 		s.fault = func() error {
 			if d := time.Since(begun); d > 2*time.Second && d < 4*time.Second {
@@ -156,6 +162,7 @@ func TestTickerRepeatsWhatIsUncertain(t *testing.T) {
 			}
 			return nil
 		}
+		node := tickNode(t, s)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		node.beat(ctx)
