@@ -6,7 +6,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as after } from 'node:timers/promises'
-import { ACCOUNT, APP, Broker, STREAM_TOKEN, atEnd, faye, freePort, settled, tempDir } from './lib.mjs'
+import { ACCOUNT, APP, Broker, STREAM_TOKEN, atEnd, faye, freePort, part, settled, tempDir } from './lib.mjs'
 
 export const STORE = process.env.STORE || 'disk'
 export const TRANSPORTS = process.env.TRANSPORT ? [process.env.TRANSPORT] : ['websocket', 'long-polling']
@@ -81,10 +81,7 @@ class Clients {
         pass(m)
       }
     })
-    atEnd(this.t, async () => {
-      try { await settled(c.disconnect(), 'disconnect', 500) } catch { /* it may never have connected */ }
-      try { c._dispatcher.close() } catch { /* as it may be already */ }
-    })
+    atEnd(this.t, () => part(c))
     return c
   }
 }

@@ -33,6 +33,7 @@ test('from git clone to the first replayed message', { skip: noGit, timeout: 240
   const port = await freePort()
   const began = Date.now()
   const env = { ...process.env, GOBELIN_LISTEN: `127.0.0.1:${port}` }
+  for (const name of ['MAKELEVEL', 'MAKEFLAGS', 'MFLAGS']) delete env[name] // a make that another one calls says more
   const made = start(t, 'make', ['run', `ARGS=--data ${path.join(dir, 'data')}`], { cwd: ROOT, detached: true, env })
   atEnd(t, () => { if (!made.ended()) process.kill(-made.child.pid, 'SIGTERM') })
   await until(() => { if (made.ended()) throw new Error(made.said()); return made.said().includes('dev mode') }, made.said, 180000)

@@ -71,6 +71,14 @@ export const settled = (promise, what, ms = 15000) => {
   return Promise.race([new Promise((resolve, reject) => promise.then(resolve, reject)), late]).finally(() => clearTimeout(timer))
 }
 
+// Ends a stock client, also where its broker is gone: then it would try again for ever,
+// with whatever transport it finds, and keep the process.
+export const part = async (client) => {
+  try { await settled(client.disconnect(), 'disconnect', 500) } catch { /* the broker may be gone */ }
+  client._dispatcher._sendEnvelope = () => {}
+  client._dispatcher.close()
+}
+
 // A broker process of one test file, on a port and a folder of its own.
 export class Broker {
   constructor (verb, dir, port, adminPort, more) {
@@ -178,10 +186,7 @@ export class Broker {
       outgoing (m, pass) { if (token && m.channel === '/meta/handshake') m.ext = { ...(m.ext || {}), token }; pass(m) },
       incoming (m, pass) { if (m.channel === '/meta/subscribe') c.acks[m.subscription] = m; pass(m) }
     })
-    atEnd(t, async () => {
-      try { await settled(c.disconnect(), 'disconnect', 500) } catch { /* the broker may be gone */ }
-      try { c._dispatcher.close() } catch { /* as it may be already */ }
-    })
+    atEnd(t, () => part(c))
     return c
   }
 }

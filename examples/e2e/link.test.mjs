@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import net from 'node:net'
 import { test } from 'node:test'
-import { atEnd, collect, faye, freePort, range, settled, until } from './lib.mjs'
+import { atEnd, collect, faye, freePort, part, range, settled, until } from './lib.mjs'
 import { noRedis, startNode, startRedis } from './redis.mjs'
 
 // A link that can be cut and leads to one node after the other.
@@ -42,7 +42,7 @@ for (const transport of ['websocket', 'long-polling']) {
         pass(m)
       }
     })
-    atEnd(t, () => client._dispatcher.close())
+    atEnd(t, () => part(client))
     const say = async (n) => {
       const r = await fetch(nodes[n % 3].url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify([{ channel: '/demo/link', data: n }]) })
       assert.equal((await r.json())[0].successful, true)

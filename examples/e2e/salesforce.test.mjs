@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
-import { Broker, atEnd, basic, collect, jwt, range, refusal, settled, until } from './lib.mjs'
+import { Broker, atEnd, basic, collect, jwt, part, range, refusal, settled, until } from './lib.mjs'
 
 const require = createRequire(import.meta.url)
 const jsforce = require('jsforce')
@@ -25,10 +25,7 @@ const stream = (t, broker, channel, replayId) => {
   const denied = []
   const replay = new StreamingExtension.Replay(channel, replayId)
   const client = conn.streaming.createClient([new StreamingExtension.AuthFailure((m) => denied.push(m)), replay])
-  atEnd(t, async () => {
-    try { await settled(client.disconnect(), 'disconnect', 500) } catch { /* the broker may be gone */ }
-    client._dispatcher.close()
-  })
+  atEnd(t, () => part(client))
   return { client, replay, denied }
 }
 
