@@ -125,7 +125,12 @@ export class Broker {
   async start (t) {
     const listen = this.verb === 'dev' ? ['--listen', `127.0.0.1:${this.port}`] : []
     const child = this.child = spawn(BINARY, [this.verb, ...listen, ...this.more], { stdio: ['ignore', 'pipe', 'pipe'] })
-    const keep = (d) => { this.output = (this.output + d).slice(-8000) }
+    let said = ''
+    let announced = this.verb !== 'dev' // what dev prints last comes after it serves
+    const keep = (d) => {
+      this.output = (this.output + d).slice(-8000)
+      announced ||= (said += d).includes('dev mode')
+    }
     child.stdout.on('data', keep)
     child.stderr.on('data', keep)
     this.gone = new Promise((resolve) => {
@@ -135,7 +140,7 @@ export class Broker {
     if (t) atEnd(t, () => this.stop())
     await until(async () => {
       if (!this.child) throw new Error('the broker ended at once: ' + this.output)
-      try { return (await fetch(this.url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '[]' })).status === 200 } catch { return false }
+      try { return (await fetch(this.url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '[]' })).status === 200 && announced } catch { return false }
     }, () => 'the broker answers: ' + this.output)
     return this
   }
