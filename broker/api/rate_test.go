@@ -1,17 +1,13 @@
 package api
 
 import (
-	"bytes"
 	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
-	"github.com/gobelin-broker/gobelin/channels"
-	"github.com/gobelin-broker/gobelin/store/memory"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 )
@@ -19,25 +15,11 @@ import (
 // A credential has one rate, however its header is spelled: else each spelling, of which
 // there are thousands, would bring a full bucket.
 func TestOneRateForAllSpellings(t *testing.T) {
-	s := memory.New(memory.Options{})
-	defer func() { require.NoError(t, s.Close()) }()
-	ring, err := channels.NewKeyring(bytes.Repeat([]byte{0x11}, 32), []channels.RootKey{{Secret: bytes.Repeat([]byte{7}, 32), Sign: true}}, nil)
-	require.NoError(t, err)
-	apps := []broker.Application{
-		{ID: 12, Name: "demo", AppKey: "demo-key", TokenSecret: "a-secret-of-the-demo"},
-		{ID: 13, Name: "other", AppKey: "demo-key", TokenSecret: "a-secret-of-the-other"},
+	_, b := newReal(t, Options{Logger: zap.NewNop()}, broker.Application{ID: 13, Name: "other", AppKey: realApp.AppKey, TokenSecret: "another-secret"})
+	basic := func(user string) string {
+		return base64.StdEncoding.EncodeToString([]byte(user + ":" + realApp.AppKey.Reveal()))
 	}
-	b, err := broker.New(broker.Options{
-		Store: s, Keyring: ring, Logger: zap.NewNop(), Sandbox: true, AutoCreate: true, Accounts: []broker.Account{{Apps: apps}},
-	})
-	require.NoError(t, err)
-	token := func(role string) string {
-		text, err := broker.SignToken(apps[0], map[string]any{"role": role, "channel_id": "o"}, time.Hour, time.Now())
-		require.NoError(t, err)
-		return text
-	}
-	basic := func(user string) string { return base64.StdEncoding.EncodeToString([]byte(user + ":demo-key")) }
-	viewer, moderator := token("viewer"), token("moderator")
+	viewer, moderator := tokenFor(t, "viewer", "o"), tokenFor(t, "moderator", "o")
 	f := func(o Options, one []string, others ...string) {
 		t.Helper()
 		o.Logger, o.Burst, o.Batch = zap.NewNop(), 3, 1
