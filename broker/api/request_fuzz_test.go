@@ -188,8 +188,8 @@ func wellFormed(t *testing.T, w *httptest.ResponseRecorder) {
 			require.NotContains(t, value, "\r", name)
 		}
 	}
-	if w.Body.Len() == 0 {
-		return
+	if w.Body.Len() == 0 || w.Code == http.StatusTemporaryRedirect || w.Code == http.StatusMovedPermanently {
+		return // to the same path without its dots, by net/http
 	}
 	require.True(t, utf8.Valid(w.Body.Bytes()), "%q", w.Body)
 	switch kind, _, _ := strings.Cut(w.Header().Get("Content-Type"), ";"); kind {
