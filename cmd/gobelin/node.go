@@ -172,7 +172,7 @@ func (n *node) route(admin http.Handler) error {
 		case "admin":
 			handler = admin
 		case "acme":
-			handler = n.certificate.acme.challenges()
+			handler = inTime(n.certificate.acme.challenges())
 		}
 		if e.server, err = newHTTPServer(handler, n.log); err != nil {
 			return err

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 // timedRecorder notes which deadlines it was given, and whether each write had one.
 type timedRecorder struct {
 	*httptest.ResponseRecorder
+	reading  time.Time // deadline of the body
 	deadline time.Time
 	writes   int
 	untimed  int
@@ -48,4 +51,30 @@ func TestBackupIsTimed(t *testing.T) {
 	require.Positive(t, w.writes)
 	require.Zero(t, w.untimed)
 	require.True(t, w.deadline.IsZero(), "the connection's next request has no old deadline")
+}
+
+// SetReadDeadline makes a recorder one of a connection.
+func (r *timedRecorder) SetReadDeadline(t time.Time) error {
+	r.reading = t
+	return nil
+}
+
+// A body that trickles in, or never comes, holds no connection for ever, whoever is asked
+// (security.md §4.1, 16).
+func TestSlowBodies(t *testing.T) {
+	say := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	well := func(context.Context) error { return nil }
+	for name, h := range map[string]http.Handler{
+		"admin": adminHandler(say, say, say, well), "admin without a token": adminHandler(say, nil, nil, well), "try": tryPage(),
+	} {
+		for _, path := range []string{"/", "/metrics", "/healthz", "/readyz", "/console/", "/console/token", "/admin/drain", "/nowhere"} {
+			for _, length := range []int64{0, 5, -1} {
+				r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("three"))
+				r.ContentLength = length
+				w := &timedRecorder{ResponseRecorder: httptest.NewRecorder()}
+				h.ServeHTTP(w, r)
+				require.Equal(t, length == 0, w.reading.IsZero(), "%s: %s with a body of %d", name, path, length)
+			}
+		}
+	}
 }
