@@ -136,11 +136,6 @@ func dataAsItWas(v *victim) {
 		require.True(v.t, v.one(`{"channel":"/open/raw","data":`+data+`}`).ok(), data)
 		require.Contains(v.t, v.hears(hears, 1)[0].raw, `"data":`+data, "byte for byte")
 	}
-	// Merged, such a name is a member as any other.
-	status, text := v.api("PATCH", "/v1/data/objects/gala/object", `{"__proto__":{"x":1},"constructor":null}`)
-	if status != http.StatusNotFound {
-		require.NotContains(v.t, text, "panic")
-	}
 }
 
 func forgedMembers(v *victim) {
