@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,16 +19,18 @@ type footprint struct {
 	at         time.Duration // since the first
 	goroutines float64
 	heap       float64 // bytes that the last collection left
-	files      float64 // descriptors
+	files      float64 // descriptors, without those of connections to Redis
+	pool       float64 // connections to Redis, ours among them
 	memory     float64 // resident, bytes
 	keys       float64 // of its Redis; 0 without
+	lasting    float64 // those of them that do not go by themselves within minutes
 	sessions   float64
 }
 
 // String is one line for people.
 func (f footprint) String() string {
-	return fmt.Sprintf("%6.0fs  %5.0f sessions %5.0f goroutines %7.2f MiB heap %7.1f MiB resident %5.0f descriptors %6.0f keys",
-		f.at.Seconds(), f.sessions, f.goroutines, f.heap/(1<<20), f.memory/(1<<20), f.files, f.keys)
+	return fmt.Sprintf("%6.0fs  %5.0f sessions %5.0f goroutines %7.2f MiB heap %7.1f MiB resident %5.0f descriptors and %3.0f to Redis %6.0f keys, %5.0f of them lasting",
+		f.at.Seconds(), f.sessions, f.goroutines, f.heap/(1<<20), f.memory/(1<<20), f.files, f.pool, f.keys, f.lasting)
 }
 
 // footprint looks at the running broker, and at its Redis if it has one.
@@ -47,15 +50,22 @@ func (n *Node) footprint(ctx context.Context, redis *storetest.Redis) (footprint
 		return footprint{}, fmt.Errorf("brokertest: footprint: %w", err)
 	}
 	f.files = float64(len(open))
-	if redis != nil {
-		text, err := redis.Command("DBSIZE")
-		if err == nil {
-			f.keys, err = strconv.ParseFloat(text, 64)
-		}
-		if err != nil {
-			return footprint{}, fmt.Errorf("brokertest: footprint: %w", err)
+	if redis == nil {
+		return f, nil
+	}
+	text, err := redis.Command("INFO")
+	if err != nil {
+		return footprint{}, fmt.Errorf("brokertest: footprint: %w", err)
+	}
+	for name, figure := range map[string]*float64{"connected_clients:": &f.pool, "db0:keys=": &f.keys} {
+		if _, rest, told := strings.Cut(text, name); told {
+			digits := rest[:strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })]
+			if *figure, err = strconv.ParseFloat(digits, 64); err != nil {
+				return footprint{}, fmt.Errorf("brokertest: footprint: %w", err)
+			}
 		}
 	}
+	f.files -= f.pool
 	return f, nil
 }
 
