@@ -44,7 +44,7 @@ func (b *Broker) ViewerChart(ctx context.Context, root string, g ViewerGraph) (V
 
 // chartOf is ViewerChart for an object.
 func (b *Broker) chartOf(ctx context.Context, o *Object, g ViewerGraph) (ViewerChart, error) {
-	w := windowOf(ViewerQuery{Graph: g}, b.opt.Store.Now())
+	w := windowOf(ViewerQuery{Graph: g}, b.opt.StatsKeep, b.opt.Store.Now())
 	measured, err := b.stats.Measured(ctx, w.grain, w.from, w.to)
 	if err != nil {
 		return ViewerChart{}, fmt.Errorf("broker: viewer chart: measured: %w", err)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/catchup"
 )
 
 // config is everything an operator can set. Its fields, defaults, units and
@@ -69,6 +70,7 @@ type acmeConfig struct {
 type statsConfig struct {
 	Sample time.Duration
 	Public bool
+	Keep   catchup.ViewerKeep
 }
 
 // nodeConfig names the node among those on one store.
@@ -106,8 +108,9 @@ type channelsConfig struct {
 
 // dataConfig is about shared documents (product.md §7).
 type dataConfig struct {
-	UserRead   string
-	SessionTTL time.Duration
+	UserRead    string
+	SessionTTL  time.Duration
+	MaxDocument size
 }
 
 // openRule opens channels to clients without a root (product.md §15).

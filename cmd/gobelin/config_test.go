@@ -12,6 +12,10 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/catchup"
 )
 
 // write puts a configuration file into a folder of the test.
@@ -158,6 +162,28 @@ func TestHostileFiles(t *testing.T) {
 }
 
 // TestStreamAccounts: what names a log and opens it is one account's.
+// What is kept must hold together with what it is made of, and what is sent with it.
+func TestKeepsAndDocuments(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		require.Equal(t, append([]string{}, want...), told(t, text))
+	}
+	f("stats: {keep: {minute: 24h, hour: 24h}}\ndata: {max_document: 1KiB}\n")
+	f("stats: {keep: {minute: 1200h}}\n", "stats.keep.hour: must be at least stats.keep.minute (1200h), is 1080h: days are made of hours")
+	f("stats: {keep: {minute: 1h}}\n", "file:1: stats.keep.minute: must be at least 24h, is 1h")
+	f("limits: {message: 64KiB}\n", "data.max_document: must be at most limits.message (64KiB), is 100KiB: a change of it is one message")
+	f("data: {max_document: 2MiB}\n", "file:1: data.max_document: must be at most 1MiB, is 2MiB", "file:1: data.max_document: must be at most limits.message (1MiB), is 2MiB: a change of it is one message")
+	c, _, fs := load(source{path: write(t, "store: 'memory:'\nstats: {keep: {minute: 48h, hour: 72h}}\ndata: {max_document: 2KiB}\n")})
+	require.Empty(t, fs)
+	require.NoError(t, c.completeKeys(true))
+	metrics, err := broker.NewExposition()
+	require.NoError(t, err)
+	o, err := brokerOptions(c, nil, metrics, zap.NewNop())
+	require.NoError(t, err)
+	require.Equal(t, catchup.ViewerKeep{Minutes: 48 * time.Hour, Hours: 72 * time.Hour}, o.StatsKeep)
+	require.Equal(t, 2048, o.MaxDocument)
+}
+
 func TestStreamAccounts(t *testing.T) {
 	token := func() string { return newSecret().Reveal() }
 	account := func(id int, more string) string {

@@ -115,12 +115,15 @@ var options = []*option{
 	{key: "tokens.audience", unit: "text", doc: "The aud every token must carry; empty: any.", field: func(c *config) any { return &c.TokenAudience }},
 	{key: "data.user_read", def: "any", choices: []string{"any", "self"}, doc: "Whose data of scope user a client may read: any user's whose user_ref it knows, or only its own.", field: func(c *config) any { return &c.Data.UserRead }},
 	{key: "data.session_ttl", def: "168h", unit: "duration", low: msec, high: 365 * day, doc: "How long the data of a session is kept after its end.", field: func(c *config) any { return &c.Data.SessionTTL }},
+	{key: "data.max_document", def: "100KiB", unit: "size", low: 1 << 10, high: 1 << 20, doc: "A shared document, or a change of one, as compact JSON; beyond it a change is refused (413). At most limits.message.", field: func(c *config) any { return &c.Data.MaxDocument }},
 	{key: "auth.end_on_expiry", def: "false", unit: "bool", doc: "End a session once a token that it has rights from has ended; its client handshakes again. Otherwise a running subscription outlives its token.", field: func(c *config) any { return &c.EndOnExpiry }},
 	{key: "presence.public", def: "false", unit: "bool", doc: "Viewers may see who listens to an object, not only its control root and broadcasters.", field: func(c *config) any { return &c.PresencePublic }},
 	{key: "objects.auto_create", def: "true", unit: "bool", doc: "An object is made when a trusted party first names it.", field: func(c *config) any { return &c.AutoCreate }},
 
 	{key: "stats.sample", def: "12s", unit: "duration", low: msec, high: 60 * sec, doc: "How often viewers are counted, at whole multiples of it; it divides a minute. Nodes on one store must have the same.", field: func(c *config) any { return &c.Stats.Sample }},
 	{key: "stats.public", def: "false", unit: "bool", doc: "Viewers may hear how many they are (/stats/live) and see an object's chart, not only its control root and broadcasters.", field: func(c *config) any { return &c.Stats.Public }},
+	{key: "stats.keep.minute", def: "360h", unit: "duration", low: day, high: 366 * day, doc: "How long viewer statistics are kept minute by minute. What is gone by then is not there again with a longer time. Nodes on one store must have the same.", field: func(c *config) any { return &c.Stats.Keep.Minutes }},
+	{key: "stats.keep.hour", def: "1080h", unit: "duration", low: day, high: 3660 * day, doc: "The same of hours, at least as long; days are kept for ever.", field: func(c *config) any { return &c.Stats.Keep.Hours }},
 
 	{key: "accumulate.ttl", def: "24h", unit: "duration", low: msec, high: 365 * day, doc: "How long after its last entry an accumulation goes, all of it at once.", field: func(c *config) any { return &c.Accumulate.TTL }},
 	{key: "accumulate.page", def: "10000", unit: "entries", low: 1, high: 1 << 20, doc: "Entries in one answer, which is 8 MiB at most in any case; exports have no pages.", field: func(c *config) any { return &c.Accumulate.Page }},
