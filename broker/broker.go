@@ -28,6 +28,7 @@ type Broker struct {
 	tokens  *tokens
 	objects *registry
 	kinds   *kinds
+	classes []RootClass // by number
 	open    []openChannels
 	hub     *hub
 	taps    *taps
@@ -110,6 +111,9 @@ func New(o Options) (*Broker, error) {
 	}
 	b.streams, b.tending = catchup.NewStreams(o.Store), make(chan struct{}, 1)
 	if b.kinds, err = newKinds(o.Kinds, b.limits().History, b.opt.Accumulate.TTL, b.opt.StatsKeep); err != nil {
+		return nil, err
+	}
+	if b.classes, err = RootClasses(o.Classes); err != nil {
 		return nil, err
 	}
 	if b.open, err = openPrefixes(o.Open, b.limits().History); err != nil {

@@ -27,6 +27,9 @@ type Options struct {
 	Lazy []channels.Pattern
 	// Kinds overrides the built-in channel kinds (product.md §4) by name.
 	Kinds map[string]KindOptions
+	// Classes are classes of roots beside the built-in ones, or rows that take rights away
+	// from one of those (security.md §1.4); their periods are the Keyring's.
+	Classes []RootClass
 	// AutoCreate makes an object on its first mention by a trusted party.
 	AutoCreate bool
 	// Sandbox allows short and sample secrets, and gives tokens to anybody who asks

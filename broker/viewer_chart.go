@@ -62,7 +62,7 @@ func (b *Broker) chartOf(ctx context.Context, o *Object, g ViewerGraph) (ViewerC
 // seesStatistics reports whether a target's root opens its object's statistics.
 func (t target) seesStatistics(public bool) bool {
 	level := RoleBroadcaster
-	if public && t.class.catchup { // a guest root sees no past
+	if public && t.class.Catchup > 0 { // a guest root sees no past
 		level = RoleViewer
 	}
 	return t.hears() >= level

@@ -144,6 +144,7 @@ type kindAge struct {
 type keysConfig struct {
 	IdentitySecret broker.Secret
 	Roots          []rootKey
+	Classes        []classConfig
 }
 
 // rootKey is one key of the ring.

@@ -184,6 +184,35 @@ func TestKeepsAndDocuments(t *testing.T) {
 	require.Equal(t, 2048, o.MaxDocument)
 }
 
+// Classes of roots: what is built in can only be lowered.
+func TestRootClasses(t *testing.T) {
+	f := func(row string, want ...string) {
+		t.Helper()
+		for i := range want {
+			want[i] = "file:3: keys.classes." + want[i]
+		}
+		require.Equal(t, append([]string{}, want...), told(t, "keys:\n  classes:\n    "+row+"\n"))
+	}
+	f("partner: {number: 6, level: broadcaster, subscribe: false, publish: all, catchup_max: 0s, period: 60s}")
+	f("guest: {subscribe: false}")
+	f("view: {catchup_max: 1h}")
+	f("partner: {number: 5}", "partner: number must be 6 to 14: the digit of its roots, never to be given to another class")
+	f("partner: {level: viewer}", "partner: number must be 6 to 14: the digit of its roots, never to be given to another class")
+	f("partner: {number: -3}", "partner: number must be 6 to 14: the digit of its roots, never to be given to another class")
+	f("partner: {number: 6, level: admin}", `partner: level: "admin" is none of viewer, moderator, broadcaster`)
+	f("partner: {number: 6, publish: custm}", `partner: publish: "custm" is none of none, custom, all; did you mean custom?`)
+	f("partner: {number: 6, catchup_max: -1h}", "partner: catchup_max: must be at least 0s, is -1h0m0s")
+	f("partner: {number: 6, period: 1s}", "partner: period: must be whole seconds from 1m to 8784h, or 0s for never, is 1s")
+	f("Partner: {number: 6}", "Partner: a class is called by a small letter and up to 31 small letters, digits, dashes and underscores")
+	f("{a: {number: 6}, b: {number: 6}}", "b: number 6 is that of a, too")
+	f("{a: {number: 6}, a: {number: 7}}", "a: is there twice, first in line 3")
+	f("guest: {catchup_max: 1h}", "guest: a built-in class can be given fewer rights, not more: make a class with a name of its own")
+	f("view: {level: broadcaster}", "view: a built-in class can be given fewer rights, not more: make a class with a name of its own")
+	f("daily: {period: 1h}", "daily.period: unknown key")
+	f("view: {rights: all}", "view.rights: unknown key")
+	require.Equal(t, []string{"file:1: keys.classes: must have keys: "}, told(t, "keys: {classes: [a]}\n"))
+}
+
 func TestStreamAccounts(t *testing.T) {
 	token := func() string { return newSecret().Reveal() }
 	account := func(id int, more string) string {

@@ -52,6 +52,7 @@ func (c *config) validate(before faults) (warnings, fs faults) {
 	v.ages()
 	v.stats()
 	v.keys()
+	v.classes()
 	v.accounts()
 	return v.warnings, v.fs
 }

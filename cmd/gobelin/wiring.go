@@ -24,7 +24,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		return broker.Options{}, err
 	}
 	o := broker.Options{
-		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
+		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(), Classes: c.rootClasses(),
 		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic, StatsSample: c.Stats.Sample, StatsPublic: c.Stats.Public, StatsKeep: c.Stats.Keep,
 		NoReplay: !c.Bayeux.Replay, Services: c.Bayeux.Services,
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
