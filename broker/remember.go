@@ -372,13 +372,9 @@ func (s *subscriber) leave(ctx context.Context) {
 	left, places, at := s.standing(ctx, false)
 	s.catchups(left)
 	s.noteSubscriptions()
-	queued, arrived := s.session.Progress()
 	m := &s.memory
 	s.mu.Lock()
-	m.record.Owner, m.record.Behind = "", m.safe
-	if s.flows == 0 && arrived >= queued {
-		m.record.Behind = at
-	}
+	m.record.Owner, m.record.Behind = "", max(m.safe, reached(places, at))
 	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places, Lasts: left.Numbered}
 	s.mu.Unlock()
 	err := errBarred
