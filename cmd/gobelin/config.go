@@ -92,6 +92,7 @@ type bayeuxConfig struct {
 	ForwardExt  []string
 	Ack         bool
 	Replay      bool
+	Compression bool
 	Services    []string
 	ClientJS    string
 	URL         string

@@ -125,7 +125,7 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 	if o.Limits.QueueMemory == 0 {
 		o.Limits.QueueMemory = memoryLimit() / 4
 	}
-	o.NoAck = !c.Bayeux.Ack
+	o.NoAck, o.Compression = !c.Bayeux.Ack, c.Bayeux.Compression
 	if c.LogAccess {
 		o.Access = log.Named("access")
 	}
