@@ -125,7 +125,7 @@ func TestDeflateBomb(t *testing.T) {
 	_, answer, err := conn.ReadMessage()
 	require.NoError(t, err)
 	require.Contains(t, string(answer), `"successful":true`)
-	publish(64 << 20)
+	publish(3 << 20) // 3 KiB on the wire
 	_, _, err = conn.ReadMessage()
 	var closed *websocket.CloseError
 	require.ErrorAs(t, err, &closed)
