@@ -34,8 +34,10 @@ type fault struct {
 	put func(table, key string)
 	// lost: the row is written and the answer is lost.
 	lost func(table, key string) bool
-	// mute: what is appended to a log is lost.
+	// mute: what is appended to a log is lost, and it is not known whether.
 	mute func(log store.LogName) bool
+	// drop: it is lost, as if nobody read it.
+	drop func(log store.LogName) bool
 }
 
 func (s *sharedStore) faults() *fault {
@@ -98,6 +100,10 @@ func (s *sharedStore) Submit(log store.LogName, limits store.Limits, records []s
 	}
 	if f := s.faults(); f.mute != nil && f.mute(log) {
 		done(store.Appended{}, store.ErrUncertain)
+		return
+	}
+	if f := s.faults(); f.drop != nil && f.drop(log) {
+		done(store.Appended{}, nil)
 		return
 	}
 	s.Store.Submit(log, limits, records, done)
@@ -282,6 +288,39 @@ func TestNodeDies(t *testing.T) {
 		got := p.pollAround(nodes[1:])
 		require.Equal(t, on(live, numbers(6, 10)...), got[len(got)-5:])
 		repeatsOnly(t, before, got, on(live, numbers(1, 10)...))
+	})
+}
+
+// A session that is never long on one node, and always has something under way: the loss of
+// one brings no more again than that of any other (decided.md 18).
+func TestNodeDiesUnderASessionThatMoves(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 3)
+		root := nodes[0].root("gala", channels.ClassView)
+		named, wild := nodes[0].join(""), nodes[0].join("")
+		require.True(t, named.subscribe(root+"/chat").ok())
+		require.True(t, wild.subscribe(root+"/**").ok())
+		const rounds = 300
+		for n := range rounds {
+			nodes[1].say("gala", "chat", n)
+			for _, p := range []*peer{named, wild} {
+				require.True(t, p.connectAt(nodes[n%3], 1).ok())
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		last := (rounds - 1) % 3
+		nodes[last].die()
+		nodes[last].run() // for the clean-up; it is another node now
+		nodes[(last+1)%3].say("gala", "chat", numbers(rounds, rounds+5)...)
+		others := []*bench{nodes[(last+1)%3], nodes[(last+2)%3]}
+		for _, p := range []*peer{named, wild} {
+			p.inbox = nil
+			got := p.pollAround(others)
+			first := rounds + 6 - len(got)
+			require.Equal(t, on(root+"/chat", numbers(first, rounds+5)...), got)
+			require.Less(t, first, rounds, "what was under way comes again")
+			require.Greater(t, first, rounds-100, "and nothing from long ago")
+		}
 	})
 }
 

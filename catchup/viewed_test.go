@@ -18,7 +18,7 @@ func TestListTogether(t *testing.T) {
 	const nodes, each = 6, 300
 	var listing sync.WaitGroup
 	for n := range nodes {
-		v := NewViewers(a.store, 12*time.Second)
+		v := NewViewers(a.store, 12*time.Second, ViewerKeep{})
 		listing.Go(func() {
 			for from := 0; from < each; from += 50 {
 				var urls []viewedURL
@@ -85,7 +85,7 @@ func TestDayCloses(t *testing.T) {
 		require.Len(t, c.Days, map[int]int{3: 1, 11: 2}[h])
 	}
 	a.now = midday.Add(40 * time.Hour)
-	v := NewViewers(a.store, 12*time.Second)
+	v := NewViewers(a.store, 12*time.Second, ViewerKeep{})
 	c, err := v.CloseMinute(context.Background(), a.now.Add(-time.Minute))
 	require.NoError(t, err)
 	require.Empty(t, c.Days, "a day on which nobody viewed anything")

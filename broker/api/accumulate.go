@@ -292,13 +292,9 @@ func (a *api) oneObject(body []byte, names ...string) (map[string]string, error)
 	if err != nil {
 		return nil, a.bodyError("body", err)
 	}
-	f := fields{}
-	for _, m := range members {
-		f[m.Name] = m.Value
-	}
 	texts := map[string]string{}
 	for _, name := range names {
-		if texts[name], _, err = f.text(name); err != nil {
+		if texts[name], _, err = fields(members).text(name); err != nil {
 			return nil, err
 		}
 	}

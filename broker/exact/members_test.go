@@ -205,7 +205,7 @@ func FuzzMembers(f *testing.F) {
 			require.Equal(t, string(m.Value), string(text[m.End-len(m.Value):m.End]))
 			require.NoError(t, Check(m.Value, 64))
 			deeper, err := Members(m.Value, 64)
-			inner, innerErr := Inner(m.Value)
+			inner, innerErr := Inner(nil, m.Value)
 			require.Equal(t, err, innerErr)
 			require.Equal(t, deeper, inner)
 		}

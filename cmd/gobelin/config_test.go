@@ -12,6 +12,10 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/catchup"
 )
 
 // write puts a configuration file into a folder of the test.
@@ -158,6 +162,57 @@ func TestHostileFiles(t *testing.T) {
 }
 
 // TestStreamAccounts: what names a log and opens it is one account's.
+// What is kept must hold together with what it is made of, and what is sent with it.
+func TestKeepsAndDocuments(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		require.Equal(t, append([]string{}, want...), told(t, text))
+	}
+	f("stats: {keep: {minute: 24h, hour: 24h}}\ndata: {max_document: 1KiB}\n")
+	f("stats: {keep: {minute: 1200h}}\n", "stats.keep.hour: must be at least stats.keep.minute (1200h), is 1080h: days are made of hours")
+	f("stats: {keep: {minute: 1h}}\n", "file:1: stats.keep.minute: must be at least 24h, is 1h")
+	f("limits: {message: 64KiB}\n", "data.max_document: must be at most limits.message (64KiB), is 100KiB: a change of it is one message")
+	f("data: {max_document: 2MiB}\n", "file:1: data.max_document: must be at most 1MiB, is 2MiB", "file:1: data.max_document: must be at most limits.message (1MiB), is 2MiB: a change of it is one message")
+	c, _, fs := load(source{path: write(t, "store: 'memory:'\nstats: {keep: {minute: 48h, hour: 72h}}\ndata: {max_document: 2KiB}\n")})
+	require.Empty(t, fs)
+	require.NoError(t, c.completeKeys(true))
+	metrics, err := broker.NewExposition()
+	require.NoError(t, err)
+	o, err := brokerOptions(c, nil, metrics, zap.NewNop())
+	require.NoError(t, err)
+	require.Equal(t, catchup.ViewerKeep{Minutes: 48 * time.Hour, Hours: 72 * time.Hour}, o.StatsKeep)
+	require.Equal(t, 2048, o.MaxDocument)
+}
+
+// Classes of roots: what is built in can only be lowered.
+func TestRootClasses(t *testing.T) {
+	f := func(row string, want ...string) {
+		t.Helper()
+		for i := range want {
+			want[i] = "file:3: keys.classes." + want[i]
+		}
+		require.Equal(t, append([]string{}, want...), told(t, "keys:\n  classes:\n    "+row+"\n"))
+	}
+	f("partner: {number: 6, level: broadcaster, subscribe: false, publish: all, catchup_max: 0s, period: 60s}")
+	f("guest: {subscribe: false}")
+	f("view: {catchup_max: 1h}")
+	f("partner: {number: 5}", "partner: number must be 6 to 14: the digit of its roots, never to be given to another class")
+	f("partner: {level: viewer}", "partner: number must be 6 to 14: the digit of its roots, never to be given to another class")
+	f("partner: {number: -3}", "partner: number must be 6 to 14: the digit of its roots, never to be given to another class")
+	f("partner: {number: 6, level: admin}", `partner: level: "admin" is none of viewer, moderator, broadcaster`)
+	f("partner: {number: 6, publish: custm}", `partner: publish: "custm" is none of none, custom, all; did you mean custom?`)
+	f("partner: {number: 6, catchup_max: -1h}", "partner: catchup_max: must be at least 0s, is -1h0m0s")
+	f("partner: {number: 6, period: 1s}", "partner: period: must be whole seconds from 1m to 8784h, or 0s for never, is 1s")
+	f("Partner: {number: 6}", "Partner: a class is called by a small letter and up to 31 small letters, digits, dashes and underscores")
+	f("{a: {number: 6}, b: {number: 6}}", "b: number 6 is that of a, too")
+	f("{a: {number: 6}, a: {number: 7}}", "a: is there twice, first in line 3")
+	f("guest: {catchup_max: 1h}", "guest: a built-in class can be given fewer rights, not more: make a class with a name of its own")
+	f("view: {level: broadcaster}", "view: a built-in class can be given fewer rights, not more: make a class with a name of its own")
+	f("daily: {period: 1h}", "daily.period: unknown key")
+	f("view: {rights: all}", "view.rights: unknown key")
+	require.Equal(t, []string{"file:1: keys.classes: must have keys: "}, told(t, "keys: {classes: [a]}\n"))
+}
+
 func TestStreamAccounts(t *testing.T) {
 	token := func() string { return newSecret().Reveal() }
 	account := func(id int, more string) string {

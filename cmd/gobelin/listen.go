@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"strconv"
@@ -25,15 +26,11 @@ const (
 
 // newHTTPServer returns a server with the bounds. It has no write deadline: a
 // held poll may take as long as it takes, its handler sets its own.
-func newHTTPServer(h http.Handler, log *zap.Logger) (*http.Server, error) {
-	errorLog, err := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel)
-	if err != nil {
-		return nil, err
-	}
+func newHTTPServer(h http.Handler, log *zap.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize,
-		ErrorLog: errorLog, DisableGeneralOptionsHandler: true, Protocols: http1(),
-	}, nil
+		ErrorLog: stdlog.New(newComplaints(log.Named("http")), "", 0), DisableGeneralOptionsHandler: true, Protocols: http1(),
+	}
 }
 
 // inTime bounds how long a body may take to arrive, also one that h does not read:

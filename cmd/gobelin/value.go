@@ -158,6 +158,15 @@ func showValue(target any) string {
 		return "{" + strings.Join(parts, ", ") + "}"
 	case *[]rootKey:
 		return showList(*p, func(k rootKey) string { return fmt.Sprintf("{kid: %d, secret: %v, sign: %t}", k.KID, k.Secret, k.Sign) })
+	case *[]classConfig:
+		var parts []string
+		for _, k := range *p {
+			parts = append(parts, k.show())
+		}
+		if parts == nil {
+			return ""
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
 	case *[]accountConfig:
 		return showList(*p, func(a accountConfig) string { return "{" + showAccount(a) + "apps: " + showList(a.Apps, showApp) + "}" })
 	}
