@@ -172,7 +172,7 @@ func (n *node) route(admin http.Handler) error {
 		case "admin":
 			handler = admin
 		case "acme":
-			handler = n.certificate.acme.challenges()
+			handler = inTime(n.certificate.acme.challenges())
 		}
 		e.server = newHTTPServer(handler, n.log)
 		if secured := n.certificate.config(); e.name == "public" && secured != nil {
