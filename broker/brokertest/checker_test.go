@@ -196,6 +196,9 @@ func TestCheckFinds(t *testing.T) {
 		s.Drained = false
 		s.Receipts = s.Receipts[:10]
 	})
+	f("a short catch-up, with a gap, asked for once", 5, func(h *brokertest.History) { outgrown(h, 1, 2, 3, 4, 12, 13, 14) })
+	f("of the second of two short ones", 5, func(h *brokertest.History) { outgrown(h, 2, 2, 3, 4, 13, 14) })
+	f("of the first of two short ones", 5, func(h *brokertest.History) { outgrown(h, 2, 2, 3, 12, 13, 14) })
 	f("a catch-up twice, with a gap, beside live", 5, func(h *brokertest.History) { twice(h.Sessions[both], false) })
 	f("past dropped", 6, func(h *brokertest.History) { drop(h.Sessions[both], 0) })
 	f("other data", 6, func(h *brokertest.History) { h.Sessions[live].Receipts[2].Sum++ })
@@ -331,6 +334,21 @@ func narrow(s *brokertest.Session, d time.Duration) {
 	}
 }
 
+// outgrown lets a session ask for a short past alone, and again a second later, since the
+// answer was lost: it gets what stands in came.
+func outgrown(h *brokertest.History, tries int, came ...int) {
+	short := 3 * apart
+	s := session("short", 5*apart+apart/2, short)
+	s.Takes[0].Answered, s.Takes[0].Tries = 15*apart+apart/2+travel, tries
+	for _, i := range came {
+		k := h.Kept[sound][i]
+		s.Receipts = append(s.Receipts, brokertest.Receipt{
+			Channel: sound, Interval: short, Replay: true, ID: k.ID, Publisher: k.Publisher, K: k.K, Sum: k.Sum, At: s.Takes[0].Answered,
+		})
+	}
+	h.Sessions = append(h.Sessions, s)
+}
+
 // TestCheckAllows: what the promises do not exclude is no fault.
 func TestCheckAllows(t *testing.T) {
 	f := func(name string, change func(h *brokertest.History)) {
@@ -356,6 +374,7 @@ func TestCheckAllows(t *testing.T) {
 		s.Takes[0].Tries = 2
 		s.Receipts = slices.Insert(s.Receipts, 20, s.Receipts[:20]...)
 	})
+	f("a short catch-up, with a gap, as it was asked for again", func(h *brokertest.History) { outgrown(h, 2, 2, 3, 4, 12, 13, 14) })
 	f("a catch-up twice, with a gap, as live was given up between", func(h *brokertest.History) { twice(h.Sessions[0], true) })
 	f("twice, as the broker died", func(h *brokertest.History) {
 		h.Losses = []brokertest.Loss{{From: 35 * apart, To: 35 * apart}}

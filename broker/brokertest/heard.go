@@ -18,7 +18,8 @@ type heard struct {
 	live    []int
 	past    []int // by catch-up
 	both    []int
-	gotLive map[int]int // index in history → place in both
+	came    []time.Duration // beside both
+	gotLive map[int]int     // index in history → place in both
 	gotPast map[int]int
 	// torn: a live message came between two of a catch-up, as an index; -1: none.
 	torn     int
@@ -88,7 +89,7 @@ func (c *checker) receipts(s *Session, all map[string]*heard) {
 			c.report.Repeats++
 			continue
 		}
-		h.add(i, r.Interval)
+		h.add(i, r.Interval, r.At)
 	}
 }
 
@@ -103,9 +104,9 @@ func (c *checker) early(h *heard, i int, at time.Duration) bool {
 	return h.channel.kept[i].ID.MS() >= asked-c.rules.Clock.Milliseconds()
 }
 
-func (h *heard) add(i int, interval time.Duration) {
+func (h *heard) add(i int, interval, at time.Duration) {
 	place := len(h.both)
-	h.both = append(h.both, i)
+	h.both, h.came = append(h.both, i), append(h.came, at)
 	if interval == 0 {
 		h.live = append(h.live, i)
 		h.gotLive[i] = place
@@ -219,11 +220,29 @@ func (c *checker) holes(h *heard, what string, list []int) {
 	sorted := slices.Clone(list)
 	slices.Sort(sorted)
 	for n := 1; n < len(sorted); n++ {
-		if sorted[n] > sorted[n-1]+1 {
+		missing := 0
+		for i := sorted[n-1] + 1; i < sorted[n]; i++ {
+			if !c.outgrown(h, i, sorted[n]) {
+				missing++
+			}
+		}
+		if missing > 0 {
 			c.report.fault(5, "%s: %s: %d missing %s between %v and %v (drained: %v)", h.session.Name, h.channel.name,
-				sorted[n]-sorted[n-1]-1, what, h.channel.kept[sorted[n-1]].ID, h.channel.kept[sorted[n]].ID, h.session.Drained)
+				missing, what, h.channel.kept[sorted[n-1]].ID, h.channel.kept[sorted[n]].ID, h.session.Drained)
 		}
 	}
+}
+
+// outgrown reports whether message i belongs to no catch-up, though next, by catch-up, stands
+// after it: a catch-up that was asked for again, since its answer was lost, begins its
+// interval before it is carried out again, and the first ended when that was.
+func (c *checker) outgrown(h *heard, i, next int) bool {
+	place, past := h.gotPast[next]
+	return past && slices.ContainsFunc(h.session.Takes, func(t Take) bool {
+		ms := time.Duration(h.channel.kept[i].ID.MS()-c.h.Start.UnixMilli()) * time.Millisecond
+		return t.Channel == h.channel.name && t.Interval > 0 && t.Tries > 1 &&
+			ms > t.Asked-c.rules.Clock && ms < h.came[place]-t.Interval+c.rules.Clock
+	})
 }
 
 // got reports whether the session has a message, by whatever name.

@@ -101,7 +101,7 @@ func newCinema(t *testing.T) *cinema {
 		require.NoError(t, node.Start(t.Context()))
 		c.nodes = append(c.nodes, node)
 	}
-	c.viewers = catchup.NewViewers(c.store, minutesSample)
+	c.viewers = catchup.NewViewers(c.store, minutesSample, catchup.ViewerKeep{})
 	c.make()
 	return c
 }
