@@ -110,7 +110,7 @@ func backend(t *testing.T, nodes int) *brokertest.Backend {
 	case "redis":
 		return onRedis(t, nodes, shares, "--appendfsync", "always")
 	case "namespaces":
-		return onNamespaces(t, nodes, "--appendfsync", "always")
+		return brokertest.OnNamespaces(t, nodes, "--appendfsync", "always")
 	case "sentinel":
 		return onSentinel(t)
 	case "cluster":

@@ -1,4 +1,4 @@
-package brokertest_test
+package brokertest
 
 import (
 	"fmt"
@@ -10,17 +10,15 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/gobelin-broker/gobelin/broker/brokertest"
 	"github.com/gobelin-broker/gobelin/store/storetest"
 	"github.com/stretchr/testify/require"
 )
 
-// onNamespaces starts one Redis that each of the nodes reaches over a network interface of
+// OnNamespaces starts one Redis that each of the nodes reaches over a network interface of
 // its own, which can be taken away: then packets go nowhere, without a word. It takes root
-// and ip of iproute2; the test is skipped without, and the proxy has to do (onRedis).
-func onNamespaces(t *testing.T, nodes int, args ...string) *brokertest.Backend {
+// and ip of iproute2; the test is skipped without, and proxies have to do.
+func OnNamespaces(t *testing.T, nodes int, args ...string) *Backend {
 	t.Helper()
 	if setns == 0 {
 		t.Skip("network namespaces cannot be entered on ", runtime.GOARCH)
@@ -32,7 +30,7 @@ func onNamespaces(t *testing.T, nodes int, args ...string) *brokertest.Backend {
 	for n := range nodes {
 		ways = append(ways, newWay(t, n, server.Addr))
 	}
-	return &brokertest.Backend{
+	return &Backend{
 		URL:     func(n int) string { return "redis://" + wayAddress(n) },
 		Kill:    func() error { server.Kill(); return nil },
 		Restart: func() error { server.Restart(); return nil },
@@ -179,21 +177,4 @@ func ip(words ...string) error {
 		return fmt.Errorf("ip %v: %w: %s", words, err, out)
 	}
 	return nil
-}
-
-// TestPartition: security.md §5.3, R4. A node loses its Redis without a word, it
-// says in time that it is not ready, its clients move, and the history is clean.
-func TestPartition(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a quarter of a minute")
-	}
-	result, _ := torture(t, brokertest.Config{
-		Length:  10 * time.Second,
-		Nodes:   2,
-		Backend: onNamespaces(t, 2),
-		CutOffs: 1, CutTime: 4 * time.Second,
-		Channels: 2, Publishers: 3, Rate: 20, Joiners: 8,
-		RetryPublish: true, Durable: true,
-	})
-	require.Len(t, result.Unready, 1)
 }

@@ -1,15 +1,11 @@
 //go:build !linux
 
-package brokertest_test
+package brokertest
 
-import (
-	"testing"
+import "testing"
 
-	"github.com/gobelin-broker/gobelin/broker/brokertest"
-)
-
-// onNamespaces skips the test: there are none.
-func onNamespaces(t *testing.T, _ int, _ ...string) *brokertest.Backend {
+// OnNamespaces skips the test: there are none.
+func OnNamespaces(t *testing.T, _ int, _ ...string) *Backend {
 	t.Helper()
 	t.Skip("needs Linux")
 	return nil
