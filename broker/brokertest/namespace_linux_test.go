@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/store/storetest"
 	"github.com/stretchr/testify/require"
@@ -107,6 +108,11 @@ func newWay(t *testing.T, n int, target string) *way {
 			links.Go(func() { w.carry(from) })
 		}
 	})
+	// Interfaces take a moment to carry anything.
+	require.Eventually(t, func() bool {
+		c, err := net.DialTimeout("tcp", wayAddress(n), time.Second)
+		return err == nil && c.Close() == nil
+	}, patient, 20*time.Millisecond)
 	return w
 }
 
