@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/broker/trace"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/store"
 )
@@ -64,7 +65,7 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 		}
 	}
 	for _, g := range all.order {
-		all.submit(g)
+		all.submit(ctx, g)
 	}
 	all.pending.Wait()
 	return all.out
@@ -93,16 +94,16 @@ func (all *publications) take(ctx context.Context, i int, p *Publication) error 
 	if err := r.Validate(); err != nil {
 		return err
 	}
-	all.join(&t.target, i, r)
+	all.join(ctx, &t.target, i, r)
 	return nil
 }
 
 // join puts a record to those of its log that wait; those that are enough go first.
-func (all *publications) join(t *target, i int, r store.Record) {
+func (all *publications) join(ctx context.Context, t *target, i int, r store.Record) {
 	g := all.byLog[t.log]
 	if g != nil && (len(g.records) == mostTogether || g.bytes+len(r.Data) > mostTogetherBytes) {
 		all.order = slices.DeleteFunc(all.order, func(other *together) bool { return other == g })
-		all.submit(g)
+		all.submit(ctx, g)
 		g = nil
 	}
 	if g == nil {
@@ -116,10 +117,13 @@ func (all *publications) join(t *target, i int, r store.Record) {
 }
 
 // submit appends what goes together; done counts it out.
-func (all *publications) submit(g *together) {
+func (all *publications) submit(ctx context.Context, g *together) {
 	all.pending.Add(1)
+	span := trace.Start(ctx, "store append")
+	span.Number("gobelin.records", int64(len(g.records)))
 	all.b.opt.Store.Submit(g.log, g.limits, g.records, func(at store.Appended, err error) {
 		defer all.pending.Done()
+		span.End(trace.FailedStore(err))
 		for n, i := range g.of {
 			if err != nil {
 				all.out[i].Err = err
