@@ -327,6 +327,9 @@ func (r *run) readAll(ctx context.Context) (map[string][]Kept, error) {
 	all := map[string][]Kept{}
 	for _, name := range r.channels {
 		kept, err := readBack(ctx, r.fleet.doors[0].node.Address(), name, "24h")
+		for err != nil && rest(ready, retryPause) { // a node that is busy says 503
+			kept, err = readBack(ctx, r.fleet.doors[0].node.Address(), name, "24h")
+		}
 		if err != nil {
 			return nil, err
 		}
