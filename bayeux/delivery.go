@@ -1,18 +1,22 @@
 package bayeux
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
-// Delivery is one message on its way to many sessions: encoded once, shared by
-// all of them, never changed. It is built from an allow-list of fields, so that
+// Delivery is one message on its way to many sessions: encoded once, and compressed once
+// if somebody wants that, shared by all of them, never changed. It is built from an allow-list of fields, so that
 // nothing a publisher sent beyond them reaches anybody (bayeux-faye.md §13).
 type Delivery struct {
 	// wire is a text frame of a WebSocket with "[{…}]": a lone delivery is one write of
 	// these bytes, and every other transport takes what is in it.
-	wire []byte
-	born int64  // ns since 1970; 0: it is not said
-	idAt uint32 // where in the payload the id begins, at its quote; 0: it has none
-	kept bool
-	lazy bool
+	wire  []byte
+	small atomic.Pointer[deflation] // of it; nil: nobody has asked
+	born  int64                     // ns since 1970; 0: it is not said
+	idAt  uint32                    // where in the payload the id begins, at its quote; 0: it has none
+	kept  bool
+	lazy  bool
 }
 
 // DeliveryFields is what a Delivery carries.
@@ -57,7 +61,7 @@ func NewDelivery(f DeliveryFields) *Delivery {
 		b = append(b, `,"ext":`...)
 		b = append(b, f.Ext...)
 	}
-	d := &Delivery{wire: framed(append(b, '}', ']'), room), idAt: uint32(idAt), kept: f.Kept, lazy: f.Lazy}
+	d := &Delivery{wire: framed(append(b, '}', ']'), room, frameText), idAt: uint32(idAt), kept: f.Kept, lazy: f.Lazy}
 	if !f.Born.IsZero() {
 		d.born = f.Born.UnixNano()
 	}

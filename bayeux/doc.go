@@ -29,6 +29,14 @@
 // replay only a few at a time have a writer that is ready to run, so that what is live
 // never waits behind a herd of late joiners. Who waits for his peer holds no turn.
 //
+// # Compression
+//
+// Off unless asked for (deflate.go, decided.md 11). A delivery is compressed by the first
+// writer that needs it so, for all connections: they keep no context between messages. Its
+// blocks end at a byte, and so stand in a frame beside those of others as they are, between
+// blocks that are not compressed, of which replies are. What a peer sends is bounded as it
+// is inflated.
+//
 // # CometD's extensions
 //
 // With the ack extension (ack.go) deliveries leave with the answers to connects only, over

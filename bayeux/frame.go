@@ -4,9 +4,10 @@ import "encoding/binary"
 
 // The frames that a server writes over a WebSocket (RFC 6455 §5.2): whole, not masked.
 const (
-	frameText = 0x80 | 1
-	framePing = 0x80 | 9
-	framePong = 0x80 | 10
+	frameText     = 0x80 | 1
+	framePing     = 0x80 | 9
+	framePong     = 0x80 | 10
+	frameDeflated = frameText | 0x40 // RSV1: compressed (RFC 7692 §6)
 	// mostHead is what the longest head takes.
 	mostHead = 10
 )
@@ -20,11 +21,11 @@ func frameRoom(n int) int {
 	return mostHead
 }
 
-// framed returns the text frame whose payload is b[room:]. It is in the memory of b, if
-// there is room for its head.
-func framed(b []byte, room int) []byte {
+// framed returns the frame of a kind whose payload is b[room:]. It is in the memory of b,
+// if there is room for its head.
+func framed(b []byte, room int, kind byte) []byte {
 	var head [mostHead]byte
-	h := len(appendHead(head[:0], frameText, len(b)-room))
+	h := len(appendHead(head[:0], kind, len(b)-room))
 	if h > room {
 		return append(append(make([]byte, 0, h+len(b)-room), head[:h]...), b[room:]...)
 	}

@@ -59,7 +59,7 @@ func (v *Server) queuedMemory() (n int64) {
 	count := func(d *Delivery) {
 		if _, is := counted[d]; !is {
 			counted[d] = struct{}{}
-			n += int64(cap(d.wire)) + int64(unsafe.Sizeof(*d))
+			n += int64(cap(d.wire)+d.small.Load().cap()) + int64(unsafe.Sizeof(*d))
 		}
 	}
 	for _, s := range v.allSessions() {

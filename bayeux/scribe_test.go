@@ -15,7 +15,11 @@ import (
 
 // dialed is a client of a server on a real network, with a session that is connected.
 func dialed(t testing.TB, v *Server, url string) (*websocket.Conn, *Session) {
-	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/faye", nil)
+	return dialedBy(t, websocket.DefaultDialer, v, url)
+}
+
+func dialedBy(t testing.TB, d *websocket.Dialer, v *Server, url string) (*websocket.Conn, *Session) {
+	conn, _, err := d.Dial("ws"+strings.TrimPrefix(url, "http")+"/faye", nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	var answers []struct{ ClientID string }

@@ -84,7 +84,9 @@ func NewServer(h Handler, o Options) *Server {
 		ReadBufferSize:  256, // held by each socket as long as it lives
 		WriteBufferSize: 4 << 10,
 		WriteBufferPool: &sync.Pool{},
-		CheckOrigin:     func(r *http.Request) bool { return v.originAllowed(r) },
+
+		EnableCompression: o.Compression,
+		CheckOrigin:       func(r *http.Request) bool { return v.originAllowed(r) },
 		Error: func(w http.ResponseWriter, _ *http.Request, status int, _ error) {
 			v.stats.refuse(refuseMalformed)
 			plain(w, status)

@@ -17,6 +17,7 @@ const (
 	refuseMethod           // 405
 	refuseType             // 415
 	refuseLarge            // 413, 1009
+	refuseInflated         // 1009
 	refuseMalformed        // 400
 	refuseUTF8             // 400, 1007
 	refuseBatch            // 413
@@ -35,7 +36,7 @@ const (
 )
 
 var refuseNames = [refuseReasons]string{
-	"path", "method", "content_type", "too_large", "malformed", "utf8", "batch", "origin", "callback",
+	"path", "method", "content_type", "too_large", "inflated", "malformed", "utf8", "batch", "origin", "callback",
 	"unknown_client", "handshake_rate", "sessions_per_address", "stopping", "message", "handler", "sessions_per_socket",
 	"handshakes_at_once", "queue_memory",
 }
@@ -55,6 +56,7 @@ type Stats struct {
 	Published           int64            // publishes taken by the application
 	Delivered           int64            // deliveries written
 	DeliveredBytes      int64            // of deliveries
+	Deflated            int64            // deliveries compressed, once each
 	Resent              int64            // deliveries put back because a link broke
 	Late                int64            // polls that came after newer ones and were answered with nothing
 	Lagged              int64            // Deliver returned false
@@ -76,6 +78,7 @@ type counters struct {
 	sockets, polls, parked                         atomic.Int64
 	received, receivedBytes                        atomic.Int64
 	published, delivered, deliveredBytes           atomic.Int64
+	deflated                                       atomic.Int64
 	resent, late, lagged, throttled, panics, stall atomic.Int64
 	handshakes, resumed, forwarded, carried        atomic.Int64
 	dropped                                        [dropReasons]atomic.Int64
@@ -123,6 +126,7 @@ func (v *Server) Stats() Stats {
 		Published:           c.published.Load(),
 		Delivered:           c.delivered.Load(),
 		DeliveredBytes:      c.deliveredBytes.Load(),
+		Deflated:            c.deflated.Load(),
 		Resent:              c.resent.Load(),
 		Late:                c.late.Load(),
 		Lagged:              c.lagged.Load(),

@@ -2,6 +2,7 @@ package bayeux
 
 import (
 	"bytes"
+	"compress/flate"
 	"context"
 	"errors"
 	"io"
@@ -21,8 +22,10 @@ type socket struct {
 	line   *line // beneath conn
 	peer   Peer
 	serial uint64
-	ctx    context.Context
-	cancel context.CancelFunc
+	// deflates: frames may be compressed, either way.
+	deflates bool
+	ctx      context.Context
+	cancel   context.CancelFunc
 
 	// owned by the reader; body is nil while no frame is in hand
 	body  *bytes.Buffer
@@ -66,11 +69,16 @@ func (v *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	peer := v.peer(r, "websocket")
+	deflates := v.upgrader.EnableCompression && offersDeflate(r.Header)
+	r.Header.Del(extensionsHeader) // gorilla would take any form of the offer
+	if deflates {
+		r.Header.Set(extensionsHeader, deflateOffer)
+	}
 	conn, err := v.upgrader.Upgrade(wiring{w}, r, nil)
 	if err != nil {
 		return // the upgrader has answered
 	}
-	c := &socket{server: v, conn: conn, line: conn.NetConn().(*line), peer: peer, serial: v.serials.Add(1)}
+	c := &socket{server: v, conn: conn, line: conn.NetConn().(*line), peer: peer, serial: v.serials.Add(1), deflates: deflates}
 	c.room = sync.NewCond(&c.mu)
 	c.ctx, c.cancel = context.WithCancel(v.ctx)
 	v.mu.Lock()
@@ -160,10 +168,7 @@ func (c *socket) read() {
 			frame, err = c.frame(r)
 		}
 		if err != nil {
-			if errors.Is(err, websocket.ErrReadLimit) {
-				v.stats.refuse(refuseLarge) // gorilla has sent 1009
-				c.linger()
-			}
+			c.unreadable(err)
 			return
 		}
 		v.stats.receivedBytes.Add(int64(len(frame)))
@@ -177,6 +182,28 @@ func (c *socket) read() {
 	}
 }
 
+// unreadable tells the peer why its frame is not taken, where that is its fault.
+func (c *socket) unreadable(err error) {
+	var corrupt flate.CorruptInputError
+	switch {
+	case errors.Is(err, websocket.ErrReadLimit): // gorilla has sent 1009
+		c.server.stats.refuse(refuseLarge)
+	case errors.Is(err, errInflated):
+		c.server.stats.refuse(refuseInflated)
+		c.say(websocket.CloseMessageTooBig, "too large when inflated")
+	case errors.As(err, &corrupt):
+		c.server.stats.refuse(refuseMalformed)
+		c.say(websocket.CloseInvalidFramePayloadData, "not deflate")
+	default:
+		return
+	}
+	c.linger()
+}
+
+// errInflated: what a frame holds is larger than a frame may be. Gorilla's limit is on
+// the bytes that come (security.md §6).
+var errInflated = errors.New("bayeux: frame too large when inflated")
+
 // frameLimit is how many bytes a frame may have (decided.md 2).
 func (c *socket) frameLimit() int64 { return int64(c.server.limits().Message + frameSlack) }
 
@@ -185,8 +212,14 @@ func (c *socket) frame(r io.Reader) ([]byte, error) {
 	c.body = bodies.Get().(*bytes.Buffer)
 	// In pieces of a byte a minute it would hold its buffer for ever.
 	c.readBy(time.Now().Add(bodyRead + time.Duration(c.frameLimit())*time.Second/slowest))
+	if c.deflates {
+		r = io.LimitReader(r, c.frameLimit()+1)
+	}
 	if _, err := c.body.ReadFrom(r); err != nil {
 		return nil, err
+	}
+	if c.deflates && int64(c.body.Len()) > c.frameLimit() {
+		return nil, errInflated
 	}
 	c.readBy(time.Time{})
 	return c.body.Bytes(), nil

@@ -219,11 +219,20 @@ func (c *socket) compose(b *batch) {
 	switch {
 	case len(b.ds) == 1 && len(replies)+len(b.connects) == 0:
 		b.frames = b.ds[0].wire
+		if c.smaller(b.ds) {
+			b.frames = b.ds[0].deflated(&c.server.stats).frame
+		}
+	case c.smaller(b.ds):
+		own = append(own, make([]byte, mostHead)...)
+		own = c.appendDeflated(own, b.ds, replies, b.connects)
+		b.scratch = own
+		own = framed(own, mostHead, frameDeflated)
+		b.frames = own
 	case len(b.ds)+len(replies)+len(b.connects) > 0:
 		own = append(own, make([]byte, mostHead)...)
 		own = append(joinAll(append(own, '['), b.ds, replies, b.connects), ']')
 		b.scratch = own
-		own = framed(own, mostHead)
+		own = framed(own, mostHead, frameText)
 		b.frames = own
 	}
 	asks, payload := c.asks(b, half)

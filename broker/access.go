@@ -12,22 +12,6 @@ import (
 	"github.com/gobelin-broker/gobelin/store"
 )
 
-// class is what a root may do besides its level (security.md §1.4).
-type class struct {
-	level              Role
-	subscribe, publish bool
-	catchup            bool
-	customOnly         bool // publishes to custom kinds alone
-}
-
-var classes = map[channels.Class]class{
-	channels.ClassView:    {level: RoleViewer, subscribe: true, catchup: true},
-	channels.ClassGuest:   {level: RoleViewer, subscribe: true},
-	channels.ClassControl: {level: RoleBroadcaster, subscribe: true, publish: true, catchup: true},
-	channels.ClassIngest:  {level: RoleBroadcaster, publish: true, customOnly: true},
-	channels.ClassDaily:   {level: RoleViewer, subscribe: true, catchup: true},
-}
-
 // target is a channel or pattern, resolved: which log or space it means, and
 // what the asker may do there.
 type target struct {
@@ -43,7 +27,7 @@ type target struct {
 
 	object  *Object // of the root used; nil for open channels
 	kind    *kind
-	class   class
+	class   RootClass
 	token   Role             // level of the asker's token on the object
 	speaker *Identity        // the token that acts on the object; nil: there is none
 	catchup catchup.Interval // of a catch-up; zero for live
@@ -142,14 +126,14 @@ func (b *Broker) catchupTarget(ctx context.Context, base channels.Name, interval
 	if err != nil {
 		return target{}, refuseAs(err, text)
 	}
-	if !t.class.catchup {
+	if t.class.Catchup == 0 {
 		return target{}, bayeux.ErrForbidden(text)
 	}
 	if t.kind.catchup == 0 {
 		return target{}, errNoCatchup(text)
 	}
-	if interval.Age > t.kind.catchup {
-		return target{}, &bayeux.Error{Code: 413, Args: []string{text, wholeUnits(t.kind.catchup)}, Text: "Catch-up interval too long"}
+	if longest := t.longest(); interval.Age > longest {
+		return target{}, &bayeux.Error{Code: 413, Args: []string{text, wholeUnits(longest)}, Text: "Catch-up interval too long"}
 	}
 	t.catchup = interval
 	return t, nil
@@ -232,7 +216,7 @@ func (b *Broker) underRoot(ctx context.Context, root, text string, a asker) (tar
 	if err := b.refuseSuspended(object.App, text); err != nil {
 		return target{}, err
 	}
-	c, known := classes[verified.Class]
+	c, known := b.classOf(verified.Class)
 	if !known {
 		return target{}, bayeux.ErrForbidden(text)
 	}
@@ -250,11 +234,14 @@ func (b *Broker) underRoot(ctx context.Context, root, text string, a asker) (tar
 // hears is the level at which the target may be listened to: grants add up
 // (security.md §1.4).
 func (t target) hears() Role {
-	if t.class.subscribe {
-		return max(t.class.level, t.token)
+	if t.class.Subscribe {
+		return max(t.class.Level, t.token)
 	}
 	return t.token
 }
+
+// longest is how far back a catch-up may reach, by its channel and by the root used.
+func (t target) longest() time.Duration { return min(t.kind.catchup, t.class.Catchup) }
 
 // grade is hears, and whether a token counted for it.
 func (t target) grade() grade { return gradeOf(t.hears(), t.token > RoleNone) }
@@ -270,7 +257,7 @@ func (t target) mayPublish() bool {
 	if t.token >= t.kind.publish {
 		return true
 	}
-	return !t.kind.token && t.class.publish && t.class.level >= t.kind.publish && (!t.class.customOnly || t.kind.name == customKind)
+	return !t.kind.token && t.class.Publish > ReachNothing && t.class.Level >= t.kind.publish && (t.class.Publish == ReachAll || t.kind.name == customKind)
 }
 
 // feedOf names an object's space by what stays through resets and rotations.
@@ -297,7 +284,7 @@ func (b *Broker) listenOpen(p channels.Pattern) (target, error) {
 	return target{}, bayeux.ErrForbidden(p.String())
 }
 
-var openClass = class{level: RoleViewer, subscribe: true, publish: true, catchup: true}
+var openClass = RootClass{Level: RoleViewer, Subscribe: true, Publish: ReachAll, Catchup: AnyCatchup}
 
 // openTarget resolves one open channel, by the first prefix that covers it.
 func (b *Broker) openTarget(n channels.Name) (target, error) {

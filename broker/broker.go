@@ -28,6 +28,7 @@ type Broker struct {
 	tokens  *tokens
 	objects *registry
 	kinds   *kinds
+	classes []RootClass // by number
 	open    []openChannels
 	hub     *hub
 	taps    *taps
@@ -97,7 +98,11 @@ func New(o Options) (*Broker, error) {
 	if err := checkSample(b.opt.StatsSample); err != nil {
 		return nil, err
 	}
-	b.views, b.stats = newViewers(), catchup.NewViewers(o.Store, b.opt.StatsSample)
+	b.opt.StatsKeep = o.StatsKeep.WithDefaults()
+	if err := b.opt.StatsKeep.Validate(); err != nil {
+		return nil, err
+	}
+	b.views, b.stats = newViewers(), catchup.NewViewers(o.Store, b.opt.StatsSample, b.opt.StatsKeep)
 	var err error
 	b.opt.Accumulate = o.Accumulate.withDefaults()
 	b.opt.Streams = o.Streams.withDefaults()
@@ -105,7 +110,10 @@ func New(o Options) (*Broker, error) {
 		return nil, err
 	}
 	b.streams, b.tending = catchup.NewStreams(o.Store), make(chan struct{}, 1)
-	if b.kinds, err = newKinds(o.Kinds, b.limits().History, b.opt.Accumulate.TTL); err != nil {
+	if b.kinds, err = newKinds(o.Kinds, b.limits().History, b.opt.Accumulate.TTL, b.opt.StatsKeep); err != nil {
+		return nil, err
+	}
+	if b.classes, err = RootClasses(o.Classes); err != nil {
 		return nil, err
 	}
 	if b.open, err = openPrefixes(o.Open, b.limits().History); err != nil {
@@ -134,7 +142,7 @@ func New(o Options) (*Broker, error) {
 	if b.nodes, err = newNodes(o, b.recordLife(), b.started); err != nil {
 		return nil, fmt.Errorf("broker: new: %w", err)
 	}
-	b.documents = catchup.NewDocuments(o.Store)
+	b.documents = catchup.NewDocuments(o.Store, o.MaxDocument)
 	b.conferences = catchup.NewConferences(o.Store, o.sessionTTL())
 	b.attendance = newAttendance(b)
 	b.suspended = newSuspensions()

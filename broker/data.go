@@ -226,11 +226,12 @@ func authorOf(who *Identity) catchup.Author {
 // dataRefusal turns the faults of documents into refusals; other errors pass.
 func dataRefusal(err error) error {
 	var version *catchup.VersionError
+	var large *catchup.DocumentSizeError
 	switch {
 	case errors.As(err, &version):
 		return &Error{Result: 4012, Text: "the document has version " + strconv.FormatUint(version.Version, 10), Version: version.Version}
-	case errors.Is(err, catchup.ErrDocumentSize):
-		return &Error{Result: 4013, Text: fmt.Sprintf("a document, and a change of one, is at most %d bytes as compact JSON", catchup.MaxDocument)}
+	case errors.As(err, &large):
+		return &Error{Result: 4013, Text: fmt.Sprintf("a document, and a change of one, is at most %d bytes as compact JSON", large.Most)}
 	case errors.Is(err, catchup.ErrDepth):
 		return &Error{Result: 4000, Text: fmt.Sprintf("data is nested deeper than %d", catchup.MaxDepth)}
 	case errors.Is(err, catchup.ErrObject), errors.Is(err, catchup.ErrJSON):

@@ -287,6 +287,18 @@ func TestDataWildcards(t *testing.T) {
 }
 
 // Bad input over Bayeux: its refusals, nothing stored (E23).
+// TestDataBoundE23: the bound of a document is the operator's.
+func TestDataBoundE23(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, func(o *Options, _ *bayeux.Options) { o.MaxDocument = 64 })
+		room := x.root("gala", channels.ClassView) + "/data/room"
+		ann := x.user("participant", "gala", "ann")
+		large := `{"a":"` + strings.Repeat("x", 57) + `"}`
+		require.Equal(t, "413:"+room+":Document too large", ann.publish(room, large, "").Error)
+		require.Empty(t, ann.publish(room, `{"a":"`+strings.Repeat("x", 56)+`"}`, "").Error)
+	})
+}
+
 func TestDataRefusalsE23(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		x := newBench(t, nil)

@@ -118,7 +118,7 @@ func TestT10Events(t *testing.T) {
 // TestT10Kept: the log goes back 30 days, or what is configured, and no further.
 func TestT10Kept(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		usual, err := newKinds(nil, 1, day)
+		usual, err := newKinds(nil, 1, day, catchup.ViewerKeep{}.WithDefaults())
 		require.NoError(t, err)
 		require.Equal(t, 30*day+catchup.Grace, usual.reserved["events"].limits.Age)
 		x := newBench(t, func(o *Options, _ *bayeux.Options) {

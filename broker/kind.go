@@ -92,9 +92,9 @@ type kinds struct {
 	custom   *kind
 }
 
-// newKinds builds the table, with overrides by kind name, the default length, and how
-// long an accumulation outlives its last entry.
-func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*kinds, error) {
+// newKinds builds the table, with overrides by kind name, the default length, how long an
+// accumulation outlives its last entry, and how long rows of viewer statistics are kept.
+func newKinds(override map[string]KindOptions, length int, ttl time.Duration, rows catchup.ViewerKeep) (*kinds, error) {
 	kept := func(name string, sub, pub Role, catch, keep time.Duration) *kind {
 		return &kind{name: name, subscribe: sub, publish: pub, catchup: catch, limits: store.Limits{Age: keep, Length: length}}
 	}
@@ -111,7 +111,7 @@ func newKinds(override map[string]KindOptions, length int, ttl time.Duration) (*
 	}
 	k.custom.record = messageRecord
 	for name, times := range map[string][2]time.Duration{ // longest catch-up, kept
-		statsLive: {day, day}, statsMinute: {15 * day, 15 * day}, statsHour: {45 * day, 45 * day}, statsDay: {365 * day, store.Forever},
+		statsLive: {day, day}, statsMinute: {rows.Minutes, rows.Minutes}, statsHour: {rows.Hours, rows.Hours}, statsDay: {365 * day, store.Forever},
 	} {
 		row := kept(statsKind+"/"+name, RoleBroadcaster, RoleServer, times[0], times[1])
 		row.own = true

@@ -16,7 +16,7 @@ func TestKinds(t *testing.T) {
 		"all_json": {Catchup: time.Hour},
 		"events":   {Catchup: 90 * 24 * time.Hour, Retention: 48 * time.Hour},
 		"custom":   {Retention: time.Minute, Length: 5},
-	}, 1000, time.Hour)
+	}, 1000, time.Hour, catchup.ViewerKeep{}.WithDefaults())
 	require.NoError(t, err)
 	f := func(sub, name string, catch, keep time.Duration, length int) {
 		t.Helper()
@@ -41,6 +41,9 @@ func TestKinds(t *testing.T) {
 	require.Equal(t, 24*time.Hour, row.catchup)
 	f("/stats/live", "stats/live", 24*time.Hour, 24*time.Hour, 1000)
 	f("/stats/minute", "stats/minute", 360*time.Hour, 360*time.Hour, 1000)
+	longer, err := newKinds(nil, 1000, time.Hour, catchup.ViewerKeep{Minutes: 480 * time.Hour}.WithDefaults())
+	require.NoError(t, err)
+	require.Equal(t, 480*time.Hour, longer.stats[statsMinute].catchup, "the messages as long as the rows")
 	f("/stats/hour", "stats/hour", 1080*time.Hour, 1080*time.Hour, 1000)
 	ever := k.of(mustName(t, "/stats/day"))
 	require.Equal(t, 8760*time.Hour, ever.catchup)
@@ -49,18 +52,18 @@ func TestKinds(t *testing.T) {
 		require.Nil(t, k.of(mustName(t, sub)), sub)
 	}
 
-	_, err = newKinds(map[string]KindOptions{"nope": {Length: 1}}, 1000, time.Hour)
+	_, err = newKinds(map[string]KindOptions{"nope": {Length: 1}}, 1000, time.Hour, catchup.ViewerKeep{}.WithDefaults())
 	require.ErrorContains(t, err, `"nope" is not a kind of channel that can be set`)
 	for _, name := range []string{"stats", "stats/week", "presence"} {
-		_, err = newKinds(map[string]KindOptions{name: {Length: 1}}, 1000, time.Hour)
+		_, err = newKinds(map[string]KindOptions{name: {Length: 1}}, 1000, time.Hour, catchup.ViewerKeep{}.WithDefaults())
 		require.Error(t, err, name)
 	}
-	set, err := newKinds(map[string]KindOptions{"stats/live": {Retention: time.Hour}}, 1000, time.Hour)
+	set, err := newKinds(map[string]KindOptions{"stats/live": {Retention: time.Hour}}, 1000, time.Hour, catchup.ViewerKeep{}.WithDefaults())
 	require.NoError(t, err)
 	require.Equal(t, time.Hour, set.of(mustName(t, "/stats/live")).catchup)
-	_, err = newKinds(map[string]KindOptions{"accumulate": {Retention: time.Hour}}, 1000, time.Hour)
+	_, err = newKinds(map[string]KindOptions{"accumulate": {Retention: time.Hour}}, 1000, time.Hour, catchup.ViewerKeep{}.WithDefaults())
 	require.ErrorContains(t, err, "goes whole")
-	k, err = newKinds(map[string]KindOptions{"accumulate": {Catchup: time.Minute}}, 1000, time.Hour)
+	k, err = newKinds(map[string]KindOptions{"accumulate": {Catchup: time.Minute}}, 1000, time.Hour, catchup.ViewerKeep{}.WithDefaults())
 	require.NoError(t, err)
 	require.Equal(t, time.Minute, k.of(mustName(t, "/accumulate/x")).catchup)
 }

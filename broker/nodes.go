@@ -101,7 +101,8 @@ type otherNode struct {
 	read   time.Time
 	silent time.Time // when it last did not answer; zero: it has been heard since
 	mute   int64     // its beat then
-	missed int       // how many letters in a row it has not answered
+	missed int       // how many letters, one after the other, it has not answered
+	noted  time.Time // when the last of them was given up
 }
 
 func newNodes(o Options, life time.Duration, started int64) (*nodes, error) {
@@ -347,9 +348,11 @@ func (n *nodes) excused(row *nodeRow) bool {
 	return away && !row.Gone && row.Beat >= n.before-doubtFor.Milliseconds()
 }
 
-// mute notes that a node did not answer a letter, and reports whether it is taken for
-// dead: it does not say any more that it lives, or has left too many unanswered.
-func (n *nodes) mute(ctx context.Context, id string) (dead bool) {
+// mute notes that a node did not answer a letter, sent when asked, and reports whether it
+// is taken for dead: it does not say any more that it lives, or has left too many
+// unanswered. Those that waited at the same time are one: a node that stands still for a
+// second misses one of each session that goes elsewhere just then.
+func (n *nodes) mute(ctx context.Context, id string, asked time.Time) (dead bool) {
 	row, err := n.lookAgain(ctx, id)
 	if err != nil {
 		row = nodeRow{}
@@ -357,7 +360,9 @@ func (n *nodes) mute(ctx context.Context, id string) (dead bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	o := n.others[id]
-	o.missed++
+	if !asked.Before(o.noted) {
+		o.missed, o.noted = o.missed+1, time.Now()
+	}
 	if dead = !n.fresh(&row) && !n.excused(&row) || o.missed >= mostUnanswered; dead {
 		o.silent, o.mute = time.Now(), o.row.Beat
 	}

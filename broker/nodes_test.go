@@ -2,6 +2,8 @@ package broker
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +29,7 @@ func TestSilentNodeHeardAgain(t *testing.T) {
 			_, err := nodes[1].b.nodes.look(t.Context(), nodes[0].b.nodes.id)
 			require.NoError(t, err)
 			for range mostUnanswered {
-				nodes[1].b.nodes.mute(t.Context(), nodes[0].b.nodes.id)
+				nodes[1].b.nodes.mute(t.Context(), nodes[0].b.nodes.id, time.Now())
 			}
 			alive, err := nodes[1].b.nodes.alive(t.Context(), nodes[0].b.nodes.id)
 			require.NoError(t, err)
@@ -82,6 +84,39 @@ func TestASlowNodeIsAskedAgain(t *testing.T) {
 	f(1, true, nil)
 	f(mostUnanswered-1, true, nil)
 	f(0, false, numbers(1, 3)) // as after a crash
+}
+
+// A node that answers nobody for a second, just when many of its sessions go elsewhere, is
+// asked again for each of them.
+func TestASlowNodeIsAskedAgainByMany(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		live := nodes[0].root("gala", channels.ClassView) + "/chat"
+		var all []*peer
+		for range 2 * mostUnanswered {
+			p := nodes[0].join("")
+			require.True(t, p.subscribe(live).ok())
+			all = append(all, p)
+		}
+		nodes[1].say("gala", "chat", numbers(1, 3)...)
+		for _, p := range all {
+			require.Len(t, p.pollAround(nodes[:1]), 3)
+		}
+		var lost atomic.Int64
+		nodes[1].link().hook.Store(&fault{drop: func(log store.LogName) bool {
+			return log == mailbox(nodes[0].b.nodes.id) && lost.Add(1) <= int64(len(all))
+		}})
+		defer nodes[1].link().hook.Store(nil)
+		var wg sync.WaitGroup
+		for _, p := range all {
+			wg.Go(func() { p.connectAt(nodes[1], 1) })
+		}
+		wg.Wait()
+		require.Equal(t, len(all), nodes[1].server.Sessions())
+		for _, p := range all {
+			require.Empty(t, append(textsOf(p), p.pollAround(nodes[1:])...))
+		}
+	})
 }
 
 // A mailbox that the store has set back is read again from its beginning; what it asks

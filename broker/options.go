@@ -3,6 +3,7 @@ package broker
 import (
 	"time"
 
+	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,9 @@ type Options struct {
 	Lazy []channels.Pattern
 	// Kinds overrides the built-in channel kinds (product.md §4) by name.
 	Kinds map[string]KindOptions
+	// Classes are classes of roots beside the built-in ones, or rows that take rights away
+	// from one of those (security.md §1.4); their periods are the Keyring's.
+	Classes []RootClass
 	// AutoCreate makes an object on its first mention by a trusted party.
 	AutoCreate bool
 	// Sandbox allows short and sample secrets, and gives tokens to anybody who asks
@@ -50,6 +54,9 @@ type Options struct {
 	// divide a minute (product.md §8). Default 12 s. A shorter one costs a write of each
 	// node, and a message for each object with viewers, more often.
 	StatsSample time.Duration
+	// StatsKeep is how long rows of viewer statistics are kept, and the messages of
+	// /stats/minute and /stats/hour unless Kinds says otherwise.
+	StatsKeep catchup.ViewerKeep
 	// StatsPublic lets viewers hear how many they are (/stats/live), and see the chart of
 	// that.
 	StatsPublic bool
@@ -72,6 +79,10 @@ type Options struct {
 	// SessionTTL is how long the data of a conference (a session of product.md §5.2)
 	// is kept after its end. Default 7 days.
 	SessionTTL time.Duration
+	// MaxDocument bounds a shared document, and a change of one, in bytes of compact JSON.
+	// Default 102,400. What is said of a change may be twice as long, and goes to all who
+	// listen: larger ones fill queues.
+	MaxDocument int
 	// OwnDataOnly lets clients read no user's data but their own (product.md E24);
 	// else the data of any user of the application whose user_ref they know.
 	OwnDataOnly bool
@@ -215,23 +226,5 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Secret is a text that must never be printed: every formatting shows "***"
-// (security.md §4, 44).
-type Secret string
-
-// String returns "***", or "" when there is none.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return "***"
-}
-
-// GoString hides the text from %#v.
-func (s Secret) GoString() string { return s.String() }
-
-// MarshalText hides the text from JSON and YAML.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// Reveal returns the text, for computing with it only.
-func (s Secret) Reveal() string { return string(s) }
+// Secret is a text that must never be printed.
+type Secret = channels.Secret

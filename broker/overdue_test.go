@@ -201,7 +201,7 @@ func TestTakenFromASilentNode(t *testing.T) {
 		_, err := nodes[1].b.nodes.look(t.Context(), nodes[0].b.nodes.id)
 		require.NoError(t, err)
 		for range mostUnanswered {
-			nodes[1].b.nodes.mute(t.Context(), nodes[0].b.nodes.id)
+			nodes[1].b.nodes.mute(t.Context(), nodes[0].b.nodes.id, time.Now())
 		}
 		require.True(t, p.connectAt(nodes[1], 1).ok())
 		synctest.Wait()

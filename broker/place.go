@@ -150,6 +150,24 @@ func (s *subscriber) wildlyHears(channel string) bool {
 	return false
 }
 
+// reached returns a time of the store's clock, in ms, up to which everything live has
+// reached the client of a session that left at places, where at is that of standing. A
+// session that goes from node to node is on none for long enough to learn it otherwise
+// (subscriber.look), and would get all since its beginning again when one is lost.
+func reached(places []placeRecord, at int64) int64 {
+	for _, p := range places {
+		for _, first := range []*store.Position{p.Sent, p.Queued} {
+			if first != nil {
+				at = min(at, first.MS()-1)
+			}
+		}
+		if p.Lags {
+			at = min(at, max(p.After.MS(), p.Since)-1)
+		}
+	}
+	return at
+}
+
 // covers returns what was under way of channels that are not live any more. It is not
 // taken along, so a live subscription that comes back has to begin before it: Sent and
 // Queued are the positions before the first of each.

@@ -372,19 +372,17 @@ func (s *subscriber) leave(ctx context.Context) {
 	left, places, at := s.standing(ctx, false)
 	s.catchups(left)
 	s.noteSubscriptions()
-	queued, arrived := s.session.Progress()
 	m := &s.memory
 	s.mu.Lock()
-	m.record.Owner, m.record.Behind = "", m.safe
-	if s.flows == 0 && arrived >= queued {
-		m.record.Behind = at
-	}
+	m.record.Owner, m.record.Behind = "", max(m.safe, reached(places, at))
 	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places, Lasts: left.Numbered}
 	s.mu.Unlock()
 	err := errBarred
 	if !s.b.overdue.barred() {
 		err = s.save(ctx)
 	}
+	s.b.log.Debug("a session left", zap.String("session", s.key[:12]), zap.Int("sent", len(left.Sent)), zap.Int("queued", len(left.Queued)),
+		zap.Int64("at", at), zap.ByteString("wire", left.Wire), zap.Error(err))
 	if errors.Is(err, errMoved) {
 		return
 	}

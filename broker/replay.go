@@ -110,7 +110,7 @@ func (b *Broker) replayTarget(m *bayeux.Message, p channels.Pattern, t *target) 
 			return &bayeux.Error{Code: 400, Args: []string{p.String()}, Text: "Replay needs a plain channel"}
 		}
 		return nil // as without
-	case r.past() && !t.class.catchup:
+	case r.past() && t.class.Catchup == 0:
 		return bayeux.ErrForbidden(p.String())
 	case r.past() && t.kind.catchup == 0:
 		return errNoCatchup(p.String())
@@ -123,7 +123,7 @@ func (b *Broker) replayTarget(m *bayeux.Message, p channels.Pattern, t *target) 
 // of a record, or a made one.
 func (s *subscriber) replayStart(ctx context.Context, tp *topic, t *target) (store.Position, error) {
 	log, id := s.b.opt.Store, t.replay.id
-	since := log.Now().Add(-t.kind.catchup)
+	since := log.Now().Add(-t.longest())
 	if id != replayAll {
 		after, err := catchup.AfterNumber(ctx, log, tp.log, tp.limits, since, uint64(id))
 		if errors.Is(err, catchup.ErrReplayID) {

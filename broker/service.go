@@ -258,41 +258,6 @@ func (s Service) ResetObject(ctx context.Context, app *Application, id string, g
 	return s.b.objects.reset(ctx, app, id, grace)
 }
 
-// Root is one name of an object (security.md §1.4).
-type Root struct {
-	// Class is "view", "guest", "control", "ingest" or "daily".
-	Class string
-	// Channel is the root channel, with its slash.
-	Channel string
-	// Expires is when it stops working; zero: it does not by itself.
-	Expires time.Time
-}
-
-// RootsByClass returns an object's root of every class as of now; only admins may see
-// them.
-func (s Service) RootsByClass(o *Object) []Root {
-	now := s.b.opt.Now()
-	var all []Root
-	for _, c := range rootClasses {
-		all = append(all, Root{
-			Class: c.name, Channel: "/" + s.b.keyring().Root(o.OID, c.class, now), Expires: s.b.keyring().Expires(c.class, now),
-		})
-	}
-	return all
-}
-
-// rootClasses are the classes that can be asked for, by name.
-var rootClasses = []struct {
-	name  string
-	class channels.Class
-}{
-	{"view", channels.ClassView},
-	{"guest", channels.ClassGuest},
-	{"control", channels.ClassControl},
-	{"ingest", channels.ClassIngest},
-	{"daily", channels.ClassDaily},
-}
-
 // Roots returns the names of an object's root channels now, each with its slash:
 // the view root, and the control root, which only admins may see.
 func (s Service) Roots(o *Object) (view, control string) {

@@ -218,7 +218,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	if !taken {
 		defer s.b.hub.shardOf(tp.log).release(tp)
 	}
-	since := t.catchup.Since(s.b.opt.Store.Now(), t.kind.catchup)
+	since := t.catchup.Since(s.b.opt.Store.Now(), t.longest())
 	f := l.flowOf(tp, sm.Live())
 	defer f.mu.Unlock()
 

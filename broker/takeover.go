@@ -126,10 +126,11 @@ func (b *Broker) free(ctx context.Context, owner string, l letter, wait *backoff
 	if err != nil || !alive {
 		return !alive, "", err
 	}
+	asked := time.Now()
 	a, err := b.mail.ask(ctx, owner, l)
 	switch {
 	case errors.Is(err, errNoAnswer):
-		return b.nodes.mute(ctx, owner), "", nil
+		return b.nodes.mute(ctx, owner, asked), "", nil
 	case err != nil:
 		return false, a.Kind, err
 	case a.Kind == letterLate:
@@ -343,12 +344,13 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 		return nil, "", storeRefusal(err, b, "forward")
 	}
 	var answer letter
+	asked := time.Now()
 	if err = errNoAnswer; alive {
 		answer, err = b.mail.ask(ctx, owner, l)
 	}
 	switch {
 	case errors.Is(err, errNoAnswer):
-		if dead := !alive || b.nodes.mute(ctx, owner); dead && !b.nodes.beats(ctx, owner) {
+		if dead := !alive || b.nodes.mute(ctx, owner, asked); dead && !b.nodes.beats(ctx, owner) {
 			return nil, "", bayeux.ErrHere
 		}
 		return nil, letterBusy, nil

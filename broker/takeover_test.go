@@ -34,8 +34,10 @@ type fault struct {
 	put func(table, key string)
 	// lost: the row is written and the answer is lost.
 	lost func(table, key string) bool
-	// mute: what is appended to a log is lost.
+	// mute: what is appended to a log is lost, and it is not known whether.
 	mute func(log store.LogName) bool
+	// drop: it is lost, as if nobody read it.
+	drop func(log store.LogName) bool
 }
 
 func (s *sharedStore) faults() *fault {
@@ -98,6 +100,10 @@ func (s *sharedStore) Submit(log store.LogName, limits store.Limits, records []s
 	}
 	if f := s.faults(); f.mute != nil && f.mute(log) {
 		done(store.Appended{}, store.ErrUncertain)
+		return
+	}
+	if f := s.faults(); f.drop != nil && f.drop(log) {
+		done(store.Appended{}, nil)
 		return
 	}
 	s.Store.Submit(log, limits, records, done)
@@ -285,6 +291,39 @@ func TestNodeDies(t *testing.T) {
 	})
 }
 
+// A session that is never long on one node, and always has something under way: the loss of
+// one brings no more again than that of any other (decided.md 18).
+func TestNodeDiesUnderASessionThatMoves(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 3)
+		root := nodes[0].root("gala", channels.ClassView)
+		named, wild := nodes[0].join(""), nodes[0].join("")
+		require.True(t, named.subscribe(root+"/chat").ok())
+		require.True(t, wild.subscribe(root+"/**").ok())
+		const rounds = 300
+		for n := range rounds {
+			nodes[1].say("gala", "chat", n)
+			for _, p := range []*peer{named, wild} {
+				require.True(t, p.connectAt(nodes[n%3], 1).ok())
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		last := (rounds - 1) % 3
+		nodes[last].die()
+		nodes[last].run() // for the clean-up; it is another node now
+		nodes[(last+1)%3].say("gala", "chat", numbers(rounds, rounds+5)...)
+		others := []*bench{nodes[(last+1)%3], nodes[(last+2)%3]}
+		for _, p := range []*peer{named, wild} {
+			p.inbox = nil
+			got := p.pollAround(others)
+			first := rounds + 6 - len(got)
+			require.Equal(t, on(root+"/chat", numbers(first, rounds+5)...), got)
+			require.Less(t, first, rounds, "what was under way comes again")
+			require.Greater(t, first, rounds-100, "and nothing from long ago")
+		}
+	})
+}
+
 func TestStoppedNodeLeavesExactly(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		nodes := newFleet(t, 2)
@@ -354,6 +393,31 @@ func TestNoticesReachAllNodes(t *testing.T) {
 			require.Contains(t, p.subscribe(root+"/chat").Error, "403:")
 		}
 		require.Error(t, x.b.RetireKey(t.Context(), 0), "the key that signs stays")
+	})
+}
+
+// A token stays revoked over a restart, whatever end of it is named: also one that no
+// date can say.
+func TestRevokedOverRestart(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		for i, until := range []time.Time{{}, time.Now().Add(time.Hour), time.Unix(253402300800, 0), time.Unix(1<<40, 0)} {
+			jti := fmt.Sprint("t", i)
+			token, err := SignToken(*x.app, map[string]any{"role": "viewer", "channel_id": "gala", "jti": jti}, time.Hour, time.Now())
+			require.NoError(t, err)
+			_, err = x.b.Service().Authorize("Bearer " + token)
+			require.NoError(t, err)
+			require.NoError(t, x.b.Revoke(t.Context(), x.app, jti, until))
+			_, err = x.b.Service().Authorize("Bearer " + token)
+			require.ErrorContains(t, err, "revoked")
+			x.restart(false)
+			_, err = x.b.Service().Authorize("Bearer " + token)
+			require.ErrorContains(t, err, "revoked", until)
+		}
+		time.Sleep(25 * time.Hour)
+		left, err := x.store.List(t.Context(), tableRevoked, "", "", 10)
+		require.NoError(t, err)
+		require.Empty(t, left, "nothing is kept for longer than a token can live")
 	})
 }
 

@@ -201,7 +201,7 @@ func (h *hour) revive(i int) {
 
 // note writes down what was counted at a moment.
 func (h *hour) note(at time.Time) {
-	counts, nodes, err := catchup.NewViewers(h.nodes[0].store, defaultSample).Tick(h.t.Context(), at)
+	counts, nodes, err := catchup.NewViewers(h.nodes[0].store, defaultSample, catchup.ViewerKeep{}).Tick(h.t.Context(), at)
 	require.NoError(h.t, err)
 	if nodes == 0 {
 		return

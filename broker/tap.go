@@ -199,7 +199,7 @@ func (b *Broker) listenTap(p channels.Pattern, a asker) (target, error) {
 		return target{}, err
 	}
 	if err != nil {
-		t = target{pattern: p, class: class{level: RoleViewer, subscribe: true}}
+		t = target{pattern: p, class: RootClass{Level: RoleViewer, Subscribe: true}}
 	}
 	t.tap = app.ID
 	return t, nil

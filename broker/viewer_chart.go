@@ -44,7 +44,7 @@ func (b *Broker) ViewerChart(ctx context.Context, root string, g ViewerGraph) (V
 
 // chartOf is ViewerChart for an object.
 func (b *Broker) chartOf(ctx context.Context, o *Object, g ViewerGraph) (ViewerChart, error) {
-	w := windowOf(ViewerQuery{Graph: g}, b.opt.Store.Now())
+	w := windowOf(ViewerQuery{Graph: g}, b.opt.StatsKeep, b.opt.Store.Now())
 	measured, err := b.stats.Measured(ctx, w.grain, w.from, w.to)
 	if err != nil {
 		return ViewerChart{}, fmt.Errorf("broker: viewer chart: measured: %w", err)
@@ -62,7 +62,7 @@ func (b *Broker) chartOf(ctx context.Context, o *Object, g ViewerGraph) (ViewerC
 // seesStatistics reports whether a target's root opens its object's statistics.
 func (t target) seesStatistics(public bool) bool {
 	level := RoleBroadcaster
-	if public && t.class.catchup { // a guest root sees no past
+	if public && t.class.Catchup > 0 { // a guest root sees no past
 		level = RoleViewer
 	}
 	return t.hears() >= level

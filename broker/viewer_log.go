@@ -67,7 +67,7 @@ func (b *Broker) ViewerLog(ctx context.Context, q ViewerQuery) ([]ViewerLogRow, 
 
 func (b *Broker) viewerLog(ctx context.Context, q ViewerQuery) ([]ViewerLogRow, error) {
 	now := b.opt.Store.Now()
-	w := windowOf(q, now)
+	w := windowOf(q, b.opt.StatsKeep, now)
 	measured, err := b.measured(ctx, q, w)
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ type viewerWindow struct {
 
 // windowOf works out the window of a query (S8, S9) in rows as fine as they are still
 // kept for its beginning (S10).
-func windowOf(q ViewerQuery, now time.Time) viewerWindow {
+func windowOf(q ViewerQuery, keep catchup.ViewerKeep, now time.Time) viewerWindow {
 	w := viewerWindow{grain: q.Graph.Grain, from: q.Start, to: q.Start.Add(q.Graph.Span)}
 	if q.Start.IsZero() {
 		w.from, w.to = now.Add(-q.Graph.Span), now
@@ -119,7 +119,7 @@ func windowOf(q ViewerQuery, now time.Time) viewerWindow {
 	for _, g := range []struct {
 		grain store.Grain
 		kept  time.Duration
-	}{{store.Minute, catchup.KeepMinutes}, {store.Hour, catchup.KeepHours}} {
+	}{{store.Minute, keep.Minutes}, {store.Hour, keep.Hours}} {
 		if w.grain == g.grain && age > g.kept {
 			w.grain++
 			w.from = w.from.Truncate(w.grain.Width())

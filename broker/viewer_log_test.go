@@ -110,7 +110,7 @@ func TestS8S9S10Window(t *testing.T) {
 			require.NoError(t, err)
 			return v
 		}
-		w := windowOf(ViewerQuery{Graph: ViewerGraphs[graph], Start: at(start)}, at(now))
+		w := windowOf(ViewerQuery{Graph: ViewerGraphs[graph], Start: at(start)}, catchup.ViewerKeep{}.WithDefaults(), at(now))
 		require.Equal(t, grain, w.grain)
 		require.Equal(t, from, w.from.Format(ViewerTime))
 		require.Equal(t, to, w.to.Format(ViewerTime))

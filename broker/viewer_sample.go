@@ -24,7 +24,7 @@ func (b *Broker) AddSamples(ctx context.Context, app *Application, samples []cat
 	case err == nil:
 		return nil
 	case errors.Is(err, catchup.ErrSampleAge):
-		return &Error{Result: 4000, Text: fmt.Sprintf("time must not be in the future, nor on a day of more than %d days ago that was counted before: its minutes are gone, and a repeat could not be told from an addition", catchup.KeepMinutes/day)}
+		return &Error{Result: 4000, Text: fmt.Sprintf("time must not be in the future, nor on a day older than %s that was counted before: its minutes are gone, and a repeat could not be told from an addition", wholeUnits(b.opt.StatsKeep.Minutes))}
 	case errors.Is(err, catchup.ErrViewerURL):
 		return &Error{Result: 4000, Text: fmt.Sprintf("url must be 1 to %d bytes", maxObjectField)}
 	}

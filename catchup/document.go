@@ -12,15 +12,21 @@ import (
 	"github.com/gobelin-broker/gobelin/store"
 )
 
-// MaxDocument bounds a document, and a change of one, in bytes of canonical JSON
-// (product.md E23).
+// MaxDocument bounds a document, and a change of one, in bytes of canonical JSON, unless
+// NewDocuments is told another bound (product.md E23).
 const MaxDocument = 102_400
 
-var (
-	// ErrDocumentSize: a document, or what was sent to change it, is above MaxDocument.
-	ErrDocumentSize = errors.New("catchup: document too large")
-	errDocument     = errors.New("catchup: not a stored document")
-)
+var errDocument = errors.New("catchup: not a stored document")
+
+// DocumentSizeError: a document, or what was sent to change it, is too large.
+type DocumentSizeError struct {
+	Most int // bytes of canonical JSON
+}
+
+// Error names the bound.
+func (e *DocumentSizeError) Error() string {
+	return "catchup: a document has at most " + strconv.Itoa(e.Most) + " bytes"
+}
 
 // VersionError: a change was made for another version than the document has.
 type VersionError struct {
@@ -151,18 +157,19 @@ func (c Change) on(data []byte) effect {
 }
 
 // apply returns the document after a change at a time; changed is false for one
-// without effect, which keeps the version. id is the change's own. Errors:
-// *VersionError, ErrDocumentSize.
-func (d Document) apply(n DocumentName, c Change, at time.Time, id ChangeID) (next Document, changed bool, err error) {
+// without effect, which keeps the version. id is the change's own, most the bound of a
+// document; one that is above it may still be made smaller. Errors: *VersionError,
+// *DocumentSizeError.
+func (d Document) apply(n DocumentName, c Change, most int, at time.Time, id ChangeID) (next Document, changed bool, err error) {
 	if c.IfVersion != nil && *c.IfVersion != d.Version {
 		return d, false, &VersionError{Version: d.Version}
 	}
-	if len(c.Data) > MaxDocument {
-		return d, false, ErrDocumentSize
+	if len(c.Data) > most {
+		return d, false, &DocumentSizeError{Most: most}
 	}
 	e := c.on(d.Data)
-	if len(e.data) > MaxDocument {
-		return d, false, ErrDocumentSize
+	if len(e.data) > most && len(e.data) >= len(d.Data) {
+		return d, false, &DocumentSizeError{Most: most}
 	}
 	if len(e.set) == 0 && len(e.removed) == 0 {
 		return d, false, nil

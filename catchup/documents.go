@@ -87,6 +87,7 @@ func (c *Copying) of(change []byte) *store.Copy {
 // then puts its last change there. All methods may be called by many goroutines.
 type Documents struct {
 	store store.Store
+	most  int // bytes of one
 	seed  maphash.Seed
 	// turn lets one goroutine at a time change a document on this node: only nodes
 	// compete for a row.
@@ -97,9 +98,13 @@ type Documents struct {
 	owed  map[string]DocumentName
 }
 
-// NewDocuments returns the documents of a store.
-func NewDocuments(s store.Store) *Documents {
-	d := &Documents{store: s, seed: maphash.MakeSeed(), known: map[string]ChangeID{}, owed: map[string]DocumentName{}}
+// NewDocuments returns the documents of a store, each of at most most bytes; 0:
+// MaxDocument.
+func NewDocuments(s store.Store, most int) *Documents {
+	if most == 0 {
+		most = MaxDocument
+	}
+	d := &Documents{store: s, most: most, seed: maphash.MakeSeed(), known: map[string]ChangeID{}, owed: map[string]DocumentName{}}
 	for i := range d.turn {
 		d.turn[i] = make(chan struct{}, 1)
 	}
@@ -199,7 +204,7 @@ func (w *writing) try(ctx context.Context) (out Changed, again bool, err error) 
 	case w.uncertain != nil && old.Version > w.base+1:
 		return Changed{}, false, w.uncertain // others came on top of it, or instead
 	}
-	next, changed, err := old.apply(w.n, w.c, w.d.store.Now(), w.id)
+	next, changed, err := old.apply(w.n, w.c, w.d.most, w.d.store.Now(), w.id)
 	if err != nil || !changed {
 		return Changed{Document: old}, false, err
 	}

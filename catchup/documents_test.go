@@ -60,7 +60,7 @@ func versions(t testing.TB, s store.Store, n DocumentName, last int) {
 
 func TestChangeMessageE18(t *testing.T) {
 	s := newMemory(t)
-	d := NewDocuments(s)
+	d := NewDocuments(s, 0)
 	for _, text := range []string{`{"score":1,"old":true,"in":{"a":1,"b":[]}}`, `{"score":2,"old":null,"note":"x","in":{"a":null}}`} {
 		_, err := d.Change(t.Context(), roomDocument, merging(text))
 		require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestChangeMessageE18(t *testing.T) {
 }
 
 func TestChangeKindsE15(t *testing.T) {
-	d := NewDocuments(newMemory(t))
+	d := NewDocuments(newMemory(t), 0)
 	f := func(c Change, want string, version uint64) {
 		t.Helper()
 		got, err := d.Change(t.Context(), roomDocument, c)
@@ -101,7 +101,7 @@ func TestChangeKindsE15(t *testing.T) {
 }
 
 func TestLastWriterE10(t *testing.T) {
-	d := NewDocuments(newMemory(t))
+	d := NewDocuments(newMemory(t), 0)
 	put := func(user, text string) {
 		t.Helper()
 		c := merging(text)
@@ -128,7 +128,7 @@ func TestLastWriterE10(t *testing.T) {
 
 func TestVersionsAndSizesE16E23(t *testing.T) {
 	s := newMemory(t)
-	d := NewDocuments(s)
+	d := NewDocuments(s, 0)
 	at := func(version uint64, c Change) Change { c.IfVersion = &version; return c }
 	_, err := d.Change(t.Context(), roomDocument, at(1, merging(`{"a":1}`)))
 	var stale *VersionError
@@ -149,9 +149,19 @@ func TestVersionsAndSizesE16E23(t *testing.T) {
 		merging(`{"t":null,"n":{` + strings.Repeat(`"a":null,`, MaxDocument/9) + `"a":null}}`),
 	} {
 		_, err = d.Change(t.Context(), roomDocument, c)
-		require.ErrorIs(t, err, ErrDocumentSize)
+		var large *DocumentSizeError
+		require.ErrorAs(t, err, &large)
+		require.Equal(t, MaxDocument, large.Most)
 	}
 	versions(t, s, roomDocument, 2)
+
+	// With a smaller bound than it has, it can be read, and made smaller.
+	d = NewDocuments(s, 100)
+	_, err = d.Change(t.Context(), roomDocument, merging(`{"b":1}`))
+	require.ErrorContains(t, err, "at most 100 bytes")
+	doc, err := d.Change(t.Context(), roomDocument, merging(`{"t":null,"b":1}`))
+	require.NoError(t, err)
+	require.Equal(t, `{"b":1}`, string(doc.Data))
 }
 
 // E16: eight nodes, each with writers of its own, on one document: every key, every
@@ -161,7 +171,7 @@ func TestManyNodesE16(t *testing.T) {
 	const nodes, writers, each = 8, 3, 10
 	var wg sync.WaitGroup
 	for node := range nodes {
-		d := NewDocuments(s)
+		d := NewDocuments(s, 0)
 		for w := range writers {
 			wg.Go(func() {
 				for i := range each {
@@ -178,7 +188,7 @@ func TestManyNodesE16(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	doc, err := NewDocuments(s).Read(t.Context(), roomDocument)
+	doc, err := NewDocuments(s, 0).Read(t.Context(), roomDocument)
 	require.NoError(t, err)
 	require.EqualValues(t, nodes*writers*each, doc.Version)
 	require.Len(t, members(doc.Data), nodes*writers*each)
@@ -232,7 +242,7 @@ func TestNodeDiesBetween(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newMemory(t)
 				node := &dying{Store: s}
-				d := NewDocuments(node)
+				d := NewDocuments(node, 0)
 				_, err := d.Change(t.Context(), roomDocument, merging(`{"a":1}`))
 				require.NoError(t, err)
 				node.set(func() { node.dead = true })
@@ -242,9 +252,9 @@ func TestNodeDiesBetween(t *testing.T) {
 				require.NoError(t, err, "it is in the row")
 				versions(t, s, roomDocument, 1)
 				time.Sleep(after)
-				next(t, NewDocuments(s))
+				next(t, NewDocuments(s, 0))
 				versions(t, s, roomDocument, last)
-				next(t, NewDocuments(s)) // another node, which knows nothing
+				next(t, NewDocuments(s, 0)) // another node, which knows nothing
 				if last == 2 {
 					versions(t, s, roomDocument, 2)
 				}
@@ -272,10 +282,10 @@ func TestNodeDiedLongAgo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newMemory(t)
 		node := &dying{Store: s, refuses: true}
-		_, err := NewDocuments(node).Change(t.Context(), roomDocument, merging(`{"a":1}`))
+		_, err := NewDocuments(node, 0).Change(t.Context(), roomDocument, merging(`{"a":1}`))
 		require.NoError(t, err)
 		time.Sleep(8 * 24 * time.Hour)
-		got, err := NewDocuments(s).Change(t.Context(), roomDocument, merging(`{"b":1}`))
+		got, err := NewDocuments(s, 0).Change(t.Context(), roomDocument, merging(`{"b":1}`))
 		require.NoError(t, err)
 		require.Equal(t, `{"a":1,"b":1}`, string(got.Data))
 		all := changes(t, s, roomDocument)
@@ -289,7 +299,7 @@ func TestNodeDiedLongAgo(t *testing.T) {
 func TestOwedChange(t *testing.T) {
 	s := newMemory(t)
 	node := &dying{Store: s}
-	d := NewDocuments(node)
+	d := NewDocuments(node, 0)
 	node.set(func() { node.refuses = true })
 	got, err := d.Change(t.Context(), roomDocument, merging(`{"a":1}`))
 	require.NoError(t, err)
@@ -310,7 +320,7 @@ func TestOwedChange(t *testing.T) {
 func TestUncertainChange(t *testing.T) {
 	s := newMemory(t)
 	node := &dying{Store: s, lost: true}
-	got, err := NewDocuments(node).Change(t.Context(), roomDocument, merging(`{"a":1}`))
+	got, err := NewDocuments(node, 0).Change(t.Context(), roomDocument, merging(`{"a":1}`))
 	require.NoError(t, err)
 	require.EqualValues(t, 1, got.Version)
 	require.False(t, got.Position.IsZero())
@@ -319,7 +329,7 @@ func TestUncertainChange(t *testing.T) {
 
 func TestSnapshotE17(t *testing.T) {
 	s := newMemory(t)
-	d := NewDocuments(s)
+	d := NewDocuments(s, 0)
 	n := roomDocument
 	var at []store.Position
 	for i := range 5 {
@@ -355,7 +365,7 @@ func TestSnapshotE17(t *testing.T) {
 // Documents of several conferences share a log; a snapshot is of its own.
 func TestSnapshotOfConference(t *testing.T) {
 	s := newMemory(t)
-	d := NewDocuments(s)
+	d := NewDocuments(s, 0)
 	one, two := roomDocument, roomDocument
 	one.Key, one.ConfNum, two.Key, two.ConfNum = "12/s/aa/1", "c1", "12/s/aa/2", "c2"
 	for i := range 3 {
@@ -377,7 +387,7 @@ func TestSnapshotOfConference(t *testing.T) {
 
 func FuzzDecodeDocument(f *testing.F) {
 	n := DocumentName{Key: "k", Scope: "room", ConfNum: "c"}
-	doc, _, err := Document{}.apply(n, merging(`{"a":1,"b":[]}`), time.UnixMilli(1700), ChangeID{1})
+	doc, _, err := Document{}.apply(n, merging(`{"a":1,"b":[]}`), MaxDocument, time.UnixMilli(1700), ChangeID{1})
 	require.NoError(f, err)
 	f.Add(doc.encode())
 	f.Add([]byte{documentV1})
@@ -393,7 +403,7 @@ func FuzzDecodeDocument(f *testing.F) {
 
 func BenchmarkChange(b *testing.B) {
 	s := newMemory(b)
-	d := NewDocuments(s)
+	d := NewDocuments(s, 0)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if _, err := d.Change(b.Context(), roomDocument, merging(`{"k`+strconv.Itoa(i%100)+`":{"score":1}}`)); err != nil {

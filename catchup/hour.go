@@ -60,6 +60,9 @@ func (v *Viewers) closeSpan(ctx context.Context, s stretch, c *Closed) error {
 			return err
 		}
 	}
+	if _, err := v.recent(ctx); err != nil { // it notes how long minutes are kept now
+		return err
+	}
 	return v.close(ctx, s.to)
 }
 
@@ -138,7 +141,7 @@ func (v *Viewers) foldApp(ctx context.Context, app uint32, urls []string, s stre
 // foldSome folds minutes into hours, and the hours of the day into the day, of URLs that
 // have such hours, or of all when the day is over.
 func (v *Viewers) foldSome(ctx context.Context, kind byte, app uint32, urls []string, s stretch) (hours, days [][]ViewerRow, err error) {
-	hours, err = v.minutes(ctx, kind, app, urls, s, KeepMinutes+keepMargin)
+	hours, err = v.minutes(ctx, kind, app, urls, s, v.keep.Minutes+keepMargin)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -155,7 +158,7 @@ func (v *Viewers) foldSome(ctx context.Context, kind byte, app uint32, urls []st
 	if err := v.put(ctx, kind, store.Hour, rows); err != nil {
 		return nil, nil, err
 	}
-	all, err := v.read(ctx, kind, app, changed, store.Hour, stretch{from, from.Add(day)}, KeepHours+keepMargin)
+	all, err := v.read(ctx, kind, app, changed, store.Hour, stretch{from, from.Add(day)}, v.keep.Hours+keepMargin)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -76,7 +76,7 @@ func TestViewersInTrouble(t *testing.T) {
 	a := newAudience(t)
 	a.closed(midday.Add(-time.Minute))
 	s := &stumbling{Store: a.store, random: rand.New(rand.NewPCG(seed, 1)), every: 12}
-	nodes := []*Viewers{NewViewers(s, 12*time.Second), NewViewers(s, 12*time.Second), NewViewers(s, 12*time.Second)}
+	nodes := []*Viewers{NewViewers(s, 12*time.Second, ViewerKeep{}), NewViewers(s, 12*time.Second, ViewerKeep{}), NewViewers(s, 12*time.Second, ViewerKeep{})}
 	insist := func(do func() error) {
 		for range 10_000 {
 			err := do()
@@ -191,7 +191,7 @@ func TestViewersOnStores(t *testing.T) {
 			for range nodes {
 				s := open(t)
 				t.Cleanup(func() { require.NoError(t, s.Close()) })
-				viewers = append(viewers, NewViewers(s, 12*time.Second))
+				viewers = append(viewers, NewViewers(s, 12*time.Second, ViewerKeep{}))
 			}
 			const minutes = 125
 			first := viewers[0].store.Now().UTC().Truncate(time.Minute).Add(-minutes * time.Minute)
@@ -265,13 +265,13 @@ func TestFoldsMeet(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d hours apart", g.Width(), hours), func(t *testing.T) {
 				a := newAudience(t)
 				a.closed(midday.Add(2*time.Hour - time.Minute))
-				other := NewViewers(a.store, 12*time.Second)
+				other := NewViewers(a.store, 12*time.Second, ViewerKeep{})
 				s := &interrupted{Store: a.store, grain: g}
 				s.once = func() {
 					late := sample("u", midday.Add(time.Duration(hours)*time.Hour+30*time.Second), 7)
 					require.NoError(t, other.AddSamples(context.Background(), 12, []ViewerSample{late}))
 				}
-				v := NewViewers(s, 12*time.Second)
+				v := NewViewers(s, 12*time.Second, ViewerKeep{})
 				require.NoError(t, v.AddSamples(context.Background(), 12, []ViewerSample{sample("u", midday, 5)}))
 				require.Nil(t, s.once, "it was interrupted")
 				var sum uint64

@@ -62,7 +62,7 @@ func (v *Viewers) closeTicks(ctx context.Context, c *Closed) ([]viewedURL, error
 		return nil, err
 	}
 	next := c.Minute.Add(time.Minute)
-	before, err := v.read(ctx, measuredSeries, 0, []string{""}, store.Minute, stretch{c.Minute, next}, KeepMinutes)
+	before, err := v.read(ctx, measuredSeries, 0, []string{""}, store.Minute, stretch{c.Minute, next}, v.keep.Minutes)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 
 // keepPast is how long the samples of a day without minutes are kept after an import, so
 // that it can be done again or gone on with.
-const keepPast = KeepHours
+const keepPast = 45 * day
 
 // past is what a day without minutes has of one URL.
 type past struct {
@@ -96,7 +96,7 @@ func (v *Viewers) foldPast(ctx context.Context, app uint32, samples []ViewerSamp
 		hours = append(hours, some...)
 		days = append(days, foldRows(some, store.Day)...)
 	}
-	if age < KeepHours+keepMargin {
+	if age < v.keep.Hours+keepMargin {
 		if err := v.put(ctx, countedSeries, store.Hour, hours); err != nil {
 			return err
 		}

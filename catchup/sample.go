@@ -21,7 +21,7 @@ const (
 var (
 	// ErrSampleAge: a sample from the future, or from so long ago that what its day is made
 	// of is not kept any more.
-	ErrSampleAge = errors.New("catchup: a sample is not of the future, nor of a day of more than 15 days ago that was counted before")
+	ErrSampleAge = errors.New("catchup: a sample is not of the future, nor of a day that was counted before and of which minutes are not kept any more")
 	// ErrManySamples: more than MaxSamples.
 	ErrManySamples = fmt.Errorf("catchup: more than %d samples at once", MaxSamples)
 )
@@ -48,7 +48,10 @@ func (v *Viewers) AddSamples(ctx context.Context, app uint32, samples []ViewerSa
 	for _, s := range samples {
 		byDay[dayOf(s.Time)] = append(byDay[dayOf(s.Time)], s)
 	}
-	recent := dayOf(v.store.Now().Add(-KeepMinutes)) // the first day that has minutes
+	recent, err := v.recent(ctx)
+	if err != nil {
+		return fmt.Errorf("catchup: add samples: %w", err)
+	}
 	for d, some := range byDay {
 		if d < recent {
 			if err := v.checkPast(ctx, app, d, some); err != nil {
@@ -99,7 +102,7 @@ func (v *Viewers) addDay(ctx context.Context, app uint32, d int64, samples []Vie
 	if err != nil {
 		return err
 	}
-	if err := v.store.PutRows(ctx, store.Second, KeepMinutes+keepMargin, points); err != nil {
+	if err := v.store.PutRows(ctx, store.Second, v.keep.Minutes+keepMargin, points); err != nil {
 		return err
 	}
 	s = stretch{s.from.UTC().Truncate(time.Minute), s.to.UTC().Truncate(time.Minute).Add(time.Minute)}
@@ -166,7 +169,7 @@ func (v *Viewers) foldSamples(ctx context.Context, app uint32, urls []string, s 
 	hours := stretch{s.from.Truncate(time.Hour), s.to.Add(time.Hour - 1).Truncate(time.Hour)}
 	return v.settled(ctx, app, fmt.Sprintf("%06d", dayOf(s.from)), func() error {
 		for some := range slices.Chunk(urls, max(readRows/s.slots(store.Second), 1)) {
-			rows, err := v.samples(ctx, sampleSeries, app, some, s, KeepMinutes+keepMargin)
+			rows, err := v.samples(ctx, sampleSeries, app, some, s, v.keep.Minutes+keepMargin)
 			if err != nil {
 				return err
 			}

@@ -107,7 +107,7 @@ func TestSamplesDaysOld(t *testing.T) {
 	a := newAudience(t)
 	a.closed(midday)
 	a.closed(midday.Add(30*24*time.Hour + 17*time.Minute))
-	oldest := a.now.Add(-KeepMinutes).Truncate(time.Minute).Add(time.Minute)
+	oldest := a.now.Add(-ViewerKeep{}.WithDefaults().Minutes).Truncate(time.Minute).Add(time.Minute)
 	var samples []ViewerSample
 	for i := range MaxSamples {
 		samples = append(samples, sample("u", oldest.Add(time.Duration(i)*time.Minute), uint32(i)))
@@ -189,7 +189,7 @@ func TestSamplesGoPast(t *testing.T) {
 	s, err := disk.Open(t.Context(), t.TempDir(), disk.Options{Now: clock.Now, Floor: -1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	v := NewViewers(s, 12*time.Second)
+	v := NewViewers(s, 12*time.Second, ViewerKeep{})
 	at := clock.Now().Add(-100 * 24 * time.Hour)
 	add := func(i int) error {
 		return v.AddSamples(t.Context(), 12, []ViewerSample{sample("u", at.Add(time.Duration(i)*time.Minute), 5)})

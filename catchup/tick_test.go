@@ -67,7 +67,7 @@ func TestCallsOfATick(t *testing.T) {
 	a := newAudience(t)
 	a.closed(midday.Add(-2 * time.Minute))
 	s := &counting{Store: a.store, calls: map[string]int{}}
-	v := NewViewers(s, 12*time.Second)
+	v := NewViewers(s, 12*time.Second, ViewerKeep{})
 	a.now = midday
 	require.NoError(t, v.PutTick(context.Background(), "a", midday, many(10_000)))
 	require.Equal(t, map[string]int{"Put": 1}, s.calls)

@@ -12,12 +12,6 @@ import (
 	"github.com/gobelin-broker/gobelin/store"
 )
 
-// How long viewer statistics are kept (product.md §8); days are kept for ever.
-const (
-	KeepMinutes = 15 * day
-	KeepHours   = 45 * day
-)
-
 const (
 	// keepMargin is how much longer rows are kept than they are shown: so that the hour
 	// and the day of the oldest ones can still be folded.
@@ -26,7 +20,7 @@ const (
 	maxViewerURL = 1024
 	// readRows is about how many rows are read and held at once.
 	readRows = 1 << 16
-	// tableViewers holds single facts: closedKey, importsKey, foldKey.
+	// tableViewers holds single facts: closedKey, keptKey, importsKey, foldKey.
 	tableViewers = "viewers"
 	closedKey    = "closed" // → unix time(8): hours before that are folded for good
 	// foldTurns is how many applications of a node can be folded at the same time.
@@ -50,6 +44,7 @@ func checkURL(url string) error {
 type Viewers struct {
 	store  store.Store
 	sample time.Duration
+	keep   ViewerKeep
 	// turn lets a goroutine at a time fold an application: only nodes compete for it.
 	turn [foldTurns]chan struct{}
 
@@ -59,9 +54,9 @@ type Viewers struct {
 }
 
 // NewViewers returns the viewer statistics of a store. sample is the time from one tick
-// of a node to the next, in whole milliseconds.
-func NewViewers(s store.Store, sample time.Duration) *Viewers {
-	v := &Viewers{store: s, sample: sample, known: make(map[string]bool), imports: make(map[uint32]bool)}
+// of a node to the next, in whole milliseconds; keep is valid, or zero where it is as usual.
+func NewViewers(s store.Store, sample time.Duration, keep ViewerKeep) *Viewers {
+	v := &Viewers{store: s, sample: sample, keep: keep.WithDefaults(), known: make(map[string]bool), imports: make(map[uint32]bool)}
 	for i := range v.turn {
 		v.turn[i] = make(chan struct{}, 1)
 	}
@@ -91,7 +86,7 @@ func measured(r ViewerRow) Measured {
 // Rows returns the rows of URLs that begin in a window, from from (inclusive) to to
 // (exclusive): by URL in the order given, then by time. The hour and the day that are
 // not over are there and grow. At most limit (at least 1) come back; more says that there are
-// others. Of a grain only what is still kept is found (KeepMinutes, KeepHours).
+// others. Of a grain only what is still kept is found (ViewerKeep).
 func (v *Viewers) Rows(ctx context.Context, app uint32, urls []string, grain store.Grain, from, to time.Time, limit int) (rows []ViewerRow, more bool, err error) {
 	w, err := v.window(ctx, grain, from, to)
 	if err != nil {
@@ -152,7 +147,7 @@ func (v *Viewers) window(ctx context.Context, grain store.Grain, from, to time.T
 		return window{}, fmt.Errorf("%d is no grain of viewers", grain)
 	}
 	now := v.store.Now()
-	keep := map[store.Grain]time.Duration{store.Minute: KeepMinutes, store.Hour: KeepHours}[grain]
+	keep := map[store.Grain]time.Duration{store.Minute: v.keep.Minutes, store.Hour: v.keep.Hours}[grain]
 	if keep == 0 {
 		keep = now.Sub(time.Unix(0, 0))
 	}
@@ -193,17 +188,17 @@ func earlier(a, b time.Time) time.Time {
 // shown returns the rows that a window shows of each URL.
 func (v *Viewers) shown(ctx context.Context, kind byte, app uint32, urls []string, w window) ([][]ViewerRow, error) {
 	if w.grain == store.Minute {
-		return v.minutes(ctx, kind, app, urls, w.stored, KeepMinutes)
+		return v.minutes(ctx, kind, app, urls, w.stored, v.keep.Minutes)
 	}
-	rows, err := v.read(ctx, kind, app, urls, w.grain, w.stored, keepOf(w.grain, 0))
+	rows, err := v.read(ctx, kind, app, urls, w.grain, w.stored, v.keep.of(w.grain, 0))
 	if err != nil {
 		return nil, err
 	}
-	hours, err := v.read(ctx, kind, app, urls, store.Hour, w.hours, KeepHours+keepMargin)
+	hours, err := v.read(ctx, kind, app, urls, store.Hour, w.hours, v.keep.Hours+keepMargin)
 	if err != nil {
 		return nil, err
 	}
-	minutes, err := v.minutes(ctx, kind, app, urls, w.minutes, KeepMinutes+keepMargin)
+	minutes, err := v.minutes(ctx, kind, app, urls, w.minutes, v.keep.Minutes+keepMargin)
 	if err != nil {
 		return nil, err
 	}
@@ -212,17 +207,6 @@ func (v *Viewers) shown(ctx context.Context, kind byte, app uint32, urls []strin
 		rows[i] = append(rows[i], foldRows(open, w.grain)...)
 	}
 	return rows, nil
-}
-
-// keepOf returns how long rows of a grain are kept.
-func keepOf(g store.Grain, margin time.Duration) time.Duration {
-	switch g {
-	case store.Day:
-		return store.Forever
-	case store.Hour:
-		return KeepHours + margin
-	}
-	return KeepMinutes + margin
 }
 
 // minutes returns the minutes of URLs: what our nodes counted together with what was
@@ -299,7 +283,7 @@ func (v *Viewers) put(ctx context.Context, kind byte, g store.Grain, rows []View
 	for i, r := range rows {
 		points[i] = store.Point{Series: seriesOf(kind, r.App, r.URL), Time: r.Time, Data: r.encode()}
 	}
-	return v.store.PutRows(ctx, g, keepOf(g, keepMargin), points)
+	return v.store.PutRows(ctx, g, v.keep.of(g, keepMargin), points)
 }
 
 // closed returns before when all hours are folded for good, and the version of the row
@@ -307,7 +291,7 @@ func (v *Viewers) put(ctx context.Context, kind byte, g store.Grain, rows []View
 func (v *Viewers) closed(ctx context.Context) (time.Time, uint64, error) {
 	row, err := v.store.Get(ctx, tableViewers, closedKey)
 	if errors.Is(err, store.ErrNotFound) {
-		return v.store.Now().Add(-KeepMinutes).UTC().Truncate(time.Hour), 0, nil
+		return v.store.Now().Add(-v.keep.Minutes).UTC().Truncate(time.Hour), 0, nil
 	}
 	if err != nil {
 		return time.Time{}, 0, err

@@ -39,7 +39,7 @@ func onStores(b *testing.B, do func(*testing.B, store.Store)) {
 // BenchmarkPutTick is what a node writes at each sample for 10,000 objects.
 func BenchmarkPutTick(b *testing.B) {
 	onStores(b, func(b *testing.B, s store.Store) {
-		v, counts := NewViewers(s, 12*time.Second), many(10_000)
+		v, counts := NewViewers(s, 12*time.Second, ViewerKeep{}), many(10_000)
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			require.NoError(b, v.PutTick(context.Background(), "node", s.Now().Truncate(12*time.Second), counts))
@@ -51,7 +51,7 @@ func BenchmarkPutTick(b *testing.B) {
 // times each. The index knows them; no hour closes.
 func BenchmarkCloseMinute(b *testing.B) {
 	onStores(b, func(b *testing.B, s store.Store) {
-		v, counts := NewViewers(s, 12*time.Second), many(10_000)
+		v, counts := NewViewers(s, 12*time.Second, ViewerKeep{}), many(10_000)
 		minute := s.Now().Truncate(time.Hour).Add(30 * time.Minute)
 		for i := range 5 {
 			for _, node := range []string{"a", "b", "c"} {
@@ -95,7 +95,7 @@ func urlsOf(n int) (urls []string) {
 // beside its rows.
 func BenchmarkHour(b *testing.B) {
 	onStores(b, func(b *testing.B, s store.Store) {
-		v, urls := NewViewers(s, 12*time.Second), urlsOf(10_000)
+		v, urls := NewViewers(s, 12*time.Second, ViewerKeep{}), urlsOf(10_000)
 		now := fillMinutes(b, v, urls, 120)
 		hour := now.Truncate(time.Hour).Add(-time.Hour)
 		b.ReportAllocs()
@@ -111,7 +111,7 @@ func BenchmarkHour(b *testing.B) {
 // 1,000: the answer is found by range reads, whatever else is kept.
 func BenchmarkViewerRows(b *testing.B) {
 	onStores(b, func(b *testing.B, s store.Store) {
-		v, urls := NewViewers(s, 12*time.Second), urlsOf(1000)
+		v, urls := NewViewers(s, 12*time.Second, ViewerKeep{}), urlsOf(1000)
 		const minutes = 15 * 24 * 60
 		now := fillMinutes(b, v, urls[:100], minutes)
 		fillMinutes(b, v, urls[100:], 6*60)

@@ -27,7 +27,7 @@ func newAudience(t *testing.T) *audience {
 	a := &audience{T: t, now: midday}
 	s := memory.New(memory.Options{Now: func() time.Time { return a.now }})
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	a.store, a.Viewers = s, NewViewers(s, 12*time.Second)
+	a.store, a.Viewers = s, NewViewers(s, 12*time.Second, ViewerKeep{})
 	return a
 }
 
@@ -370,8 +370,8 @@ func TestRetention(t *testing.T) {
 		require.False(t, rows[0].Time.Before(a.now.Add(-keep)))
 		require.Equal(t, last.Truncate(g.Width()), rows[len(rows)-1].Time)
 	}
-	f(store.Minute, KeepMinutes, 15*3)
-	f(store.Hour, KeepHours, 45*3)
+	f(store.Minute, ViewerKeep{}.WithDefaults().Minutes, 15*3)
+	f(store.Hour, ViewerKeep{}.WithDefaults().Hours, 45*3)
 	f(store.Day, 61*24*time.Hour, 60)
 	require.Empty(t, a.rows("u", store.Minute, a.now.Add(time.Minute)))
 	rows, more, err := a.Rows(context.Background(), 12, []string{"none", "u", "u"}, store.Day, time.Time{}, a.now, 70)

@@ -58,7 +58,7 @@ func accumulate(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := a.chargePublish(r, 1); err != nil {
+	if err := a.chargePublish(r, who, 1); err != nil {
 		return reply{}, err
 	}
 	name, channel := accumulationName(r), accumulationChannel(r, who)

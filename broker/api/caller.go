@@ -60,7 +60,7 @@ func (a *api) identify(rt route, r *http.Request) (*broker.Identity, error) {
 	if a.limiter == nil {
 		return who, nil
 	}
-	return who, a.limiter.request(credentialKey(headers[0]))
+	return who, a.limiter.request(credentialKey(who, headers[0]))
 }
 
 // chargeAddress charges the request r to where it comes from.
@@ -112,14 +112,14 @@ func signedNonce(r *http.Request) string {
 	return "\x00signed\x00" + nonce
 }
 
-// chargePublish charges n messages to the caller of r.
-func (a *api) chargePublish(r *http.Request, n int) error {
-	if a.limiter == nil {
+// chargePublish charges n messages to the caller of r, who.
+func (a *api) chargePublish(r *http.Request, who *broker.Identity, n int) error {
+	if a.limiter == nil || r.Context().Value(vouchedKey{}) != nil {
 		return nil
 	}
 	key := addressKey(a.ClientAddr(r))
-	if h := r.Header.Get("Authorization"); h != "" {
-		key = credentialKey(h)
+	if h := r.Header.Get("Authorization"); h != "" && who != nil {
+		key = credentialKey(who, h)
 	}
 	return a.limiter.publish(key, n)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
@@ -208,8 +209,9 @@ func objectRoots(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 		return reply{}, err
 	}
 	class := r.URL.Query().Get("class")
-	views := []rootView{}
+	views, names := []rootView{}, []string{}
 	for _, root := range a.service.RootsByClass(o) {
+		names = append(names, root.Class)
 		if class != "" && class != root.Class {
 			continue
 		}
@@ -220,7 +222,7 @@ func objectRoots(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 		views = append(views, v)
 	}
 	if len(views) == 0 {
-		return reply{}, badRequest("class must be view, guest, control, ingest or daily")
+		return reply{}, badRequest("class must be one of %s", strings.Join(names, ", "))
 	}
 	return reply{http.StatusOK, struct {
 		Result int        `json:"result"`

@@ -38,7 +38,7 @@ func publishOne(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 		return reply{}, err
 	}
 	p.ObjectID = id
-	if err := a.chargePublish(r, 1); err != nil {
+	if err := a.chargePublish(r, who, 1); err != nil {
 		return reply{}, err
 	}
 	pubs := []broker.Publication{p}
@@ -71,7 +71,7 @@ func publishBatch(a *api, r *http.Request, who *broker.Identity) (reply, error) 
 			return reply{}, atLeast(broker.RoleBroadcaster, who, p.ObjectID)
 		}
 	}
-	if err := a.chargePublish(r, len(pubs)); err != nil {
+	if err := a.chargePublish(r, who, len(pubs)); err != nil {
 		return reply{}, err
 	}
 	if err := a.bindKey(r, who, "/v1/publish", body, pubs); err != nil {

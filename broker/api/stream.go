@@ -67,7 +67,7 @@ func (a *api) consumer(r *http.Request) error {
 		return &broker.StreamError{Status: http.StatusForbidden, Text: "Invalid authentication credentials"}
 	}
 	*r = *r.WithContext(context.WithValue(r.Context(), consumerKey{}, account))
-	return a.limiter.request(credentialKey("stream " + q.Get("token")))
+	return a.limiter.request(hashKey("t", q.Get("token")))
 }
 
 // consumerOf returns the account that consumer has found.

@@ -78,11 +78,7 @@ type cinema struct {
 
 func newCinema(t *testing.T) *cinema {
 	t.Helper()
-	binary, err := os.Getenv("GOBELIN"), error(nil)
-	if binary == "" {
-		binary, err = Build(t.Context(), t.TempDir(), false)
-		require.NoError(t, err)
-	}
+	binary := RealBinary(t)
 	server, dir := storetest.StartRedis(t), t.TempDir()
 	config, err := writeKeys(dir)
 	require.NoError(t, err)
@@ -105,7 +101,7 @@ func newCinema(t *testing.T) *cinema {
 		require.NoError(t, node.Start(t.Context()))
 		c.nodes = append(c.nodes, node)
 	}
-	c.viewers = catchup.NewViewers(c.store, minutesSample)
+	c.viewers = catchup.NewViewers(c.store, minutesSample, catchup.ViewerKeep{})
 	c.make()
 	return c
 }

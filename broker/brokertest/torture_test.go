@@ -98,7 +98,7 @@ func TestTortureMany(t *testing.T) {
 func torture(t *testing.T, c brokertest.Config) (*brokertest.Result, *brokertest.Report) {
 	t.Helper()
 	c.Seed = uint64(number(t, "TORTURE_SEED", int(rand.Uint32())))
-	c.Binary, c.Dir = build(t), t.TempDir()
+	c.Binary, c.Dir = brokertest.RealBinary(t), t.TempDir()
 	if kept := os.Getenv("TORTURE_DIR"); kept != "" {
 		c.Dir = kept
 		trace, err := os.Create(filepath.Join(kept, "trace.log"))
@@ -154,15 +154,4 @@ func rules(c brokertest.Config) brokertest.Rules {
 		r.Lag += time.Second // what was missed is read, and comes when it has been
 	}
 	return r
-}
-
-// build makes the real binary; GOBELIN names one that is there already.
-func build(t *testing.T) string {
-	t.Helper()
-	if ready := os.Getenv("GOBELIN"); ready != "" {
-		return ready
-	}
-	binary, err := brokertest.Build(t.Context(), t.TempDir(), number(t, "TORTURE_RACE", 0) == 1)
-	require.NoError(t, err)
-	return binary
 }

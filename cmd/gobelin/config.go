@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/catchup"
 )
 
 // config is everything an operator can set. Its fields, defaults, units and
@@ -69,6 +70,7 @@ type acmeConfig struct {
 type statsConfig struct {
 	Sample time.Duration
 	Public bool
+	Keep   catchup.ViewerKeep
 }
 
 // nodeConfig names the node among those on one store.
@@ -90,6 +92,7 @@ type bayeuxConfig struct {
 	ForwardExt  []string
 	Ack         bool
 	Replay      bool
+	Compression bool
 	Services    []string
 	ClientJS    string
 	URL         string
@@ -106,8 +109,9 @@ type channelsConfig struct {
 
 // dataConfig is about shared documents (product.md §7).
 type dataConfig struct {
-	UserRead   string
-	SessionTTL time.Duration
+	UserRead    string
+	SessionTTL  time.Duration
+	MaxDocument size
 }
 
 // openRule opens channels to clients without a root (product.md §15).
@@ -141,6 +145,7 @@ type kindAge struct {
 type keysConfig struct {
 	IdentitySecret broker.Secret
 	Roots          []rootKey
+	Classes        []classConfig
 }
 
 // rootKey is one key of the ring.

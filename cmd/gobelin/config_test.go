@@ -12,6 +12,10 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/catchup"
 )
 
 // write puts a configuration file into a folder of the test.
@@ -158,6 +162,57 @@ func TestHostileFiles(t *testing.T) {
 }
 
 // TestStreamAccounts: what names a log and opens it is one account's.
+// What is kept must hold together with what it is made of, and what is sent with it.
+func TestKeepsAndDocuments(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		require.Equal(t, append([]string{}, want...), told(t, text))
+	}
+	f("stats: {keep: {minute: 24h, hour: 24h}}\ndata: {max_document: 1KiB}\n")
+	f("stats: {keep: {minute: 1200h}}\n", "stats.keep.hour: must be at least stats.keep.minute (1200h), is 1080h: days are made of hours")
+	f("stats: {keep: {minute: 1h}}\n", "file:1: stats.keep.minute: must be at least 24h, is 1h")
+	f("limits: {message: 64KiB}\n", "data.max_document: must be at most limits.message (64KiB), is 100KiB: a change of it is one message")
+	f("data: {max_document: 2MiB}\n", "file:1: data.max_document: must be at most 1MiB, is 2MiB", "file:1: data.max_document: must be at most limits.message (1MiB), is 2MiB: a change of it is one message")
+	c, _, fs := load(source{path: write(t, "store: 'memory:'\nstats: {keep: {minute: 48h, hour: 72h}}\ndata: {max_document: 2KiB}\n")})
+	require.Empty(t, fs)
+	require.NoError(t, c.completeKeys(true))
+	metrics, err := broker.NewExposition()
+	require.NoError(t, err)
+	o, err := brokerOptions(c, nil, metrics, zap.NewNop())
+	require.NoError(t, err)
+	require.Equal(t, catchup.ViewerKeep{Minutes: 48 * time.Hour, Hours: 72 * time.Hour}, o.StatsKeep)
+	require.Equal(t, 2048, o.MaxDocument)
+}
+
+// Classes of roots: what is built in can only be lowered.
+func TestRootClasses(t *testing.T) {
+	f := func(row string, want ...string) {
+		t.Helper()
+		for i := range want {
+			want[i] = "file:3: keys.classes." + want[i]
+		}
+		require.Equal(t, append([]string{}, want...), told(t, "keys:\n  classes:\n    "+row+"\n"))
+	}
+	f("partner: {number: 6, level: broadcaster, subscribe: false, publish: all, catchup_max: 0s, period: 60s}")
+	f("guest: {subscribe: false}")
+	f("view: {catchup_max: 1h}")
+	f("partner: {number: 5}", "partner: number must be 6 to 14: the digit of its roots, never to be given to another class")
+	f("partner: {level: viewer}", "partner: number must be 6 to 14: the digit of its roots, never to be given to another class")
+	f("partner: {number: -3}", "partner: number must be 6 to 14: the digit of its roots, never to be given to another class")
+	f("partner: {number: 6, level: admin}", `partner: level: "admin" is none of viewer, moderator, broadcaster`)
+	f("partner: {number: 6, publish: custm}", `partner: publish: "custm" is none of none, custom, all; did you mean custom?`)
+	f("partner: {number: 6, catchup_max: -1h}", "partner: catchup_max: must be at least 0s, is -1h0m0s")
+	f("partner: {number: 6, period: 1s}", "partner: period: must be whole seconds from 1m to 8784h, or 0s for never, is 1s")
+	f("Partner: {number: 6}", "Partner: a class is called by a small letter and up to 31 small letters, digits, dashes and underscores")
+	f("{a: {number: 6}, b: {number: 6}}", "b: number 6 is that of a, too")
+	f("{a: {number: 6}, a: {number: 7}}", "a: is there twice, first in line 3")
+	f("guest: {catchup_max: 1h}", "guest: a built-in class can be given fewer rights, not more: make a class with a name of its own")
+	f("view: {level: broadcaster}", "view: a built-in class can be given fewer rights, not more: make a class with a name of its own")
+	f("daily: {period: 1h}", "daily.period: unknown key")
+	f("view: {rights: all}", "view.rights: unknown key")
+	require.Equal(t, []string{"file:1: keys.classes: must have keys: "}, told(t, "keys: {classes: [a]}\n"))
+}
+
 func TestStreamAccounts(t *testing.T) {
 	token := func() string { return newSecret().Reveal() }
 	account := func(id int, more string) string {
@@ -366,4 +421,37 @@ func TestAccountKeys(t *testing.T) {
 	f("- {cdn: 1, api_key: k1, api_secret: SECRET, APPS}\n- {cdn: 1, api_key: k1, api_secret: SECRET, APPS}",
 		"file:4: accounts[1]: api_key k1 is there twice", "file:4: accounts[1]: cdn 1 is there twice")
 	f("- {cdn: -1, APPS}", "file:3: accounts[0]: cdn: must be at least 0")
+}
+
+// FuzzScalar: what is taken for a size, a duration or a network is the same when it is
+// written as it is shown; what a refusal proposes instead would be taken.
+func FuzzScalar(f *testing.F) {
+	for _, s := range []string{
+		"1MiB", "512", " 7 KiB", "-1", "9223372036854775807", "8589934592GiB", "1MB", "0x10", "45s", "1h30m", "45", "2d", "0.5e3", "NaN", "Inf",
+		"384307168202282326d", "-5", "1e999", "10.0.0.0/8", "::1", "fe80::1%eth0", "::ffff:1.2.3.4/96", "10.0.0.1/33", "+1", "1_000",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if n, err := parseSize(text); err == nil {
+			require.GreaterOrEqual(t, int64(n), int64(0))
+			again, err := parseSize(n.String())
+			require.NoError(t, err)
+			require.Equal(t, n, again)
+		}
+		d, err := parseDuration(text)
+		if err == nil {
+			again, err := parseDuration(d.String())
+			require.NoError(t, err)
+			require.Equal(t, d, again)
+		} else if _, hint, proposed := strings.Cut(err.Error(), "did you mean "); proposed {
+			_, err := parseDuration(strings.TrimSuffix(hint, "?"))
+			require.NoError(t, err, hint)
+		}
+		if p, err := parsePrefix(text); err == nil {
+			again, err := parsePrefix(p.String())
+			require.NoError(t, err)
+			require.Equal(t, p, again)
+		}
+	})
 }

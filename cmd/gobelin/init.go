@@ -121,6 +121,8 @@ func initialValue(o *option) string {
 		return "[" + o.def + "]"
 	case *[]openRule:
 		return "[{pattern: /demo/**, publish: session, history: 24h}]"
+	case *[]classConfig:
+		return "{partner: {number: 6, catchup_max: 1h, period: 24h}}"
 	case *map[string]kindAge:
 		return "{all_json: 24h}"
 	case *string:

@@ -56,12 +56,12 @@ func (c *config) completeKeys(make bool) error {
 	if !make || c.folder() == "" && c.Store.kind() == kindRedis {
 		return noKeys(c)
 	}
-	c.Keys = keysConfig{IdentitySecret: newSecret(), Roots: []rootKey{{Secret: newSecret(), Sign: true}}}
+	c.Keys.IdentitySecret, c.Keys.Roots = newSecret(), []rootKey{{Secret: newSecret(), Sign: true}}
 	err = c.writeFragment(keysFile, fmt.Sprintf(
 		"# Made at first start. Signed roots depend on these keys: keep them, and keep them private.\nkeys:\n  identity_secret: %s\n  roots:\n  - {kid: 0, secret: %s, sign: true}\n",
 		c.Keys.IdentitySecret.Reveal(), c.Keys.Roots[0].Secret.Reveal()))
 	if errors.Is(err, os.ErrExist) { // another node was first
-		c.Keys = keysConfig{}
+		c.Keys.IdentitySecret, c.Keys.Roots = "", nil
 		return c.completeKeys(false)
 	}
 	return err
@@ -198,7 +198,13 @@ func (c *config) keyring() (*channels.Keyring, error) {
 	for _, k := range c.Keys.Roots {
 		keys = append(keys, channels.RootKey{KID: uint8(k.KID), Secret: []byte(k.Secret.Reveal()), Sign: k.Sign})
 	}
-	return channels.NewKeyring([]byte(c.Keys.IdentitySecret.Reveal()), keys, nil)
+	periods := map[channels.Class]time.Duration{}
+	for _, k := range c.Keys.Classes {
+		if _, is := broker.BuiltInClass(k.Name); !is {
+			periods[channels.Class(k.Number)] = k.Period
+		}
+	}
+	return channels.NewKeyring([]byte(c.Keys.IdentitySecret.Reveal()), keys, periods)
 }
 
 // accounts returns the tenants as the broker wants them.

@@ -161,6 +161,10 @@ func (r *reader) set(target any, n *yaml.Node, key string) {
 	case *[]rootKey:
 		*p = nil
 		r.list(n, key, func(item *yaml.Node, key string) { *p = append(*p, r.rootKey(item, key)) })
+	case *[]classConfig:
+		if *p = nil; !isNull(n) {
+			*p = r.classes(n, key)
+		}
 	case *[]accountConfig:
 		*p = nil
 		r.list(n, key, func(item *yaml.Node, key string) { *p = append(*p, r.account(item, key)) })

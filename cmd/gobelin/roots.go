@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/broker"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/spf13/cobra"
 )
@@ -57,7 +58,17 @@ configuration or a data folder. An object whose root was reset has other ones:
   gobelin root check 01807cf168cd66dae96e9bd900e4b07312260f49`,
 		Args: cobra.ExactArgs(1),
 		RunE: work(func(c *cobra.Command, args []string) error {
-			wanted := []channels.Class{channels.ClassView, channels.ClassGuest, channels.ClassControl, channels.ClassIngest, channels.ClassDaily}
+			if err := objectFault(args[0]); err != nil {
+				return usage{err}
+			}
+			conf, ring, app, err := keys.ring(appName)
+			if err != nil {
+				return err
+			}
+			wanted, err := broker.RootClasses(conf.rootClasses())
+			if err != nil {
+				return err
+			}
 			if class != "" {
 				i, err := classByName(wanted, class)
 				if err != nil {
@@ -65,18 +76,11 @@ configuration or a data folder. An object whose root was reset has other ones:
 				}
 				wanted = wanted[i : i+1]
 			}
-			if err := objectFault(args[0]); err != nil {
-				return usage{err}
-			}
-			ring, app, err := keys.ring(appName)
-			if err != nil {
-				return err
-			}
 			oid := ring.OID(uint32(app.ID), args[0], number)
 			if asJSON {
 				roots := map[string]string{}
 				for _, k := range wanted {
-					roots[k.String()] = "/" + ring.Root(oid, k, time.Now())
+					roots[k.Name] = "/" + ring.Root(oid, k.Number, time.Now())
 				}
 				return printJSON(c.OutOrStdout(), struct {
 					Object string            `json:"object"`
@@ -85,9 +89,9 @@ configuration or a data folder. An object whose root was reset has other ones:
 				}{args[0], app.Name, roots})
 			}
 			for _, k := range wanted {
-				root := "/" + ring.Root(oid, k, time.Now())
+				root := "/" + ring.Root(oid, k.Number, time.Now())
 				if class == "" {
-					root = fmt.Sprintf("%-8s %s", k, root)
+					root = fmt.Sprintf("%-8s %s", k.Name, root)
 				}
 				fmt.Fprintln(c.OutOrStdout(), root)
 			}
@@ -97,19 +101,19 @@ configuration or a data folder. An object whose root was reset has other ones:
 	keys.flags(c)
 	c.PersistentFlags().StringVar(&appName, "app", "", "application (default: the only one)")
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	c.Flags().StringVar(&class, "class", "", "only this one: view, guest, control, ingest, daily")
+	c.Flags().StringVar(&class, "class", "", "only this one: view, guest, control, ingest, daily, or one of keys.classes")
 	c.Flags().Uint16Var(&number, "reset", 0, "how often the object's root was reset")
 	c.AddCommand(newRootCheckCommand(keys, &appName))
 	return c
 }
 
-func classByName(classes []channels.Class, name string) (int, error) {
+func classByName(classes []broker.RootClass, name string) (int, error) {
 	var names []string
 	for i, k := range classes {
-		if k.String() == name {
+		if k.Name == name {
 			return i, nil
 		}
-		names = append(names, k.String())
+		names = append(names, k.Name)
 	}
 	return 0, fmt.Errorf("--class %q is none of %s%s", clip(name), strings.Join(names, ", "), suggestion(name, names))
 }
@@ -127,21 +131,21 @@ func objectFault(id string) error {
 	return nil
 }
 
-// ring returns the server's keyring and the application that was named.
-func (k *keySource) ring(appName string) (*channels.Keyring, appConfig, error) {
+// ring returns the server's configuration, its keyring and the application that was named.
+func (k *keySource) ring(appName string) (*config, *channels.Keyring, appConfig, error) {
 	c, err := k.load()
 	if err != nil {
-		return nil, appConfig{}, err
+		return nil, nil, appConfig{}, err
 	}
 	if err := c.completeKeys(false); err != nil {
-		return nil, appConfig{}, err
+		return nil, nil, appConfig{}, err
 	}
 	app, err := c.app(appName)
 	if err != nil {
-		return nil, appConfig{}, err
+		return nil, nil, appConfig{}, err
 	}
 	ring, err := c.keyring()
-	return ring, app, err
+	return c, ring, app, err
 }
 
 func newRootCheckCommand(keys *keySource, appName *string) *cobra.Command {
@@ -224,14 +228,6 @@ func rootOf(text string) string {
 	return root
 }
 
-var classWords = map[channels.Class]string{
-	channels.ClassView:    "subscribes, with catch-up; never expires",
-	channels.ClassGuest:   "subscribes, without the past; never expires",
-	channels.ClassControl: "subscribes to everything of the object and publishes; never expires. Keep it private",
-	channels.ClassIngest:  "publishes only; never expires. Keep it private",
-	channels.ClassDaily:   "as view, for its own UTC day and the next",
-}
-
 // explainRoot says what a root is (security.md §1.5), or which check it fails.
 // Peers are told one thing for all failures; this is for who holds the keys.
 func explainRoot(c *config, text string, now time.Time) (words string, good bool) {
@@ -261,19 +257,22 @@ func explainRoot(c *config, text string, now time.Time) (words string, good bool
 		return fmt.Sprintf("refused: signed with key %d, the configuration has %s", kid, strings.Join(kids, ", ")), false
 	case class == 0:
 		return "refused: class 0 never is valid", false
-	case !ok && class == channels.ClassDaily:
-		return "refused: the tag does not match today's period or yesterday's: it has expired, was changed, or is signed with another secret", false
+	case !ok && !ring.Expires(class, now).IsZero():
+		return "refused: the tag does not match the period of now or the one before: it has expired, was changed, or is signed with another secret", false
 	case !ok:
 		return fmt.Sprintf("refused: the tag does not match key %d: it was changed, mistyped, or signed with another secret", kid), false
 	}
-	words = fmt.Sprintf("genuine: %s root, signed with key %d, object %s", v.Class, v.KID, v.OID)
-	if what := classWords[v.Class]; what != "" {
-		words += "\nit " + what
-	} else {
-		words += "\nbut no class of this version: the server refuses it"
-		return words, false
+	said := fmt.Sprintf(" root, signed with key %d, object %s", v.KID, v.OID)
+	all, err := broker.RootClasses(c.rootClasses())
+	if err != nil {
+		return err.Error(), false
 	}
-	return words + "\nwhether the object still exists, only the server knows", true
+	for _, k := range all {
+		if k.Number == v.Class {
+			return "genuine: " + k.Name + said + "\nit " + classWords(k, c.period(k.Name)) + "\nwhether the object still exists, only the server knows", true
+		}
+	}
+	return "genuine: " + v.Class.String() + said + "\nbut no class of the configuration: the server refuses it", false
 }
 
 func digit(c byte) int {

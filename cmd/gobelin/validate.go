@@ -52,6 +52,7 @@ func (c *config) validate(before faults) (warnings, fs faults) {
 	v.ages()
 	v.stats()
 	v.keys()
+	v.classes()
 	v.accounts()
 	return v.warnings, v.fs
 }
@@ -255,6 +256,9 @@ func (v *validation) sizes() {
 	if l.Body < l.Message {
 		v.fault("limits.body", "must be at least limits.message (%v), is %v", l.Message, l.Body)
 	}
+	if d := v.c.Data.MaxDocument; d > l.Message {
+		v.fault("data.max_document", "must be at most limits.message (%v), is %v: a change of it is one message", l.Message, d)
+	}
 	if l.Backlog < l.Message {
 		v.fault("limits.backlog", "must be at least limits.message (%v), is %v", l.Message, l.Backlog)
 	}
@@ -333,6 +337,9 @@ func (v *validation) ages() {
 func (v *validation) stats() {
 	if d := v.c.Stats.Sample; d > 0 && (time.Minute%d != 0 || d%time.Millisecond != 0) {
 		v.fault("stats.sample", "%v does not divide a minute into equal parts: use 12s, 10s, 5s, 1s or the like", d)
+	}
+	if k := v.c.Stats.Keep; k.Hours < k.Minutes {
+		v.fault("stats.keep.hour", "must be at least stats.keep.minute (%s), is %s: days are made of hours", showDuration(k.Minutes), showDuration(k.Hours))
 	}
 }
 

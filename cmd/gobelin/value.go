@@ -101,11 +101,17 @@ func parseDuration(text string) (time.Duration, error) {
 	if err == nil {
 		return d, nil
 	}
-	if _, e := strconv.ParseFloat(text, 64); e == nil {
-		return 0, fmt.Errorf("%q has no unit: did you mean %ss?", clip(text), clip(text))
+	// What is proposed has to be taken, too.
+	proposed := text + "s"
+	if days, e := strconv.ParseInt(strings.TrimSuffix(text, "d"), 10, 32); e == nil && strings.HasSuffix(text, "d") {
+		proposed = strconv.FormatInt(24*days, 10) + "h"
 	}
-	if days, e := strconv.Atoi(strings.TrimSuffix(text, "d")); e == nil {
-		return 0, fmt.Errorf("%q: there is no unit for days: did you mean %dh?", clip(text), 24*days)
+	switch _, e := time.ParseDuration(proposed); {
+	case e != nil || len(proposed) > 100:
+	case strings.HasSuffix(text, "d"):
+		return 0, fmt.Errorf("%q: there is no unit for days: did you mean %s?", text, proposed)
+	default:
+		return 0, fmt.Errorf("%q has no unit: did you mean %s?", text, proposed)
 	}
 	return 0, fmt.Errorf("%q is not a duration: write it as 150ms, 45s or 12h", clip(text))
 }
@@ -152,6 +158,15 @@ func showValue(target any) string {
 		return "{" + strings.Join(parts, ", ") + "}"
 	case *[]rootKey:
 		return showList(*p, func(k rootKey) string { return fmt.Sprintf("{kid: %d, secret: %v, sign: %t}", k.KID, k.Secret, k.Sign) })
+	case *[]classConfig:
+		var parts []string
+		for _, k := range *p {
+			parts = append(parts, k.show())
+		}
+		if parts == nil {
+			return ""
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
 	case *[]accountConfig:
 		return showList(*p, func(a accountConfig) string { return "{" + showAccount(a) + "apps: " + showList(a.Apps, showApp) + "}" })
 	}

@@ -24,8 +24,8 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		return broker.Options{}, err
 	}
 	o := broker.Options{
-		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(),
-		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic, StatsSample: c.Stats.Sample, StatsPublic: c.Stats.Public,
+		Store: s, Keyring: ring, Accounts: c.accounts(), Kinds: c.kinds(), Classes: c.rootClasses(),
+		EndOnExpiry: c.EndOnExpiry, PresencePublic: c.PresencePublic, StatsSample: c.Stats.Sample, StatsPublic: c.Stats.Public, StatsKeep: c.Stats.Keep,
 		NoReplay: !c.Bayeux.Replay, Services: c.Bayeux.Services,
 		AutoCreate: c.AutoCreate, Sandbox: c.Sandbox, ForwardExt: c.Bayeux.ForwardExt, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		Accumulate: broker.AccumulateOptions{TTL: c.Accumulate.TTL, Page: c.Accumulate.Page, Max: c.Accumulate.Max},
@@ -35,7 +35,7 @@ func brokerOptions(c *config, s store.Store, metrics *broker.Exposition, log *za
 		},
 		TokenRules: broker.TokenRules{Issuer: c.TokenIssuer, Audience: c.TokenAudience, Exact: c.Sandbox},
 		Registerer: metrics.Registerer(), Logger: log.Named("broker"),
-		SessionLife: c.sessionLife(), SessionTTL: c.Data.SessionTTL, OwnDataOnly: c.Data.UserRead == "self",
+		SessionLife: c.sessionLife(), SessionTTL: c.Data.SessionTTL, OwnDataOnly: c.Data.UserRead == "self", MaxDocument: int(c.Data.MaxDocument),
 		Version: version, NodeName: c.nodeName(), Advertise: c.Node.Advertise,
 		Limits: brokerLimits(c),
 	}
@@ -125,7 +125,7 @@ func bayeuxOptions(c *config, script []byte, log *zap.Logger) bayeux.Options {
 	if o.Limits.QueueMemory == 0 {
 		o.Limits.QueueMemory = memoryLimit() / 4
 	}
-	o.NoAck = !c.Bayeux.Ack
+	o.NoAck, o.Compression = !c.Bayeux.Ack, c.Bayeux.Compression
 	if c.LogAccess {
 		o.Access = log.Named("access")
 	}
