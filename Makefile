@@ -25,7 +25,7 @@ GOFILES = $$(find . -name node_modules -prune -o -name '*.go' -print)
 WITHIN  = $$(command -v timeout >/dev/null && echo timeout -k 10 $(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help chart go-clients run build release deps go test units allocs format lint conformance e2e screenshots bench fuzz torture clean
+.PHONY: help chart go-clients run build release deps go test units allocs format lint conformance e2e screenshots bench fuzz torture soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -156,6 +156,11 @@ torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SE
 	$(if $(NODES),MINUTES=$(or $(MINUTES),3) $(GO) test -count 1 -v -run TestMinutesOnRedis -timeout 15m ./broker/brokertest)
 	GOBELIN_SEEDS=$(or $(SEEDS),5000) $(GO) test -count 1 -run Simulation -timeout 30m ./broker
 	STORE_ROUNDS=$(or $(ROUNDS),50) $(GO) test -count 1 -run 'Kill|PowerLoss' -timeout 30m ./store/disk
+
+# On Redis; STORE=disk is without. What grows, it says by how much an hour.
+soak: go ## people come and go for MINUTES=30; nothing may grow (GUESTS=30 SEED=1 STORE=disk)
+	SOAK_MINUTES=$(or $(MINUTES),30) SOAK_SEED=$(SEED) SOAK_GUESTS=$(GUESTS) $(GO) test -count 1 -v -run '^TestSoak$$' \
+		-timeout $$(($(or $(MINUTES),30) + 15))m ./broker/brokertest
 
 clean: ## removes what was built; npm packages and dev's .gobelin stay
 	rm -rf gobelin dist

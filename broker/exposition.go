@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"runtime"
 	"strconv"
 	"time"
@@ -37,7 +38,9 @@ func NewExposition() (*Exposition, error) {
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 7),
 		}),
 	}
-	err := errors.Join(r.Register(collectors.NewGoCollector()),
+	// What the last collection left tells a leak; what is allocated goes up and down.
+	live := collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)}
+	err := errors.Join(r.Register(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(live))),
 		r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 		r.Register(e.answers), r.Register(e.waits))
 	if err != nil {

@@ -26,6 +26,7 @@ type wanderer struct {
 	acks   bool     // it has the ack extension
 	batch  string   // and has had the answer of that number
 	lossy  bool     // answers are lost now and then
+	fresh  bool     // and it says so in another connect, as CometD's client does
 	lost   int      // answers in a row; a server does not repeat one without end
 	given  []string // connects that were answered, of which copies may be on their way
 	denied int
@@ -52,8 +53,11 @@ func (w *wanderer) connect(hold int) {
 	case w.lossy && w.lost < 2 && w.rng.IntN(8) == 0:
 		w.lost++
 		w.inbox = w.inbox[:had]
-		if w.acks && w.rng.IntN(2) == 0 {
+		switch {
+		case w.acks && w.rng.IntN(2) == 0:
 			w.last = "" // another connect, as CometD's client sends it
+		case w.fresh:
+			w.last = w.message("/meta/connect", `,"connectionType":"long-polling","advice":{"timeout":0}`)
 		}
 	default:
 		w.given, w.last, w.lost = append(w.given, w.last), "", 0
@@ -126,7 +130,7 @@ func movesAtRandom(t *testing.T, seed uint64, acks bool) {
 		if acks {
 			ext = `{"ack":true}`
 		}
-		w := &wanderer{peer: nodes[i].join(ext), rng: rng, nodes: nodes, lossy: !dies || acks, acks: acks, batch: "0"}
+		w := &wanderer{peer: nodes[i].join(ext), rng: rng, nodes: nodes, lossy: !dies || acks, fresh: rng.IntN(2) == 0, acks: acks, batch: "0"}
 		require.True(t, w.at(nodes[rng.IntN(4)], w.message("/meta/subscribe", fmt.Sprintf(`,"subscription":["%s%s"]`, root, strings.Join(names, `","`+root)))).ok())
 		all = append(all, w)
 	}

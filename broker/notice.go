@@ -214,8 +214,9 @@ func (b *Broker) loadDenied(ctx context.Context) error {
 // zero time is the longest a token can live. Errors: *Error with result 4000 for a
 // jti that cannot be one, 5003 when the deny list is full, and the store's.
 func (b *Broker) Revoke(ctx context.Context, app *Application, jti string, until time.Time) error {
-	if until.IsZero() {
-		until = b.opt.Now().Add(maxTokenAge)
+	// A later time would be kept for nothing, and one of five digits not be read again.
+	if last := b.opt.Now().Add(maxTokenAge + tokenLeeway); until.IsZero() || until.After(last) {
+		until = last
 	}
 	r := revocation{App: app.ID, JTI: jti, Until: until.UTC()}
 	if err := b.tokens.revoke(r.App, r.JTI, r.Until); err != nil {

@@ -226,23 +226,5 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Secret is a text that must never be printed: every formatting shows "***"
-// (security.md §4, 44).
-type Secret string
-
-// String returns "***", or "" when there is none.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return "***"
-}
-
-// GoString hides the text from %#v.
-func (s Secret) GoString() string { return s.String() }
-
-// MarshalText hides the text from JSON and YAML.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// Reveal returns the text, for computing with it only.
-func (s Secret) Reveal() string { return string(s) }
+// Secret is a text that must never be printed.
+type Secret = channels.Secret

@@ -21,7 +21,7 @@ type Publication struct {
 	// Channel is the path below the object's root, such as "chat" or "a/b"; for
 	// an open channel the whole name, such as "/demo/x".
 	Channel string
-	// Data is any JSON, as it was sent; the broker may keep the slice.
+	// Data is any JSON, as it was sent; the broker keeps a copy.
 	Data []byte
 	// Nonce makes a retry harmless; zero: every attempt is a new message.
 	Nonce store.Nonce

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,12 +21,15 @@ const (
 type publications struct {
 	b       *Broker
 	who     *Identity
-	targets map[named]resolved
-	byLog   map[store.LogName]*together
-	order   []*together // not submitted
 	began   time.Time
 	out     []Published
 	pending sync.WaitGroup
+
+	order []*together
+	last  *resolved // where the one before goes
+	// Where each goes, and what goes to each log; nil where there is but one publication.
+	targets map[named]*resolved
+	byLog   map[store.LogName]*together
 }
 
 // named is where a publication goes, as the request says; resolved is what that means.
@@ -35,15 +37,19 @@ type (
 	named struct{ object, channel string }
 
 	resolved struct {
+		at named
 		target
-		err error
+		err  error
+		with *together
 	}
 )
 
 // together is what goes to one channel in one call.
 type together struct {
-	log     store.LogName
-	limits  store.Limits
+	log    store.LogName
+	limits store.Limits
+
+	// not submitted
 	records []store.Record
 	bytes   int
 	of      []int // which publications they are
@@ -54,9 +60,9 @@ type together struct {
 // others; if the store fails, so do those that went to it in one call, up to 100 of one
 // channel.
 func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publication) []Published {
-	all := &publications{
-		b: b, who: who, out: make([]Published, len(pubs)), began: time.Now(),
-		targets: make(map[named]resolved, 1), byLog: make(map[store.LogName]*together, 1),
+	all := &publications{b: b, who: who, out: make([]Published, len(pubs)), began: time.Now()}
+	if len(pubs) > 1 {
+		all.targets, all.byLog = map[named]*resolved{}, map[store.LogName]*together{}
 	}
 	for i := range pubs {
 		if err := all.take(ctx, i, &pubs[i]); err != nil {
@@ -73,13 +79,7 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 
 // take puts publication i to those of its channel, or refuses it.
 func (all *publications) take(ctx context.Context, i int, p *Publication) error {
-	b := all.b
-	at := named{p.ObjectID, p.Channel}
-	t, known := all.targets[at]
-	if !known {
-		t.target, t.err = b.httpTarget(ctx, all.who, *p)
-		all.targets[at] = t
-	}
+	b, t := all.b, all.resolve(ctx, p)
 	if t.err != nil {
 		return t.err
 	}
@@ -94,44 +94,77 @@ func (all *publications) take(ctx context.Context, i int, p *Publication) error 
 	if err := r.Validate(); err != nil {
 		return err
 	}
-	all.join(ctx, &t.target, i, r)
+	all.join(ctx, t.with, i, r)
 	return nil
 }
 
-// join puts a record to those of its log that wait; those that are enough go first.
-func (all *publications) join(ctx context.Context, t *target, i int, r store.Record) {
-	g := all.byLog[t.log]
-	if g != nil && (len(g.records) == mostTogether || g.bytes+len(r.Data) > mostTogetherBytes) {
-		all.order = slices.DeleteFunc(all.order, func(other *together) bool { return other == g })
-		all.submit(ctx, g)
-		g = nil
+// resolve returns where a publication goes.
+func (all *publications) resolve(ctx context.Context, p *Publication) *resolved {
+	at := named{p.ObjectID, p.Channel}
+	if all.last != nil && all.last.at == at {
+		return all.last
 	}
+	t := all.targets[at]
+	if t == nil {
+		t = &resolved{at: at}
+		if t.target, t.err = all.b.httpTarget(ctx, all.who, *p); t.err == nil {
+			t.with = all.group(&t.target)
+		}
+		if all.targets != nil {
+			all.targets[at] = t
+		}
+	}
+	all.last = t
+	return t
+}
+
+// group returns what goes to the log of t, which other names may mean, too.
+func (all *publications) group(t *target) *together {
+	g := all.byLog[t.log]
 	if g == nil {
 		g = &together{log: t.log, limits: t.kind.limits}
-		all.byLog[t.log] = g
 		all.order = append(all.order, g)
+		if all.byLog != nil {
+			all.byLog[t.log] = g
+		}
+	}
+	return g
+}
+
+// join puts a record to those of its log that wait; those that are enough go first.
+func (all *publications) join(ctx context.Context, g *together, i int, r store.Record) {
+	if len(g.records) == mostTogether || g.bytes+len(r.Data) > mostTogetherBytes {
+		all.submit(ctx, g)
 	}
 	g.records = append(g.records, r)
 	g.bytes += len(r.Data)
 	g.of = append(g.of, i)
 }
 
-// submit appends what goes together; done counts it out.
+// submit appends what waits in g, if anything does; done counts it out.
 func (all *publications) submit(ctx context.Context, g *together) {
+	records, of := g.records, g.of
+	if len(records) == 0 {
+		return
+	}
+	g.records, g.bytes, g.of = nil, 0, nil
 	all.pending.Add(1)
 	span := trace.Start(ctx, "store append")
-	span.Number("gobelin.records", int64(len(g.records)))
-	all.b.opt.Store.Submit(g.log, g.limits, g.records, func(at store.Appended, err error) {
+	span.Number("gobelin.records", int64(len(records)))
+	all.b.opt.Store.Submit(g.log, g.limits, records, func(at store.Appended, err error) {
 		defer all.pending.Done()
 		span.End(trace.FailedStore(err))
-		for n, i := range g.of {
+		took := time.Since(all.began).Seconds()
+		for n, i := range of {
 			if err != nil {
 				all.out[i].Err = err
 				continue
 			}
-			all.b.metrics.published.Inc()
-			all.b.metrics.stored.Observe(time.Since(all.began).Seconds())
+			all.b.metrics.stored.Observe(took)
 			all.out[i].ID, all.out[i].Time = at.Positions[n].String(), at.Positions[n].MS()
+		}
+		if err == nil {
+			all.b.metrics.published.Add(float64(len(of)))
 		}
 	})
 }

@@ -381,6 +381,8 @@ func (s *subscriber) leave(ctx context.Context) {
 	if !s.b.overdue.barred() {
 		err = s.save(ctx)
 	}
+	s.b.log.Debug("a session left", zap.String("session", s.key[:12]), zap.Int("sent", len(left.Sent)), zap.Int("queued", len(left.Queued)),
+		zap.Int64("at", at), zap.ByteString("wire", left.Wire), zap.Error(err))
 	if errors.Is(err, errMoved) {
 		return
 	}

@@ -73,6 +73,8 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 	if err := s.restore(ctx, m, c); err != nil {
 		return err
 	}
+	s.b.log.Debug("a session came here", zap.String("session", s.key[:12]), zap.String("owner", c.before.Owner), zap.Int64("from", c.from),
+		zap.Bool("left", c.left != nil), zap.Uint64("number", m.Ordinal().Number))
 	s.resumedAt, s.resumedFrom = s.b.opt.Now(), c.from+keepsUp.Milliseconds()
 	s.noteSubscriptions()
 	return nil

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -110,7 +111,7 @@ func (k *accountKeys) application(name string) *Application {
 // sign returns the HMAC of the six lines.
 func (s signature) sign(secret []byte, r SignedRequest) []byte {
 	body := sha256.Sum256(r.Body)
-	h := hmac.New(sha256.New, secret)
+	h := hmac.New(crypto.SHA256.New, secret)
 	h.Write([]byte(strings.Join([]string{"GOBELIN-HMAC-SHA256", s.t, s.n, r.Method, r.Target, hex.EncodeToString(body[:])}, "\n")))
 	return h.Sum(nil)
 }

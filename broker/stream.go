@@ -58,6 +58,7 @@ const (
 	maxStreamName = 200 // bytes
 	maxFilter     = 50  // texts in one
 	maxFilterText = 100 // bytes
+	maxStreamDate = 64  // bytes: a time may have as many digits behind its point as somebody likes
 	maxReplays    = 5   // connections of an account that read everything (product.md V17)
 )
 
@@ -154,6 +155,9 @@ func checkFilter(field string, filter []string) error {
 
 // ParseStreamDate reads a day, which begins at midnight UTC, or a time of RFC 3339.
 func ParseStreamDate(text string) (time.Time, error) {
+	if len(text) > maxStreamDate {
+		return time.Time{}, fmt.Errorf("broker: stream date: more than %d bytes", maxStreamDate)
+	}
 	if t, err := time.Parse(time.DateOnly, text); err == nil {
 		return t, nil
 	}

@@ -396,6 +396,31 @@ func TestNoticesReachAllNodes(t *testing.T) {
 	})
 }
 
+// A token stays revoked over a restart, whatever end of it is named: also one that no
+// date can say.
+func TestRevokedOverRestart(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		for i, until := range []time.Time{{}, time.Now().Add(time.Hour), time.Unix(253402300800, 0), time.Unix(1<<40, 0)} {
+			jti := fmt.Sprint("t", i)
+			token, err := SignToken(*x.app, map[string]any{"role": "viewer", "channel_id": "gala", "jti": jti}, time.Hour, time.Now())
+			require.NoError(t, err)
+			_, err = x.b.Service().Authorize("Bearer " + token)
+			require.NoError(t, err)
+			require.NoError(t, x.b.Revoke(t.Context(), x.app, jti, until))
+			_, err = x.b.Service().Authorize("Bearer " + token)
+			require.ErrorContains(t, err, "revoked")
+			x.restart(false)
+			_, err = x.b.Service().Authorize("Bearer " + token)
+			require.ErrorContains(t, err, "revoked", until)
+		}
+		time.Sleep(25 * time.Hour)
+		left, err := x.store.List(t.Context(), tableRevoked, "", "", 10)
+		require.NoError(t, err)
+		require.Empty(t, left, "nothing is kept for longer than a token can live")
+	})
+}
+
 func TestRetiredKey(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		old := []byte("an old secret of 32 bytes, or so.")

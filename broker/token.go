@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,14 +27,15 @@ const (
 const (
 	maxToken         = 8 << 10        // bytes of a JWT (security.md §2.3)
 	maxAuthorization = maxToken + 300 // bytes of an Authorization header
-	maxRevoked       = 100_000        // tokens on the deny list
+	maxRevoked       = 100_000        // tokens of one application on the deny list
 )
 
 // errUnauthorized is the one answer to a credential that is not genuine: it does
 // not say whether application, key or signature was wrong.
 var errUnauthorized = &Error{Result: 4001, Text: "unauthorized: the credential was not accepted"}
 
-// errRevokedFull: the deny list holds maxRevoked tokens that have not ended.
+// errRevokedFull: the deny list holds maxRevoked tokens of the application that have not
+// ended. What one application revokes takes no room from another.
 // Rotating the application's token_secret ends all of them.
 var errRevokedFull = &Error{Result: 5003, Text: "too many revoked tokens; rotate the token secret"}
 
@@ -47,7 +49,7 @@ type tokens struct {
 	secrets atomic.Pointer[secrets] // changed by renew
 
 	mu      sync.Mutex
-	revoked map[revokedToken]time.Time // guarded by mu; until when
+	revoked map[uint32]map[string]time.Time // guarded by mu; until when, by application and jti
 }
 
 // secrets are what credentials are verified with.
@@ -65,13 +67,6 @@ type appKeys struct {
 	basic  bool // it has a server key
 }
 
-// revokedToken names a token: a jti is its issuer's, so it counts for one
-// application only, and no tenant can end the tokens of another.
-type revokedToken struct {
-	app uint32
-	jti string
-}
-
 // newTokens returns a verifier for the applications of accounts. Secrets that
 // CheckTokenSecret refuses verify nothing. now judges the times of tokens.
 func newTokens(accounts []Account, rules TokenRules, sandbox bool, now func() time.Time) *tokens {
@@ -80,7 +75,7 @@ func newTokens(accounts []Account, rules TokenRules, sandbox bool, now func() ti
 		rules:   rules,
 		sandbox: sandbox,
 		now:     now,
-		revoked: map[revokedToken]time.Time{},
+		revoked: map[uint32]map[string]time.Time{},
 	}
 	t.renew(accounts, accounts)
 	return t
@@ -275,7 +270,8 @@ func (k *appKeys) genuine(p *parsedToken) bool {
 	return err == nil && k.app != nil
 }
 
-// revoke puts a token of an application on the deny list; until is its exp, or the
+// revoke puts a token of an application on the deny list, where it counts for that one
+// only: a jti is its issuer's; until is its exp, or the
 // longest a token can live where that is not known. errRevokedFull when there is
 // no room.
 func (t *tokens) revoke(app uint32, jti string, until time.Time) error {
@@ -289,19 +285,19 @@ func (t *tokens) revoke(app uint32, jti string, until time.Time) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	name := revokedToken{app, jti}
-	if _, there := t.revoked[name]; !there && len(t.revoked) >= maxRevoked {
-		for n, end := range t.revoked {
-			if !now.Before(end) {
-				delete(t.revoked, n)
-			}
-		}
-		if len(t.revoked) >= maxRevoked {
+	list := t.revoked[app]
+	if list == nil {
+		list = map[string]time.Time{}
+		t.revoked[app] = list
+	}
+	if _, there := list[jti]; !there && len(list) >= maxRevoked {
+		maps.DeleteFunc(list, func(_ string, end time.Time) bool { return !now.Before(end) })
+		if len(list) >= maxRevoked {
 			return errRevokedFull
 		}
 	}
-	if until.After(t.revoked[name]) {
-		t.revoked[name] = until
+	if until.After(list[jti]) {
+		list[jti] = until
 	}
 	return nil
 }
@@ -313,13 +309,13 @@ func (t *tokens) isRevoked(app uint32, jti string) bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	name := revokedToken{app, jti}
-	until, there := t.revoked[name]
+	list := t.revoked[app]
+	until, there := list[jti]
 	if !there {
 		return false
 	}
 	if !t.now().Before(until) {
-		delete(t.revoked, name)
+		delete(list, jti)
 		return false
 	}
 	return true

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -99,9 +100,9 @@ func (s *subscriber) sentOn(ctx context.Context, channel string, of stretch) (ds
 		base = name
 	}
 	as := form{replay: replay, numbered: !replay && s.numbers(base), kept: true}
-	t, known := s.heardAs(ctx, base)
+	t, known, err := s.heardAs(ctx, base)
 	if !known || of.upTo.IsZero() {
-		return nil, nil
+		return nil, err
 	}
 	span := store.Range{Since: of.from.Time(), UpTo: of.upTo, Limits: t.kind.limits}
 	span.Limits.Length = 0 // what was sent counts, though it may have left the channel since
@@ -126,8 +127,9 @@ func (s *subscriber) sentOn(ctx context.Context, channel string, of stretch) (ds
 }
 
 // heardAs returns the target of a channel that the session hears or has heard, by the
-// name that its client uses.
-func (s *subscriber) heardAs(ctx context.Context, base channels.Name) (t target, known bool) {
+// name that its client uses. An error is the store's, as a refusal: of what it may have
+// heard nothing is given up for that.
+func (s *subscriber) heardAs(ctx context.Context, base channels.Name) (t target, known bool, _ error) {
 	prefix := ""
 	if channels.IsRoot(base.First()) {
 		prefix = "/" + base.First()
@@ -137,9 +139,13 @@ func (s *subscriber) heardAs(ctx context.Context, base channels.Name) (t target,
 			continue
 		}
 		t, _, err := s.regain(ctx, base.String(), grade(l.grade.Load()), l.user)
+		var refusal *bayeux.Error
+		if err != nil && (!errors.As(err, &refusal) || refusal.Code >= 500) && !errors.Is(err, errNotAsBefore) {
+			return target{}, false, err
+		}
 		if err == nil && t.feed == l.space.feed && t.kind != nil && t.kind.limits.Keeps() {
-			return t, true
+			return t, true, nil
 		}
 	}
-	return target{}, false
+	return target{}, false, nil
 }

@@ -3,6 +3,8 @@ package catchup
 // Merge applies a merge patch (RFC 7396) to a document, both in canonical form:
 // objects merge, arrays and scalars replace, null deletes, at any depth. What the
 // patch does not name keeps its place and its text, down to the digits of numbers.
+// Members by which a page that merges again would change all its objects
+// (security.md §4, 27) are not taken over.
 func Merge(document, patch []byte) []byte {
 	return merge(document, patch)
 }
@@ -21,6 +23,7 @@ func merge(target, patch []byte) []byte {
 			if there {
 				gone[i] = true
 			}
+		case isPrototype(p.name):
 		case there:
 			all[i].value = merge(all[i].value, p.value)
 		default:
@@ -34,6 +37,11 @@ func merge(target, patch []byte) []byte {
 		size += len(m.raw) + len(m.value) + 2
 	}
 	return appendObject(make([]byte, 0, size), all)
+}
+
+// isPrototype reports whether JavaScript reaches the parent of objects by a name.
+func isPrototype(name string) bool {
+	return name == "__proto__" || name == "constructor" || name == "prototype"
 }
 
 func isNull(value []byte) bool { return string(value) == "null" }

@@ -49,6 +49,10 @@ func TestMergeE15(t *testing.T) {
 	f(`{"a":1}`, `{"a":2,"a":3,"b":{"c":1,"c":2}}`, `{"a":3,"b":{"c":2}}`) // the last one counts
 	f(`{"a":[{"x":1,"x":2}]}`, `{}`, `{"a":[{"x":2}]}`)
 	f(`{"":0}`, `{"":{"":null}}`, `{"":{}}`)
+	// Threat 27: names of prototypes are not merged, at any depth and in any spelling; what
+	// has one can be rid of it.
+	f(`{"a":{}}`, `{"__proto__":{"x":1},"a":{"constructor":{"prototype":{"x":1}},"b":1},"c":{"\u005f_proto__":1,"toString":2}}`, `{"a":{"b":1},"c":{"toString":2}}`)
+	f(`{"__proto__":{"x":1},"prototype":2}`, `{"__proto__":{"y":1},"prototype":null}`, `{"__proto__":{"x":1}}`)
 	deep := strings.Repeat(`{"a":`, 31) + `{"x":1}` + strings.Repeat(`}`, 31)
 	f(deep, strings.Replace(deep, `"x":1`, `"x":null`, 1), strings.Repeat(`{"a":`, 31)+`{}`+strings.Repeat(`}`, 31))
 }
@@ -85,7 +89,7 @@ func reference(target, patch any) any {
 	for name, value := range p {
 		if value == nil {
 			delete(r, name)
-		} else {
+		} else if !isPrototype(name) {
 			r[name] = reference(r[name], value)
 		}
 	}
@@ -105,6 +109,7 @@ func FuzzMerge(f *testing.F) {
 	for _, seed := range [][2]string{
 		{`{"a":{"b":1,"c":[]},"d":12345678901234567890}`, `{"a":{"b":null,"x":{"y":null}},"d":1.0}`},
 		{`{"a":1,"a":2}`, `{"\u0061":null}`},
+		{`{"prototype":1}`, `{"__proto__":{"a":1},"prototype":null}`},
 		{`{}`, `{"":{"":{}}}`},
 		{`{"a":[{"b":null,"b":1}]}`, `{"a":{"c":1}}`},
 		{`{"\"\\":",:{}[]"}`, `{"\"\\":null,"x":"\ud83d\ude00"}`},

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/store"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -87,4 +89,28 @@ func TestDayCloses(t *testing.T) {
 	c, err := v.CloseMinute(context.Background(), a.now.Add(-time.Minute))
 	require.NoError(t, err)
 	require.Empty(t, c.Days, "a day on which nobody viewed anything")
+}
+
+// FuzzKeys: no key of a row breaks who reads it.
+func FuzzKeys(f *testing.F) {
+	for _, s := range []string{"t/1700000000/0/node", "t/-1/ffff/", "d/0000000c/x", "///", "t/9223372036854775808/0/n", "d/100000000/", "", "t/+1/0/n"} {
+		f.Add(s, []byte(s))
+	}
+	f.Add("", ViewerRow{Min: 1, Max: 2, Sum: 3, N: 4}.encode())
+	f.Fuzz(func(t *testing.T, key string, row []byte) {
+		if at, piece, node, err := parseTickKey(key); err == nil {
+			again, p, n, err := parseTickKey(fmt.Sprintf("t/%d/%x/%s", at, piece, node))
+			require.NoError(t, err)
+			require.Equal(t, []any{at, piece, node}, []any{again, p, n})
+		}
+		if app, err := parseViewedKey(key); err == nil {
+			again, err := parseViewedKey(fmt.Sprintf("d/%x/", app))
+			require.NoError(t, err)
+			require.Equal(t, app, again)
+		}
+		if r, err := decodeViewerRow(12, "u", store.Point{Data: row}); err == nil {
+			require.Equal(t, row, r.encode())
+			_ = r.Avg()
+		}
+	})
 }

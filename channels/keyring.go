@@ -34,6 +34,12 @@ type RootKey struct {
 	Sign bool
 }
 
+// Format writes the key's number and "***" for its secret, whatever the verb.
+func (k RootKey) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "key %d %s", k.KID, hidden) }
+
+// MarshalText hides the secret from JSON and YAML.
+func (k RootKey) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%v", k), nil }
+
 // Keyring signs and verifies roots (security.md §1). It is immutable and safe
 // for concurrent use; rotation is a new Keyring.
 type Keyring struct {

@@ -37,7 +37,7 @@ type Options struct {
 	// Transport is WebSocket or LongPolling; to publish also API, which is no Bayeux.
 	Transport string
 	// Token goes into ext.token of each handshake; "" sends none.
-	Token string
+	Token channels.Secret
 	// Channel is what the channels used begin with; their next segment is random.
 	Channel string
 	// PID is the server's process, looked at with its descendants; 0: none.
@@ -167,7 +167,7 @@ func (v *validation) shared() {
 	default:
 		v.fault("transport must be %s or %s, or to publish %s, is %q", WebSocket, LongPolling, API, o.Transport)
 	}
-	if strings.ContainsAny(o.Token, "\r\n") {
+	if strings.ContainsAny(o.Token.Reveal(), "\r\n") {
 		v.fault("token must be one line")
 	}
 	if _, err := channels.Parse(o.Channel); err != nil {

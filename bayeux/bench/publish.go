@@ -16,7 +16,7 @@ func (r *run) publish(ctx context.Context) error {
 	for i := range publishers {
 		publishers[i] = &publisher{run: r, index: i, channel: fmt.Sprintf("%s/publish/%d", r.base, i)}
 		if r.o.Transport == API {
-			publishers[i].session = &session{road: r.target.openAPI(r.o.Token)}
+			publishers[i].session = &session{road: r.target.openAPI(r.o.Token.Reveal())}
 			r.sessions = append(r.sessions, publishers[i].session)
 		}
 	}

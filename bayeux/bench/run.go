@@ -191,7 +191,7 @@ func (r *run) join(ctx context.Context, n int, prepare func(ctx context.Context,
 	for range min(connecting, n) {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				s, err := r.target.join(ctx, r.o.Token)
+				s, err := r.target.join(ctx, r.o.Token.Reveal())
 				if err == nil {
 					r.mu.Lock()
 					r.sessions = append(r.sessions, s)

@@ -215,7 +215,7 @@ func (c *castaway) try(ctx context.Context, known bool) error {
 // renew shakes hands and subscribes again.
 func (c *castaway) renew(ctx context.Context, s *session) error {
 	c.renewed = true
-	if err := s.handshake(ctx, c.wreck.run.o.Token); err != nil {
+	if err := s.handshake(ctx, c.wreck.run.o.Token.Reveal()); err != nil {
 		return err
 	}
 	_, err := s.subscribe(ctx, c.wreck.channel)

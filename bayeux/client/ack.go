@@ -53,7 +53,7 @@ func (c *Client) acknowledgement() string {
 func (o *Options) handshakeExt() string {
 	var members []string
 	if o.Token != "" {
-		members = append(members, `"token":`+string(appendString(nil, o.Token)))
+		members = append(members, `"token":`+string(appendString(nil, o.Token.Reveal())))
 	}
 	if o.Ack {
 		members = append(members, `"ack":true`)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/channels"
 	"go.uber.org/zap"
 )
 
@@ -26,7 +27,7 @@ type Options struct {
 	// Transport is WebSocket (default) or LongPolling.
 	Transport string
 	// Token is sent as ext.token with every handshake; empty: none.
-	Token string
+	Token channels.Secret
 	// Ack asks for CometD's ack extension: the server keeps each message until this
 	// client says that it has it. Where it is not granted, nothing changes.
 	Ack bool

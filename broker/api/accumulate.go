@@ -58,7 +58,7 @@ func accumulate(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := a.chargePublish(r, 1); err != nil {
+	if err := a.chargePublish(r, who, 1); err != nil {
 		return reply{}, err
 	}
 	name, channel := accumulationName(r), accumulationChannel(r, who)
@@ -290,13 +290,9 @@ func (a *api) oneObject(body []byte, names ...string) (map[string]string, error)
 	if err != nil {
 		return nil, a.bodyError("body", err)
 	}
-	f := fields{}
-	for _, m := range members {
-		f[m.Name] = m.Value
-	}
 	texts := map[string]string{}
 	for _, name := range names {
-		if texts[name], _, err = f.text(name); err != nil {
+		if texts[name], _, err = fields(members).text(name); err != nil {
 			return nil, err
 		}
 	}

@@ -24,7 +24,7 @@ func (a *api) readBody(r *http.Request) ([]byte, error) {
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return nil, badRequest("Content-Encoding is not supported")
 	}
-	body, err := io.ReadAll(r.Body)
+	body, err := whole(r)
 	var large *http.MaxBytesError
 	switch {
 	case err == nil:
@@ -37,8 +37,32 @@ func (a *api) readBody(r *http.Request) ([]byte, error) {
 	return nil, badRequest("body could not be read")
 }
 
-// fields are the members of a body's object, by name.
-type fields map[string][]byte
+// announced is the length of a body that a request is taken at its word for: what is
+// longer costs memory only as it comes.
+const announced = 64 << 10
+
+// whole reads a body to its end.
+func whole(r *http.Request) ([]byte, error) {
+	if r.ContentLength < 0 || r.ContentLength > announced {
+		return io.ReadAll(r.Body)
+	}
+	body := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, body)
+	return body, err
+}
+
+// fields are the members of a body's object. They are few, and looked through.
+type fields []exact.Member
+
+// get returns the value of a field, nil for one that was not sent.
+func (f fields) get(name string) []byte {
+	for i := range f {
+		if f[i].Name == name {
+			return f[i].Value
+		}
+	}
+	return nil
+}
 
 // object reads a body that is one JSON object of these fields; those of ignored
 // may be there and do not count. Everything else is refused.
@@ -50,13 +74,13 @@ func (a *api) object(body []byte, known, ignored []string) (fields, error) {
 	return pick("", members, known, ignored)
 }
 
-// pick returns the known members; where names the object in a refusal.
+// pick returns the known members, in their place; where names the object in a refusal.
 func pick(where string, members []exact.Member, known, ignored []string) (fields, error) {
-	f := fields{}
+	f := fields(members[:0])
 	for _, m := range members {
 		switch {
 		case slices.Contains(known, m.Name):
-			f[m.Name] = m.Value
+			f = append(f, m)
 		case slices.Contains(ignored, m.Name):
 		default:
 			return nil, badRequest("%sunknown field %q; there are %s", where, clip(m.Name), strings.Join(known, ", "))
@@ -83,8 +107,8 @@ func (a *api) bodyError(what string, err error) error {
 
 // text returns a field that is a string; there is false for one that was not sent.
 func (f fields) text(name string) (s string, there bool, err error) {
-	raw, there := f[name]
-	if !there {
+	raw := f.get(name)
+	if raw == nil {
 		return "", false, nil
 	}
 	if s, err = exact.Text(raw); errors.Is(err, exact.ErrUTF8) {

@@ -30,7 +30,7 @@ func WithCaller(r *http.Request, who *broker.Identity) *http.Request {
 // has none, or a bad one, is charged by address. nil: none was given.
 func (a *api) identify(rt route, r *http.Request) (*broker.Identity, error) {
 	if rt.open {
-		return nil, a.limiter.request(addressKey(a.ClientAddr(r)))
+		return nil, a.chargeAddress(r)
 	}
 	if rt.consumer {
 		return nil, a.consumer(r)
@@ -48,23 +48,34 @@ func (a *api) identify(rt route, r *http.Request) (*broker.Identity, error) {
 	case len(signatures) == 1:
 		return a.signer(rt, r, signatures[0])
 	case len(headers) == 0:
-		return nil, a.limiter.request(addressKey(a.ClientAddr(r)))
+		return nil, a.chargeAddress(r)
 	}
 	who, err := a.service.Authorize(headers[0])
 	if err != nil {
-		if limited := a.limiter.request(addressKey(a.ClientAddr(r))); limited != nil {
+		if limited := a.chargeAddress(r); limited != nil {
 			return nil, limited
 		}
 		return nil, err
 	}
-	return who, a.limiter.request(credentialKey(headers[0]))
+	if a.limiter == nil {
+		return who, nil
+	}
+	return who, a.limiter.request(credentialKey(who, headers[0]))
+}
+
+// chargeAddress charges the request r to where it comes from.
+func (a *api) chargeAddress(r *http.Request) error {
+	if a.limiter == nil {
+		return nil
+	}
+	return a.limiter.request(addressKey(a.ClientAddr(r)))
 }
 
 // signer verifies a signed request, whose body it has to read for that. What changes
 // something may be signed where a second use can be known, and then has a nonce.
 func (a *api) signer(rt route, r *http.Request, header string) (*broker.Identity, error) {
 	// Charged before the work: a body is read and hashed for whoever sends one.
-	if err := a.limiter.request(addressKey(a.ClientAddr(r))); err != nil {
+	if err := a.chargeAddress(r); err != nil {
 		return nil, err
 	}
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
@@ -101,11 +112,14 @@ func signedNonce(r *http.Request) string {
 	return "\x00signed\x00" + nonce
 }
 
-// chargePublish charges n messages to the caller of r.
-func (a *api) chargePublish(r *http.Request, n int) error {
+// chargePublish charges n messages to the caller of r, who.
+func (a *api) chargePublish(r *http.Request, who *broker.Identity, n int) error {
+	if a.limiter == nil || r.Context().Value(vouchedKey{}) != nil {
+		return nil
+	}
 	key := addressKey(a.ClientAddr(r))
-	if h := r.Header.Get("Authorization"); h != "" {
-		key = credentialKey(h)
+	if h := r.Header.Get("Authorization"); h != "" && who != nil {
+		key = credentialKey(who, h)
 	}
 	return a.limiter.publish(key, n)
 }

@@ -40,7 +40,7 @@ func createComment(a *api, r *http.Request, who *broker.Identity) (reply, error)
 	if err := f.texts(map[string]*string{"content": &draft.Content, "name": &draft.Name, "comment_type": &draft.Type}); err != nil {
 		return reply{}, err
 	}
-	if err := a.chargePublish(r, 1); err != nil {
+	if err := a.chargePublish(r, who, 1); err != nil {
 		return reply{}, err
 	}
 	c, err := a.service.Comment(r.Context(), who, id, draft)
@@ -65,7 +65,7 @@ func promoteComment(a *api, r *http.Request, who *broker.Identity) (reply, error
 	if err := atLeast(broker.RoleModerator, who, id); err != nil {
 		return reply{}, err
 	}
-	if err := a.chargePublish(r, 1); err != nil {
+	if err := a.chargePublish(r, who, 1); err != nil {
 		return reply{}, err
 	}
 	c, err := a.service.Promote(r.Context(), who.App, id, r.PathValue("comment"))
@@ -82,7 +82,7 @@ func withdrawComment(a *api, r *http.Request, who *broker.Identity) (reply, erro
 	if err := atLeast(broker.RoleModerator, who, id); err != nil {
 		return reply{}, err
 	}
-	if err := a.chargePublish(r, 1); err != nil {
+	if err := a.chargePublish(r, who, 1); err != nil {
 		return reply{}, err
 	}
 	if err := a.service.Withdraw(r.Context(), who.App, id, r.PathValue("comment")); err != nil {

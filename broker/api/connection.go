@@ -126,7 +126,7 @@ func revokeToken(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 		return reply{}, badRequest("jti is required")
 	}
 	var until time.Time
-	if raw, there := f["exp"]; there {
+	if raw := f.get("exp"); raw != nil {
 		seconds, err := exact.Int(raw)
 		if err != nil || seconds <= 0 || seconds > maxUnixSeconds {
 			return reply{}, badRequest("exp must be a whole number of seconds since 1970, up to %s", strconv.Itoa(maxUnixSeconds))

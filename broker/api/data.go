@@ -87,7 +87,7 @@ func changeData(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 			return reply{}, err
 		}
 	}
-	if err := a.chargePublish(r, 1); err != nil {
+	if err := a.chargePublish(r, who, 1); err != nil {
 		return reply{}, err
 	}
 	d, err := a.service.ChangeData(r.Context(), who, q, kind, body, ifVersion)

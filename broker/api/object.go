@@ -95,7 +95,7 @@ func createObject(a *api, r *http.Request, who *broker.Identity) (reply, error) 
 	}); err != nil {
 		return reply{}, err
 	}
-	if _, there := f["object_id"]; there && spec.ID == "" {
+	if f.get("object_id") != nil && spec.ID == "" {
 		return reply{}, badRequest("object_id must not be empty; leave it out to be given one")
 	}
 	if spec.Type != "" && other != "" && spec.Type != other {
@@ -104,7 +104,7 @@ func createObject(a *api, r *http.Request, who *broker.Identity) (reply, error) 
 	if spec.Type == "" {
 		spec.Type = other
 	}
-	if raw, there := f["public"]; there {
+	if raw := f.get("public"); raw != nil {
 		public, err := exact.Bool(raw)
 		if err != nil {
 			return reply{}, badRequest("public must be true or false")
@@ -150,7 +150,7 @@ func patchObject(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 	}
 	var patch broker.ObjectPatch
 	for name, dst := range map[string]**string{"name": &patch.Name, "owner_ref": &patch.OwnerRef, "url": &patch.URL} {
-		if raw, there := f[name]; there && exact.IsNull(raw) {
+		if exact.IsNull(f.get(name)) {
 			*dst = new(string)
 			continue
 		}
@@ -162,7 +162,7 @@ func patchObject(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 			*dst = &s
 		}
 	}
-	if raw, there := f["public"]; there {
+	if raw := f.get("public"); raw != nil {
 		public, err := exact.Bool(raw)
 		switch {
 		case exact.IsNull(raw):
@@ -246,7 +246,7 @@ func resetObject(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
-		if raw, there := f["grace_minutes"]; there {
+		if raw := f.get("grace_minutes"); raw != nil {
 			if minutes, err = exact.Int(raw); err != nil || minutes < 0 || minutes > 1<<31 {
 				return reply{}, badRequest("grace_minutes must be a whole number, 0 or more")
 			}

@@ -10,7 +10,7 @@ import (
 // token sends it itself (decided.md 12).
 func (a *api) allowOrigin(h http.Header, r *http.Request) {
 	if len(a.Origins) == 0 {
-		h.Set("Access-Control-Allow-Origin", "*")
+		h["Access-Control-Allow-Origin"] = anyOrigin
 	} else {
 		h.Add("Vary", "Origin")
 		origin := r.Header.Get("Origin")
@@ -19,8 +19,14 @@ func (a *api) allowOrigin(h http.Header, r *http.Request) {
 		}
 		h.Set("Access-Control-Allow-Origin", origin)
 	}
-	h.Set("Access-Control-Expose-Headers", "ETag, Retry-After, "+truncatedHeader)
+	h["Access-Control-Expose-Headers"] = exposed
 }
+
+// Shared by all answers, as in begin.
+var (
+	anyOrigin = []string{"*"}
+	exposed   = []string{"ETag, Retry-After, " + truncatedHeader}
+)
 
 // preflight answers OPTIONS: which methods and headers a page may use.
 func preflight(w *writer, allow string) {

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -14,12 +15,6 @@ import (
 var publishRoutes = []route{
 	{path: "/v1/objects/{id}/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishOne}, signed: true},
 	{path: "/v1/publish", form: v1Form, methods: map[string]handler{http.MethodPost: publishBatch}, signed: true},
-}
-
-// messageView is a message that was taken.
-type messageView struct {
-	ID   string `json:"id"`
-	Time int64  `json:"time"` // ms since 1970, by the store's clock
 }
 
 // publishOne: POST /v1/objects/{id}/publish {"channel","data"}. It answers once
@@ -38,12 +33,12 @@ func publishOne(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 		return reply{}, a.bodyError("body", err)
 	}
 	// An object_id here would be another name for what the path says.
-	p, err := publication("", members, []string{"channel", "data"}, []string{"object_id"})
+	p, err := publication(members, oneFields, []string{"object_id"})
 	if err != nil {
 		return reply{}, err
 	}
 	p.ObjectID = id
-	if err := a.chargePublish(r, 1); err != nil {
+	if err := a.chargePublish(r, who, 1); err != nil {
 		return reply{}, err
 	}
 	pubs := []broker.Publication{p}
@@ -54,10 +49,8 @@ func publishOne(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 	if done.Err != nil {
 		return reply{}, done.Err
 	}
-	return reply{http.StatusOK, struct {
-		Result int `json:"result"`
-		messageView
-	}{0, messageView{done.ID, done.Time}}}, nil
+	b := append(make([]byte, 0, 80), `{"result":0,`...)
+	return reply{http.StatusOK, encoded(append(appendTaken(b, done), "}\n"...))}, nil
 }
 
 // publishBatch: POST /v1/publish {"messages":[…]}, over objects and open channels,
@@ -78,40 +71,57 @@ func publishBatch(a *api, r *http.Request, who *broker.Identity) (reply, error) 
 			return reply{}, atLeast(broker.RoleBroadcaster, who, p.ObjectID)
 		}
 	}
-	if err := a.chargePublish(r, len(pubs)); err != nil {
+	if err := a.chargePublish(r, who, len(pubs)); err != nil {
 		return reply{}, err
 	}
 	if err := a.bindKey(r, who, "/v1/publish", body, pubs); err != nil {
 		return reply{}, err
 	}
-	answer := struct {
-		Result  int   `json:"result"`
-		Results []any `json:"results"`
-	}{Results: make([]any, len(pubs))}
+	outcomes := make([]broker.Published, len(pubs))
 	// What the caller may not do at all is not shown to the broker.
-	var allowed []broker.Publication
-	var places []int
+	allowed, places := pubs[:0], make([]int, 0, len(pubs))
 	for i, p := range pubs {
 		if p.ObjectID != "" {
-			if err := atLeast(broker.RoleBroadcaster, who, p.ObjectID); err != nil {
-				answer.Results[i] = v1Form(broker.AsError(err))
+			if outcomes[i].Err = atLeast(broker.RoleBroadcaster, who, p.ObjectID); outcomes[i].Err != nil {
 				continue
 			}
 		}
 		allowed, places = append(allowed, p), append(places, i)
 	}
-	if len(allowed) == 0 {
-		return reply{http.StatusOK, answer}, nil
-	}
-	w := writer{log: a.Logger, route: "/v1/publish"}
-	for i, done := range a.service.Publish(r.Context(), who, allowed) {
-		if done.Err != nil {
-			answer.Results[places[i]] = v1Form(w.shown(done.Err))
-		} else {
-			answer.Results[places[i]] = messageView{done.ID, done.Time}
+	if len(allowed) > 0 {
+		for i, done := range a.service.Publish(r.Context(), who, allowed) {
+			outcomes[places[i]] = done
 		}
 	}
-	return reply{http.StatusOK, answer}, nil
+	return a.results(outcomes)
+}
+
+// results answers a batch with the outcome of each message.
+func (a *api) results(outcomes []broker.Published) (reply, error) {
+	w := writer{log: a.Logger, route: "/v1/publish"}
+	b := append(make([]byte, 0, 64*(len(outcomes)+1)), `{"result":0,"results":[`...)
+	for i, o := range outcomes {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if o.Err == nil {
+			b = append(appendTaken(append(b, '{'), o), '}')
+			continue
+		}
+		refusal, err := encode(v1Form(w.shown(o.Err)))
+		if err != nil {
+			return reply{}, err
+		}
+		b = append(b, bytes.TrimSuffix(refusal, newline)...)
+	}
+	return reply{http.StatusOK, encoded(append(b, "]}\n"...))}, nil
+}
+
+// appendTaken appends what is said of a message that was taken: its id, and the ms since
+// 1970 by the store's clock.
+func appendTaken(b []byte, p broker.Published) []byte {
+	b = append(append(b, `"id":"`...), p.ID...) // a ULID, which needs no escapes
+	return strconv.AppendInt(append(b, `","time":`...), p.Time, 10)
 }
 
 // batch reads the messages of a batch.
@@ -120,8 +130,8 @@ func (a *api) batch(body []byte) ([]broker.Publication, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, there := f["messages"]
-	if !there {
+	raw := f.get("messages")
+	if raw == nil {
 		return nil, badRequest("messages is required")
 	}
 	if raw[0] != '[' {
@@ -135,25 +145,39 @@ func (a *api) batch(body []byte) ([]broker.Publication, error) {
 		return nil, badRequest("messages must not be empty")
 	}
 	pubs := make([]broker.Publication, len(elements))
+	var members []exact.Member
 	for i, e := range elements {
-		where := "messages[" + strconv.Itoa(i) + "]: "
-		members, err := exact.Inner(e)
+		if members, err = exact.Inner(members, e); err == nil {
+			pubs[i], err = publication(members, batchFields, nil)
+		}
+		if err == nil && pubs[i].ObjectID == "" && pubs[i].Channel[0] != '/' {
+			err = badRequest("object_id is required, or a whole channel name that begins with a slash")
+		}
 		if err != nil {
-			return nil, a.bodyError(where[:len(where)-2], err)
-		}
-		if pubs[i], err = publication(where, members, []string{"object_id", "channel", "data"}, nil); err != nil {
-			return nil, err
-		}
-		if pubs[i].ObjectID == "" && pubs[i].Channel[0] != '/' {
-			return nil, badRequest("%sobject_id is required, or a whole channel name that begins with a slash", where)
+			return nil, a.within("messages["+strconv.Itoa(i)+"]", err)
 		}
 	}
 	return pubs, nil
 }
 
-// publication reads one message; where names it in a refusal.
-func publication(where string, members []exact.Member, known, ignored []string) (p broker.Publication, err error) {
-	f, err := pick(where, members, known, ignored)
+// The fields of one message of a batch, and of one alone.
+var (
+	batchFields = []string{"object_id", "channel", "data"}
+	oneFields   = []string{"channel", "data"}
+)
+
+// within says in which part of a body a fault is.
+func (a *api) within(where string, err error) error {
+	var refusal *broker.Error
+	if errors.As(err, &refusal) {
+		return badRequest("%s: %s", where, refusal.Text)
+	}
+	return a.bodyError(where, err)
+}
+
+// publication reads one message.
+func publication(members []exact.Member, known, ignored []string) (p broker.Publication, err error) {
+	f, err := pick("", members, known, ignored)
 	if err != nil {
 		return p, err
 	}
@@ -162,17 +186,14 @@ func publication(where string, members []exact.Member, known, ignored []string) 
 		p.Channel, _, err = f.text("channel")
 	}
 	if err != nil {
-		return p, badRequest("%s%s", where, err)
+		return p, err
 	}
 	if p.Channel == "" {
-		return p, badRequest("%schannel is required", where)
+		return p, badRequest("channel is required")
 	}
-	data, there := f["data"]
-	if !there {
-		return p, badRequest("%sdata is required", where)
+	if p.Data = f.get("data"); p.Data == nil {
+		return p, badRequest("data is required")
 	}
-	// The broker keeps it: a copy does not hold the whole body with it.
-	p.Data = bytes.Clone(data)
 	return p, nil
 }
 

@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/broker"
 	"golang.org/x/time/rate"
 )
 
@@ -101,8 +103,15 @@ func (l *limiter) find(key callerKey) *bucket {
 	return b
 }
 
-// credentialKey is the caller who sends this Authorization header.
-func credentialKey(header string) callerKey { return hashKey("c", header) }
+// credentialKey is the caller whom an Authorization header has shown to be who. There
+// are many spellings of one header, and one of what it holds: a token, or the key of an
+// application.
+func credentialKey(who *broker.Identity, header string) callerKey {
+	if who.Role == broker.RoleServer {
+		return hashKey("s", who.App.Name)
+	}
+	return hashKey("c", header[strings.LastIndexByte(header, ' ')+1:])
+}
 
 // addressKey is the caller at an address; a network of IPv6 is one caller, for
 // one customer has 2^64 addresses there.

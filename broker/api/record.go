@@ -33,7 +33,7 @@ func postRecords(a *api, r *http.Request, who *broker.Identity) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := a.chargePublish(r, len(all)); err != nil {
+	if err := a.chargePublish(r, who, len(all)); err != nil {
 		return reply{}, err
 	}
 	posts := make([]broker.RecordPost, len(all))

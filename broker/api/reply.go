@@ -115,23 +115,32 @@ func (w *writer) send(answer reply) {
 func (w *writer) sendValue(answer reply) {
 	body, ready := answer.value.(encoded)
 	if !ready {
-		var buffer bytes.Buffer
-		e := json.NewEncoder(&buffer)
-		e.SetEscapeHTML(false)
-		if err := e.Encode(answer.value); err != nil {
+		var err error
+		if body, err = encode(answer.value); err != nil {
 			w.log.Error("answer could not be encoded", zap.String("route", w.route), zap.Error(err))
 			w.refuse(&broker.Error{Result: 5000, Text: "internal server error"})
 			return
 		}
-		body = buffer.Bytes()
 	}
 	if w.status != 0 {
 		return
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.begin(answer.status, "application/json; charset=utf-8")
+	w.begin(answer.status, jsonType)
 	// The peer may be gone; there is nobody else to tell.
 	_ = w.put(body)
+}
+
+// newline ends what encode returns.
+var newline = []byte("\n")
+
+// encode returns a value as a line of JSON.
+func encode(value any) ([]byte, error) {
+	var buffer bytes.Buffer
+	e := json.NewEncoder(&buffer)
+	e.SetEscapeHTML(false)
+	err := e.Encode(value)
+	return buffer.Bytes(), err
 }
 
 // show answers with a document.
@@ -148,16 +157,30 @@ func (w *writer) show(status int, d document) {
 	_ = w.put(d.body) // as in send
 }
 
+const jsonType = "application/json; charset=utf-8"
+
+// What the heads of all answers have in common is shared by them: each has no room
+// behind it, so that who adds to it in one answer gets a copy.
+var (
+	jsonTyped  = []string{jsonType}
+	noStore    = []string{"no-store"}
+	noSniff    = []string{"nosniff"}
+	noReferrer = []string{"no-referrer"}
+)
+
 // begin writes the head of an answer.
 func (w *writer) begin(status int, contentType string) {
 	w.status = status
 	h := w.Header()
-	h.Set("Content-Type", contentType)
-	if h.Get("Cache-Control") == "" {
-		h.Set("Cache-Control", "no-store")
+	if contentType == jsonType {
+		h["Content-Type"] = jsonTyped
+	} else {
+		h.Set("Content-Type", contentType)
 	}
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	if h.Get("Cache-Control") == "" {
+		h["Cache-Control"] = noStore
+	}
+	h["X-Content-Type-Options"], h["Referrer-Policy"] = noSniff, noReferrer
 	w.WriteHeader(status)
 }
 

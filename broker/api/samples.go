@@ -46,7 +46,7 @@ func (a *api) readSamples(body []byte) ([]catchup.ViewerSample, error) {
 	if err != nil {
 		return nil, err
 	}
-	elements, err := exact.Elements(f["samples"], catchup.MaxSamples)
+	elements, err := exact.Elements(f.get("samples"), catchup.MaxSamples)
 	if err != nil || len(elements) == 0 {
 		return nil, badRequest("samples must be an array of 1 to %d", catchup.MaxSamples)
 	}
@@ -70,15 +70,15 @@ func readSample(where string, members []exact.Member) (s catchup.ViewerSample, e
 	if err != nil {
 		return s, err
 	}
-	url, err := exact.Text(f["url"])
+	url, err := exact.Text(f.get("url"))
 	if err != nil || url == "" || len(url) > maxSampleURL {
 		return s, badRequest("%surl must be a string of 1 to %d bytes", where, maxSampleURL)
 	}
-	at, ok := readViewerTime(f["time"])
+	at, ok := readViewerTime(f.get("time"))
 	if !ok {
 		return s, badRequest("%stime must be YYYY-MM-DD HH:MM:SS, YYYY-MM-DD or whole seconds since 1970, all UTC", where)
 	}
-	count, err := exact.Int(f["count"])
+	count, err := exact.Int(f.get("count"))
 	if err != nil || count < 0 || count > math.MaxUint32 {
 		return s, badRequest("%scount must be a whole number from 0 to %d", where, uint32(math.MaxUint32))
 	}

@@ -61,13 +61,13 @@ func (a *api) consumer(r *http.Request) error {
 		account = a.service.StreamAccount(q.Get("token"))
 	}
 	if account == nil {
-		if limited := a.limiter.request(addressKey(a.ClientAddr(r))); limited != nil {
+		if limited := a.chargeAddress(r); limited != nil {
 			return limited
 		}
 		return &broker.StreamError{Status: http.StatusForbidden, Text: "Invalid authentication credentials"}
 	}
 	*r = *r.WithContext(context.WithValue(r.Context(), consumerKey{}, account))
-	return a.limiter.request(credentialKey("stream " + q.Get("token")))
+	return a.limiter.request(hashKey("t", q.Get("token")))
 }
 
 // consumerOf returns the account that consumer has found.
@@ -118,11 +118,7 @@ func (a *api) streamFields(r *http.Request) (fields, error) {
 	case err != nil:
 		return nil, &broker.StreamError{Status: http.StatusBadRequest, Text: "Invalid JSON"}
 	}
-	f := fields{}
-	for _, m := range members {
-		f[m.Name] = m.Value
-	}
-	return f, nil
+	return members, nil
 }
 
 // errStreamField refuses a field by its name.
@@ -132,8 +128,8 @@ func errStreamField(name, text string) error {
 
 // streamText reads a field that is a text; null is none.
 func (f fields) streamText(name string) (string, error) {
-	raw, there := f[name]
-	if !there || exact.IsNull(raw) {
+	raw := f.get(name)
+	if raw == nil || exact.IsNull(raw) {
 		return "", nil
 	}
 	s, err := exact.Text(raw)
@@ -145,8 +141,8 @@ func (f fields) streamText(name string) (string, error) {
 
 // streamTexts reads a field that is a list of texts; null is none.
 func (f fields) streamTexts(name string) ([]string, error) {
-	raw, there := f[name]
-	if !there || exact.IsNull(raw) {
+	raw := f.get(name)
+	if raw == nil || exact.IsNull(raw) {
 		return nil, nil
 	}
 	refusal := errStreamField(name, "must be an array of strings")
@@ -243,7 +239,7 @@ func renameStream(a *api, r *http.Request, _ *broker.Identity) (reply, error) {
 		return reply{}, err
 	}
 	for _, fixed := range []string{"resource_filter", "event_type_filter", "start_date"} {
-		if _, there := f[fixed]; there {
+		if f.get(fixed) != nil {
 			return reply{}, errStreamField(fixed, "cannot be changed; make another stream")
 		}
 	}

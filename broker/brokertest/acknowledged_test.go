@@ -2,7 +2,6 @@ package brokertest
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -14,14 +13,7 @@ import (
 // TestCatchupHasWhatWasAcknowledged: a catch-up without live has everything that was
 // acknowledged before it was asked for, also while the fan-out is behind.
 func TestCatchupHasWhatWasAcknowledged(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the real binary")
-	}
-	binary, err := os.Getenv("GOBELIN"), error(nil)
-	if binary == "" {
-		binary, err = Build(t.Context(), t.TempDir(), false)
-		require.NoError(t, err)
-	}
+	binary := RealBinary(t)
 	n, err := NewNode(binary, t.TempDir())
 	require.NoError(t, err)
 	defer n.Close()

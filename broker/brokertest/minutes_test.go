@@ -78,11 +78,7 @@ type cinema struct {
 
 func newCinema(t *testing.T) *cinema {
 	t.Helper()
-	binary, err := os.Getenv("GOBELIN"), error(nil)
-	if binary == "" {
-		binary, err = Build(t.Context(), t.TempDir(), false)
-		require.NoError(t, err)
-	}
+	binary := RealBinary(t)
 	server, dir := storetest.StartRedis(t), t.TempDir()
 	config, err := writeKeys(dir)
 	require.NoError(t, err)

@@ -184,31 +184,42 @@ func (n *Node) Stop(ctx context.Context) error {
 
 // Metric returns the sum of a metric of the running broker over its labels.
 func (n *Node) Metric(ctx context.Context, name string) (float64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Address()+"/metrics", nil)
+	all, err := n.metrics(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("brokertest: node: %w", err)
+		return 0, err
 	}
-	answer, err := (&http.Client{Timeout: answerTime}).Do(r)
-	if err != nil {
-		return 0, fmt.Errorf("brokertest: node: %w", err)
-	}
-	defer answer.Body.Close()
-	sum, found := 0.0, false
-	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
-		rest, ours := strings.CutPrefix(lines.Text(), name)
-		if !ours || rest == "" || rest[0] != '{' && rest[0] != ' ' {
-			continue
-		}
-		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
-		if err != nil {
-			return 0, fmt.Errorf("brokertest: node: metric: %w", err)
-		}
-		sum, found = sum+value, true
-	}
+	sum, found := all[name]
 	if !found {
 		return 0, errors.New("brokertest: node: no metric " + name)
 	}
 	return sum, nil
+}
+
+// metrics returns the sums of all metrics over their labels, by name.
+func (n *Node) metrics(ctx context.Context) (map[string]float64, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Address()+"/metrics", nil)
+	if err != nil {
+		return nil, fmt.Errorf("brokertest: node: %w", err)
+	}
+	answer, err := (&http.Client{Timeout: answerTime, Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("brokertest: node: %w", err)
+	}
+	defer answer.Body.Close()
+	all := map[string]float64{}
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		text := lines.Text()
+		if text == "" || text[0] == '#' {
+			continue
+		}
+		value, err := strconv.ParseFloat(text[strings.LastIndexByte(text, ' ')+1:], 64)
+		if err != nil {
+			return nil, fmt.Errorf("brokertest: node: metric: %w", err)
+		}
+		all[text[:strings.IndexAny(text, "{ ")]] += value
+	}
+	return all, lines.Err()
 }
 
 // Close kills it and ends its log.

@@ -176,11 +176,8 @@ const hold = "GOBELIN_BAYEUX_TIMEOUT=2s"
 // half-closed at random, nothing is lost, nothing comes twice, all is in order; also not to
 // the client itself, which could tell by the ids.
 func TestAckOnADyingLink(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the real binary")
-	}
 	d := &dying{}
-	n, err := NewNode(numberedBinary(t), t.TempDir(), hold, "GOBELIN_BAYEUX_MAX_INTERVAL=1m")
+	n, err := NewNode(RealBinary(t), t.TempDir(), hold, "GOBELIN_BAYEUX_MAX_INTERVAL=1m")
 	require.NoError(t, err)
 	d.add(t, n)
 	d.run(t, fromEnv(t, "TORTURE_CUTS", 40), 0)
@@ -193,7 +190,7 @@ func TestAckOverDyingNodes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the real binary")
 	}
-	binary, server := numberedBinary(t), storetest.StartRedis(t, "--appendfsync", "always")
+	binary, server := RealBinary(t), storetest.StartRedis(t, "--appendfsync", "always")
 	keys, err := writeKeys(t.TempDir())
 	require.NoError(t, err)
 	d := &dying{}
@@ -208,23 +205,11 @@ func TestAckOverDyingNodes(t *testing.T) {
 // TestPollsWhosePeersReset: bayeux-cometd.md §0.3. Without the extension nothing is lost
 // either, over polls whose peers reset; what came twice the client knows by its id.
 func TestPollsWhosePeersReset(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the real binary")
-	}
 	d := &dying{plain: true}
-	n, err := NewNode(numberedBinary(t), t.TempDir(), hold, "GOBELIN_BAYEUX_MAX_INTERVAL=1m")
+	n, err := NewNode(RealBinary(t), t.TempDir(), hold, "GOBELIN_BAYEUX_MAX_INTERVAL=1m")
 	require.NoError(t, err)
 	d.add(t, n)
 	d.run(t, fromEnv(t, "TORTURE_CUTS", 40), 0)
-}
-
-func numberedBinary(t *testing.T) string {
-	if ready := os.Getenv("GOBELIN"); ready != "" {
-		return ready
-	}
-	binary, err := Build(t.Context(), t.TempDir(), false)
-	require.NoError(t, err)
-	return binary
 }
 
 func (d *dying) run(t *testing.T, cuts, kills int) {

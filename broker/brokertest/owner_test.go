@@ -34,14 +34,7 @@ const wandererChannel = "/own/x"
 // wander starts three nodes on one Redis, and a session that hears one channel.
 func wander(t *testing.T) *wanderer {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("runs the real binary")
-	}
-	binary, err := os.Getenv("GOBELIN"), error(nil)
-	if binary == "" {
-		binary, err = Build(t.Context(), t.TempDir(), false)
-		require.NoError(t, err)
-	}
+	binary := RealBinary(t)
 	server, dir := storetest.StartRedis(t), t.TempDir()
 	config, err := writeKeys(dir)
 	require.NoError(t, err)

@@ -56,7 +56,7 @@ func TestSlowReaders(t *testing.T) {
 	}
 	sessions, seconds := number(t, "SLOW_SESSIONS", 200), number(t, "SLOW_SECONDS", 5)
 	rate := number(t, "SLOW_RATE", 1<<20)
-	node, err := brokertest.NewNode(build(t), t.TempDir(), strings.Fields(os.Getenv("SLOW_ENV"))...)
+	node, err := brokertest.NewNode(brokertest.RealBinary(t), t.TempDir(), strings.Fields(os.Getenv("SLOW_ENV"))...)
 	require.NoError(t, err)
 	defer node.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second+3*time.Minute)

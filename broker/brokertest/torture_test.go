@@ -32,7 +32,8 @@ func number(t *testing.T, name string, otherwise int) int {
 // TORTURE_SEED, TORTURE_KILLS, TORTURE_JOINERS and TORTURE_RATE make the long form,
 // TORTURE_RACE=1 has the broker's races found; TORTURE_STORE_KILLS, TORTURE_FREEZES,
 // TORTURE_CUTS, TORTURE_ROLLS and TORTURE_FEEDS=0 choose among the troubles.
-// TORTURE_DIR names a folder in which the logs and a trace of all joiners stay.
+// TORTURE_DIR names a folder in which the logs and a trace of all joiners stay, TORTURE_LOG
+// the level of the logs.
 func TestTorture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
@@ -98,7 +99,7 @@ func TestTortureMany(t *testing.T) {
 func torture(t *testing.T, c brokertest.Config) (*brokertest.Result, *brokertest.Report) {
 	t.Helper()
 	c.Seed = uint64(number(t, "TORTURE_SEED", int(rand.Uint32())))
-	c.Binary, c.Dir = build(t), t.TempDir()
+	c.Binary, c.Dir = brokertest.RealBinary(t), t.TempDir()
 	if kept := os.Getenv("TORTURE_DIR"); kept != "" {
 		c.Dir = kept
 		trace, err := os.Create(filepath.Join(kept, "trace.log"))
@@ -154,15 +155,4 @@ func rules(c brokertest.Config) brokertest.Rules {
 		r.Lag += time.Second // what was missed is read, and comes when it has been
 	}
 	return r
-}
-
-// build makes the real binary; GOBELIN names one that is there already.
-func build(t *testing.T) string {
-	t.Helper()
-	if ready := os.Getenv("GOBELIN"); ready != "" {
-		return ready
-	}
-	binary, err := brokertest.Build(t.Context(), t.TempDir(), number(t, "TORTURE_RACE", 0) == 1)
-	require.NoError(t, err)
-	return binary
 }

@@ -1,11 +1,16 @@
 package console
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gobelin-broker/gobelin/broker"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -108,4 +113,34 @@ func TestRenew(t *testing.T) {
 	g.Renew("")
 	require.Equal(t, wrong, judge("another"))
 	require.Equal(t, wrong, judge(""))
+}
+
+// FuzzAsked: of a query only parameters that are known come through, each once and short;
+// numbers are between their bounds; a body is one object and nothing behind it.
+func FuzzAsked(f *testing.F) {
+	f.Add("search=a&limit=10", `{"id":"x"}`)
+	f.Add("search=a&search=b", `{"id":"x"} {}`)
+	f.Add("limit=9223372036854775808&after=%00", `{"ID":"x","id":7}`)
+	f.Add("a;b", `null`)
+	f.Add("limit=+7", strings.Repeat("[", 20_000))
+	rt := routes["sessions"]
+	f.Fuzz(func(t *testing.T, query, body string) {
+		r := &http.Request{URL: &url.URL{RawQuery: query}, Body: io.NopCloser(strings.NewReader(body))}
+		a, err := rt.asked(r)
+		if err != nil {
+			require.Equal(t, 4000, broker.AsError(err).Result)
+			return
+		}
+		for name, all := range a.Values {
+			require.Contains(t, rt.params, name)
+			require.Len(t, all, 1)
+			require.LessOrEqual(t, len(all[0]), maxText)
+		}
+		n, err := a.number("limit", 50, 1, 200)
+		require.True(t, err != nil || n >= 1 && n <= 200)
+		var into struct{ ID string }
+		if a.into(&into) == nil {
+			require.True(t, json.Valid([]byte(body)))
+		}
+	})
 }

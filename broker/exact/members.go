@@ -42,8 +42,11 @@ type Member struct {
 // other, and a body of 4 MiB could hold 800,000 of them.
 const maxMembers = 1000
 
-// fewMembers are compared one by one.
-const fewMembers = 16
+// fewMembers are compared one by one, and most objects have no more than fewFields.
+const (
+	fewMembers = 16
+	fewFields  = 4
+)
 
 // Members takes an object apart. depth bounds how deep arrays and objects may be
 // nested, this one included. Errors: ErrUTF8, ErrSyntax, ErrDepth, ErrType for
@@ -52,18 +55,19 @@ func Members(text []byte, depth int) ([]Member, error) {
 	if err := Check(text, depth); err != nil {
 		return nil, err
 	}
-	return Inner(text)
+	return Inner(make([]Member, 0, fewFields), text)
 }
 
-// Inner is Members for a Value, an element, or another text that was checked before.
-func Inner(text []byte) ([]Member, error) {
+// Inner is Members for a Value, an element, or another text that was checked before; the
+// members are put into the room of into, whatever is there.
+func Inner(into []Member, text []byte) ([]Member, error) {
 	w := walker{text: text}
 	w.blanks()
 	if w.text[w.at] != '{' {
 		return nil, fmt.Errorf("%w: not an object", ErrType)
 	}
 	w.at++
-	var members []Member
+	members := into[:0]
 	var seen map[string]bool // where there are many
 	for {
 		w.blanks()

@@ -2,6 +2,8 @@ package exact
 
 import (
 	"encoding/json"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -111,6 +113,75 @@ func TestValues(t *testing.T) {
 	require.False(t, Folds("k\u0131d", "kid"))
 }
 
+// A text that stands for half of a pair is refused whatever stands beside it, also where
+// that looks like the escape of U+FFFD and is none.
+func TestHalvedPairs(t *testing.T) {
+	for text, want := range map[string]string{
+		`"\\ufffd"`: `\ufffd`, `"\ufffd\uFFFD"`: "\ufffd\ufffd", "\"\ufffd\\n\"": "\ufffd\n", `"\ud83d\ude00\ufffd"`: "\U0001f600\ufffd",
+		`"\\\ufffd"`: "\\\ufffd", `"\uD83D\uDE00\\ud800\ufffd"`: "\U0001f600\\ud800\ufffd",
+	} {
+		got, err := Text([]byte(text))
+		require.NoError(t, err, text)
+		require.Equal(t, want, got, text)
+	}
+	for _, bad := range []string{
+		`"\\ufffd\ud800"`, `"\ud800\\ufffd"`, `"\udc00\\ufffd"`, `"\\uFFFD\udfff"`, `"\ud800\ud800\udc00"`, `"\ud83d\u0041\\ufffd"`,
+		`"\ude00\ud83d\\ufffd\\ufffd"`, `"\ufffd\ud800"`, "\"\ufffd\\ud800\"",
+	} {
+		_, err := Text([]byte(bad))
+		require.ErrorIs(t, err, ErrUTF8, bad)
+	}
+}
+
+// FuzzText compares with encoding/json, and with what was sent: a text that is taken has
+// as many characters as were written, and is the same when it is written again.
+func FuzzText(f *testing.F) {
+	for _, seed := range []string{`"\ud800"`, `"\\ufffd\ud800"`, `"\ud83d\ude00"`, `"a\\\"\/\b\f\n\r\t"`, "\"\ufffd\u2028\"", `"\u0000"`, `7`, `"\ud800\ud800\udc00"`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if Check(value, 1) != nil || len(value) == 0 || value[0] != '"' || value[len(value)-1] != '"' {
+			return
+		}
+		got, err := Text(value)
+		var want string
+		require.NoError(t, json.Unmarshal(value, &want))
+		// Another reader keeps halves as code units: it knows which there are.
+		whole := wholePairs(value[1 : len(value)-1])
+		if !whole {
+			require.ErrorIs(t, err, ErrUTF8, "%s", value)
+			return
+		}
+		require.NoError(t, err, "%s", value)
+		require.Equal(t, want, got)
+	})
+}
+
+// escapes are those of a string that is JSON, each whole.
+var escapes = regexp.MustCompile(`\\(u[0-9a-fA-F]{4}|.)`)
+
+// wholePairs reports whether each surrogate of a string has its other half.
+func wholePairs(inner []byte) bool {
+	var high bool // an escape of a first half ended where this one begins
+	end := 0
+	for _, at := range escapes.FindAllIndex(inner, -1) {
+		unit := rune(0)
+		if inner[at[0]+1] == 'u' {
+			n, _ := strconv.ParseUint(string(inner[at[0]+2:at[1]]), 16, 32)
+			unit = rune(n)
+		}
+		second := unit >= 0xdc00 && unit <= 0xdfff
+		if high != (second && at[0] == end) {
+			return false
+		}
+		if second && !high {
+			return false
+		}
+		high, end = unit >= 0xd800 && unit <= 0xdbff, at[1]
+	}
+	return !high
+}
+
 func FuzzMembers(f *testing.F) {
 	for _, seed := range []string{`{"a":1,"b":[{}]}`, `{"\u0061":"\ud83d\ude00"}`, ` {"a" : "]}" } `, `{"a":1,"a":2}`, `[`, `{"":-1.5e+3,"x":null}`} {
 		f.Add([]byte(seed))
@@ -130,7 +201,7 @@ func FuzzMembers(f *testing.F) {
 			require.Equal(t, string(m.Value), string(text[m.End-len(m.Value):m.End]))
 			require.NoError(t, Check(m.Value, 64))
 			deeper, err := Members(m.Value, 64)
-			inner, innerErr := Inner(m.Value)
+			inner, innerErr := Inner(nil, m.Value)
 			require.Equal(t, err, innerErr)
 			require.Equal(t, deeper, inner)
 		}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -23,15 +24,42 @@ func Text(value []byte) (string, error) {
 	if err := json.Unmarshal(value, &s); err != nil {
 		return "", fmt.Errorf("%w: not a string", ErrType)
 	}
-	// encoding/json puts U+FFFD in the place of a lone surrogate: a text has no
-	// more of them than were written.
-	if made := strings.Count(s, "\ufffd"); made > 0 {
-		written := bytes.Count(value, []byte("\ufffd")) + bytes.Count(bytes.ToLower(value), []byte(`\ufffd`))
-		if made > written {
-			return "", ErrUTF8
-		}
+	// encoding/json puts U+FFFD in the place of half a pair.
+	if strings.Contains(s, "\ufffd") && halved(value) {
+		return "", ErrUTF8
 	}
 	return s, nil
+}
+
+// halved reports whether a string, which is valid JSON, has half of a surrogate pair.
+func halved(value []byte) bool {
+	// unit returns the code unit that is written as an escape at i.
+	unit := func(i int) (rune, bool) {
+		if !bytes.HasPrefix(value[i:], []byte(`\u`)) {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(string(value[i+2:i+6]), 16, 16)
+		return rune(n), err == nil
+	}
+	for i := 0; i < len(value); i++ {
+		if value[i] != '\\' {
+			continue
+		}
+		first, escape := unit(i)
+		switch {
+		case !escape:
+			i++ // what was escaped may be a backslash
+		case !utf16.IsSurrogate(first):
+			i += 5
+		default:
+			second, _ := unit(i + 6)
+			if utf16.DecodeRune(first, second) == utf8.RuneError {
+				return true
+			}
+			i += 11
+		}
+	}
+	return false
 }
 
 // Bool returns the truth value a value is, or ErrType.

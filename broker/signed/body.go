@@ -2,6 +2,7 @@ package signed
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -159,7 +160,7 @@ func Sign(text, secret []byte) ([]byte, error) {
 
 // sum is the HMAC-SHA256 of the parts, one after the other.
 func sum(secret []byte, parts ...[]byte) []byte {
-	h := hmac.New(sha256.New, secret)
+	h := hmac.New(crypto.SHA256.New, secret)
 	for _, p := range parts {
 		h.Write(p)
 	}

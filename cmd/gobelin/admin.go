@@ -35,17 +35,17 @@ func adminHandler(metrics, page, operator http.Handler, ready func(context.Conte
 		answer(w, http.StatusOK, "ready")
 	})
 	if page == nil || operator == nil {
-		return mux
+		return inTime(mux)
 	}
 	mux.Handle("/admin/", operator)
 	// The mux would clean paths; the console answers 404 to what is not its own.
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return inTime(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if consolePath(r.URL.Path) {
 			page.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
-	})
+	}))
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

@@ -422,3 +422,36 @@ func TestAccountKeys(t *testing.T) {
 		"file:4: accounts[1]: api_key k1 is there twice", "file:4: accounts[1]: cdn 1 is there twice")
 	f("- {cdn: -1, APPS}", "file:3: accounts[0]: cdn: must be at least 0")
 }
+
+// FuzzScalar: what is taken for a size, a duration or a network is the same when it is
+// written as it is shown; what a refusal proposes instead would be taken.
+func FuzzScalar(f *testing.F) {
+	for _, s := range []string{
+		"1MiB", "512", " 7 KiB", "-1", "9223372036854775807", "8589934592GiB", "1MB", "0x10", "45s", "1h30m", "45", "2d", "0.5e3", "NaN", "Inf",
+		"384307168202282326d", "-5", "1e999", "10.0.0.0/8", "::1", "fe80::1%eth0", "::ffff:1.2.3.4/96", "10.0.0.1/33", "+1", "1_000",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if n, err := parseSize(text); err == nil {
+			require.GreaterOrEqual(t, int64(n), int64(0))
+			again, err := parseSize(n.String())
+			require.NoError(t, err)
+			require.Equal(t, n, again)
+		}
+		d, err := parseDuration(text)
+		if err == nil {
+			again, err := parseDuration(d.String())
+			require.NoError(t, err)
+			require.Equal(t, d, again)
+		} else if _, hint, proposed := strings.Cut(err.Error(), "did you mean "); proposed {
+			_, err := parseDuration(strings.TrimSuffix(hint, "?"))
+			require.NoError(t, err, hint)
+		}
+		if p, err := parsePrefix(text); err == nil {
+			again, err := parsePrefix(p.String())
+			require.NoError(t, err)
+			require.Equal(t, p, again)
+		}
+	})
+}

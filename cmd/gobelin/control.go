@@ -32,7 +32,7 @@ func (k *control) flags(c *cobra.Command) {
 // operator asks a node.
 type operator struct {
 	base   string
-	token  broker.Secret
+	Token  broker.Secret // exported, as fmt shows other fields raw
 	client *http.Client
 }
 
@@ -43,7 +43,7 @@ func (k *control) open(in io.Reader) (*operator, error) {
 	if len(fs) > 0 {
 		return nil, fmt.Errorf("configuration: %s\n%w", count(len(fs), "fault"), fs)
 	}
-	o := &operator{base: strings.TrimSuffix(k.url, "/"), token: c.AdminToken}
+	o := &operator{base: strings.TrimSuffix(k.url, "/"), Token: c.AdminToken}
 	if o.base == "" {
 		address := c.AdminListen
 		if address == "" {
@@ -59,9 +59,9 @@ func (k *control) open(in io.Reader) (*operator, error) {
 		if err != nil {
 			return nil, usage{fmt.Errorf("--token %w", err)}
 		}
-		o.token = token
+		o.Token = token
 	}
-	if o.token == "" {
+	if o.Token == "" {
 		return nil, usage{errors.New("the operator's token is needed, admin.token of the node: --config, --token, or $GOBELIN_ADMIN_TOKEN (gobelin dev prints its own behind #token=)")}
 	}
 	transport := &http.Transport{
@@ -88,7 +88,7 @@ func (o *operator) ask(ctx context.Context, method, path string) (*http.Response
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Authorization", "Bearer "+o.token.Reveal())
+	r.Header.Set("Authorization", "Bearer "+o.Token.Reveal())
 	answer, err := o.client.Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("the node's admin listener cannot be reached: %w", err)

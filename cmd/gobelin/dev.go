@@ -108,7 +108,11 @@ func welcome(w io.Writer, n *node, own bool, took time.Duration) {
 	if c.AdminListen != "" {
 		admin = n.url("admin")
 	}
-	fmt.Fprintf(w, "console  %s/console/#token=%s\n", admin, c.AdminToken.Reveal())
+	token := "   (with admin.token)" // whoever configured it has it, a terminal need not
+	if c.at("admin.token").source == "" {
+		token = "#token=" + c.AdminToken.Reveal()
+	}
+	fmt.Fprintf(w, "console  %s/console/%s\n", admin, token)
 	fmt.Fprintf(w, "try it   %s/try\n", url)
 	fmt.Fprintf(w, "publish  curl %s%s -H 'Content-Type: application/json' -d '{\"channel\":\"/demo/hello\",\"data\":{\"hello\":\"world\"}}'\n", url, c.Mount)
 	if own {

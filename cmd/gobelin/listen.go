@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 // must not hold memory.
 const (
 	headerTime = 5 * time.Second
+	bodyTime   = 15 * time.Second
 	idleTime   = 75 * time.Second
 	headerSize = 16 << 10
 	// nextPorts is how many ports dev tries when its own is taken.
@@ -24,15 +26,23 @@ const (
 
 // newHTTPServer returns a server with the bounds. It has no write deadline: a
 // held poll may take as long as it takes, its handler sets its own.
-func newHTTPServer(h http.Handler, log *zap.Logger) (*http.Server, error) {
-	errorLog, err := zap.NewStdLogAt(log.Named("http"), zap.WarnLevel)
-	if err != nil {
-		return nil, err
-	}
+func newHTTPServer(h http.Handler, log *zap.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize,
-		ErrorLog: errorLog, DisableGeneralOptionsHandler: true, Protocols: http1(),
-	}, nil
+		ErrorLog: stdlog.New(newComplaints(log.Named("http")), "", 0), DisableGeneralOptionsHandler: true, Protocols: http1(),
+	}
+}
+
+// inTime bounds how long a body may take to arrive, also one that h does not read:
+// net/http waits for the rest of it before it answers. Handlers that bound it themselves
+// (Bayeux, the API) need none of this. Once a body has arrived net/http lifts it.
+func inTime(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 { // without a body the deadline would end the request itself
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // recorders of tests have none
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // http1 leaves HTTP/2 out.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -75,18 +76,20 @@ func (l location) String() string {
 	return scheme + "://" + a.shown()
 }
 
-// GoString keeps %#v from showing what String hides.
-func (l location) GoString() string { return fmt.Sprintf("%q", l.String()) }
+// Format writes String whatever the verb, for %#v and %d would show what that hides.
+func (l location) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, l.String()) }
+
+// MarshalText keeps passwords from JSON and YAML.
+func (l location) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
 // authority is a URL of Redis behind its scheme: user:password@hosts/path?query.
 // It is taken apart by hand, since net/url takes one host.
 type authority struct {
-	user     string
-	password string
-	secured  bool // there is a password
-	hosts    []string
-	path     string // with its slash
-	query    string // without its question mark
+	user    string
+	secured bool // there is a password
+	hosts   []string
+	path    string // with its slash
+	query   string // without its question mark
 }
 
 var (
@@ -104,7 +107,7 @@ func parseAuthority(text string) (a authority, err error) {
 		return a, errors.New("has an @ behind the hosts: characters other than letters and digits of a password are written as %40 and so on")
 	}
 	if i := strings.LastIndexByte(text, '@'); i >= 0 {
-		a.user, a.password, a.secured = strings.Cut(text[:i], ":")
+		a.user, _, a.secured = strings.Cut(text[:i], ":")
 		text = text[i+1:]
 	}
 	if text == "" {

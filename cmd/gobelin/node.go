@@ -181,11 +181,9 @@ func (n *node) route(admin http.Handler) error {
 		case "admin":
 			handler = admin
 		case "acme":
-			handler = n.certificate.acme.challenges()
+			handler = inTime(n.certificate.acme.challenges())
 		}
-		if e.server, err = newHTTPServer(handler, n.log); err != nil {
-			return err
-		}
+		e.server = newHTTPServer(handler, n.log)
 		if secured := n.certificate.config(); e.name == "public" && secured != nil {
 			e.server.TLSConfig, e.tls = secured, true
 		}

@@ -108,6 +108,7 @@ func (n *node) serveBackup(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-tar")
 	counted := &counter{w: w}
+	defer counted.untimed()
 	end, err := n.config.writeBackup(r.Context(), s, counted, nil)
 	switch {
 	case err == nil:
@@ -128,17 +129,30 @@ func noBackup(kind string) string {
 	return "the store is a Redis: back that up by its own means, or copy it into a folder with gobelin copy"
 }
 
-// counter counts what is written.
+// backupStall and backupRate bound a write of a backup: that time, and that of its bytes
+// at so many a second. While a reader stands still there can be no other backup, and
+// what the store has deleted since stays on the disk.
+const (
+	backupStall = time.Minute
+	backupRate  = 32 << 10
+)
+
+// counter counts what is written, each part in its time.
 type counter struct {
-	w io.Writer
+	w http.ResponseWriter
 	n int64
 }
 
 func (c *counter) Write(p []byte) (int, error) {
+	deadline := time.Now().Add(backupStall + time.Duration(len(p))*time.Second/backupRate)
+	_ = http.NewResponseController(c.w).SetWriteDeadline(deadline) // recorders of tests have none
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err
 }
+
+// untimed leaves no deadline to the next request of the connection.
+func (c *counter) untimed() { _ = http.NewResponseController(c.w).SetWriteDeadline(time.Time{}) }
 
 // writeBackup writes an archive of an open store: its snapshot, and the secrets in its
 // folder, without which no root would be good.

@@ -17,6 +17,9 @@ func clientAddress(trusted []netip.Prefix) func(*http.Request) string {
 			return r.RemoteAddr
 		}
 		address := at.Addr().Unmap().WithZone("")
+		if len(trusted) == 0 {
+			return address.String()
+		}
 		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 		for _, text := range slices.Backward(hops) {
 			if !slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(address) }) {

@@ -15,13 +15,15 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux/client"
+	"github.com/gobelin-broker/gobelin/broker"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/spf13/cobra"
 )
 
 // connection are the flags of verbs that talk to a server.
 type connection struct {
-	url, token, transport string
+	url, transport string
+	Token          broker.Secret // itself or where it is; exported, as fmt shows other fields raw
 }
 
 func (k *connection) flags(c *cobra.Command) {
@@ -30,7 +32,7 @@ func (k *connection) flags(c *cobra.Command) {
 		url = "http://127.0.0.1:8000/faye"
 	}
 	c.Flags().StringVar(&k.url, "url", url, "the Bayeux endpoint ($GOBELIN_URL)")
-	c.Flags().StringVar(&k.token, "token", "", "a token, as text, file:… or env:… ($GOBELIN_TOKEN)")
+	c.Flags().StringVar((*string)(&k.Token), "token", "", "a token, as text, file:… or env:… ($GOBELIN_TOKEN)")
 	c.Flags().StringVar(&k.transport, "transport", client.WebSocket, "websocket or long-polling")
 }
 
@@ -48,8 +50,8 @@ func (k *connection) open(onState func(client.State, error)) (*client.Client, er
 }
 
 // secret returns the token itself; "" is none.
-func (k *connection) secret() (string, error) {
-	token := k.token
+func (k *connection) secret() (broker.Secret, error) {
+	token := k.Token.Reveal()
 	if token == "" {
 		token = os.Getenv("GOBELIN_TOKEN")
 	}
@@ -60,7 +62,7 @@ func (k *connection) secret() (string, error) {
 	if err != nil {
 		return "", usage{fmt.Errorf("--token %w", err)}
 	}
-	return secret.Reveal(), nil
+	return secret, nil
 }
 
 func newPubCommand() *cobra.Command {

@@ -67,7 +67,7 @@ func (t *routes) atMount(r *http.Request) *http.Request {
 // tryPage serves the pages of /try (experience.md §1.2), and leads there from /.
 func tryPage() http.Handler {
 	files := http.FileServerFS(examples.Pages)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return inTime(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", examples.TryPolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -82,5 +82,5 @@ func tryPage() http.Handler {
 		default:
 			files.ServeHTTP(w, r)
 		}
-	})
+	}))
 }

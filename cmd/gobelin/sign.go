@@ -97,7 +97,7 @@ func printSigned(out io.Writer, account signer, text []byte, complete bool, now 
 			return err
 		}
 	}
-	sent, err := signed.Sign(text, []byte(account.secret.Reveal()))
+	sent, err := signed.Sign(text, []byte(account.Secret.Reveal()))
 	if err != nil {
 		return signFault(err)
 	}
@@ -167,7 +167,7 @@ func printHeader(out io.Writer, account signer, request string, body []byte, now
 		rand.Read(b[:]) // never fails (crypto/rand)
 		nonce = hex.EncodeToString(b[:])
 	}
-	value, err := broker.SignRequest(broker.SignedRequest{Method: method, Target: target, Body: body}, account.key, account.secret, nonce, now)
+	value, err := broker.SignRequest(broker.SignedRequest{Method: method, Target: target, Body: body}, account.key, account.Secret, nonce, now)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // signer is the account that a verb signs as.
 type signer struct {
 	key    string
-	secret broker.Secret
+	Secret broker.Secret // exported, as fmt shows other fields raw
 	cdn    int
 	apps   []string // names of its applications; nil where they are not known
 }
@@ -60,7 +60,7 @@ func (s *signerSource) load(in io.Reader) (signer, error) {
 	if err != nil {
 		return signer{}, usage{fmt.Errorf("--secret %w", err)}
 	}
-	return signer{key: key, secret: secret, cdn: s.cdn}, nil
+	return signer{key: key, Secret: secret, cdn: s.cdn}, nil
 }
 
 // readSource reads a secret from where it is, never from the flag itself: who lists this
@@ -95,7 +95,7 @@ func (s *signerSource) configured(key string) (signer, error) {
 			continue
 		}
 		if a.APIKey == key {
-			found := signer{key: a.APIKey, secret: a.APISecret, cdn: a.CDN}
+			found := signer{key: a.APIKey, Secret: a.APISecret, cdn: a.CDN}
 			for _, app := range a.Apps {
 				found.apps = append(found.apps, app.Name)
 			}

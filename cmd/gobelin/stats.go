@@ -145,7 +145,7 @@ func (q *statsAsker) command(account signer, urls []string, now time.Time) ([]by
 	if err != nil {
 		return nil, err
 	}
-	return signed.Sign(text, []byte(account.secret.Reveal()))
+	return signed.Sign(text, []byte(account.Secret.Reveal()))
 }
 
 // ask sends a command and returns the answer.

@@ -101,11 +101,17 @@ func parseDuration(text string) (time.Duration, error) {
 	if err == nil {
 		return d, nil
 	}
-	if _, e := strconv.ParseFloat(text, 64); e == nil {
-		return 0, fmt.Errorf("%q has no unit: did you mean %ss?", clip(text), clip(text))
+	// What is proposed has to be taken, too.
+	proposed := text + "s"
+	if days, e := strconv.ParseInt(strings.TrimSuffix(text, "d"), 10, 32); e == nil && strings.HasSuffix(text, "d") {
+		proposed = strconv.FormatInt(24*days, 10) + "h"
 	}
-	if days, e := strconv.Atoi(strings.TrimSuffix(text, "d")); e == nil {
-		return 0, fmt.Errorf("%q: there is no unit for days: did you mean %dh?", clip(text), 24*days)
+	switch _, e := time.ParseDuration(proposed); {
+	case e != nil || len(proposed) > 100:
+	case strings.HasSuffix(text, "d"):
+		return 0, fmt.Errorf("%q: there is no unit for days: did you mean %s?", text, proposed)
+	default:
+		return 0, fmt.Errorf("%q has no unit: did you mean %s?", text, proposed)
 	}
 	return 0, fmt.Errorf("%q is not a duration: write it as 150ms, 45s or 12h", clip(text))
 }

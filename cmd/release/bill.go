@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
-	"strings"
 	"time"
 )
 
@@ -37,10 +36,9 @@ type component struct {
 	Properties []property `json:"properties,omitempty"`
 }
 
+// licence is one of a list, by an expression of SPDX.
 type licence struct {
-	License struct {
-		ID string `json:"id"`
-	} `json:"license"`
+	Expression string `json:"expression"`
 }
 
 type hash struct {
@@ -58,8 +56,9 @@ type dependency struct {
 	Uses []string `json:"dependsOn,omitempty"`
 }
 
-// bill returns the bill of materials of a binary, from what its linker noted.
-func (r *release) bill(info *debug.BuildInfo, system, machine string, program []byte) ([]byte, error) {
+// bill returns the bill of materials of a binary, from what its linker noted and the
+// licences of that.
+func (r *release) bill(info *debug.BuildInfo, others []notice, system, machine string, program []byte) ([]byte, error) {
 	sum := sha256.Sum256(program)
 	ours := component{
 		Type: "application", Name: info.Main.Path, Version: r.version,
@@ -69,29 +68,31 @@ func (r *release) bill(info *debug.BuildInfo, system, machine string, program []
 			{"gobelin:commit", r.commit}, {"gobelin:go", info.GoVersion}, {"gobelin:platform", system + "/" + machine},
 		},
 	}
-	ours.Licenses = make([]licence, 1)
-	ours.Licenses[0].License.ID = "Apache-2.0"
+	ours.Licenses = []licence{{"Apache-2.0"}}
 	ours.Ref = ours.PURL
 	b := bill{
 		Format: "CycloneDX", Spec: "1.5", Version: 1,
 		Serial:   serial(sum),
 		Metadata: billMetadata{r.time.Format(time.RFC3339), ours},
 	}
-	add := func(path, version, goSum string) {
-		c := component{Type: "library", Name: path, Version: version, PURL: packageURL(path, version)}
-		if goSum != "" {
-			c.Properties = []property{{"go:sum", goSum}}
-		}
-		c.Ref = c.PURL
-		b.Components = append(b.Components, c)
-		b.Dependencies = append(b.Dependencies, dependency{Ref: c.Ref})
-	}
-	add("stdlib", strings.TrimPrefix(info.GoVersion, "go"), "")
+	sums := map[string]string{}
 	for _, m := range info.Deps {
 		if m.Replace != nil {
 			m = m.Replace
 		}
-		add(m.Path, m.Version, m.Sum)
+		sums[m.Path] = m.Sum
+	}
+	for _, n := range others {
+		c := component{
+			Type: "library", Name: n.module, Version: n.version, PURL: packageURL(n.module, n.version),
+			Licenses: []licence{{n.kind}},
+		}
+		if sum := sums[n.module]; sum != "" {
+			c.Properties = []property{{"go:sum", sum}}
+		}
+		c.Ref = c.PURL
+		b.Components = append(b.Components, c)
+		b.Dependencies = append(b.Dependencies, dependency{Ref: c.Ref})
 	}
 	all := dependency{Ref: ours.Ref}
 	for _, c := range b.Components {

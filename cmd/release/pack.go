@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// beside is what every archive holds beside the binary and its bill of materials.
+// beside is what every archive holds beside the binary, its bill of materials and the
+// licences of others.
 var beside = []string{"CHANGELOG.md", "LICENSE", "README.md"}
 
 // release is one run.
@@ -51,12 +52,16 @@ func (r *release) pack(ctx context.Context, system, machine string) error {
 	if err != nil {
 		return err
 	}
-	bill, err := r.bill(info, system, machine, program)
+	others, err := r.notices(ctx, info, system, machine)
+	if err != nil {
+		return err
+	}
+	bill, err := r.bill(info, others, system, machine, program)
 	if err != nil {
 		return err
 	}
 	name := strings.Join([]string{"gobelin", strings.TrimPrefix(r.version, "v"), system, machine}, "_")
-	files := []file{{binary, program, true}, {"gobelin.cdx.json", bill, false}}
+	files := []file{{binary, program, true}, {"gobelin.cdx.json", bill, false}, {"THIRD-PARTY.txt", thirdParty(others), false}}
 	for _, b := range beside {
 		text, err := os.ReadFile(filepath.Join(r.source, b))
 		if err != nil {
@@ -81,14 +86,23 @@ func (r *release) pack(ctx context.Context, system, machine string) error {
 
 // build makes the static binary.
 func (r *release) build(ctx context.Context, path, system, machine string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+	_, err := r.command(ctx, system, machine, "build", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-s -w -X main.version="+r.version+" -X main.commit="+r.commit, "-o", path, "./cmd/gobelin")
+	return err
+}
+
+// command runs the go command for a platform and returns what it prints.
+func (r *release) command(ctx context.Context, system, machine string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = r.source
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+system, "GOARCH="+machine, "GOFLAGS=", "GOAMD64=v1", "GOARM64=v8.0")
-	if said, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w: %s", err, said)
+	var fault bytes.Buffer
+	cmd.Stderr = &fault
+	said, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go %s: %w: %s", args[0], err, fault.Bytes())
 	}
-	return nil
+	return said, nil
 }
 
 // write writes one file of the release and notes its sum.

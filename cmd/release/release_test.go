@@ -95,6 +95,7 @@ func TestSameBytes(t *testing.T) {
 	inside := func(file string) string { return filepath.Join(dir, name, file) }
 	require.Contains(t, string(read(t, inside("README.md"))), "# Gobelin")
 	require.Contains(t, string(read(t, inside("LICENSE"))), "Apache License")
+	requireNotices(t, filepath.Join(dir, name))
 	outside := read(t, filepath.Join(dir, name+".cdx.json"))
 	require.Equal(t, outside, read(t, inside("gobelin.cdx.json")))
 
@@ -168,6 +169,8 @@ func requireBill(t *testing.T, text, program []byte, modules string) {
 	for _, c := range b.Components {
 		require.False(t, seen[c.Ref], c.Ref)
 		seen[c.Ref] = true
+		require.Len(t, c.Licenses, 1, c.Ref)
+		require.NotEmpty(t, c.Licenses[0].Expression, c.Ref)
 		if c.Name != "stdlib" {
 			require.Regexp(t, `^h1:`, c.Properties[0].Value, c.Name)
 			fmt.Fprintf(&listed, "%s %s\n", c.Name, c.Version)

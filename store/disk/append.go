@@ -73,7 +73,11 @@ func (a *appending) settle(err error) {
 }
 
 func (a *appending) apply(w *work) {
-	if a.err = w.s.ready(a.limits.Keeps() || a.copies); a.err != nil {
+	needs := noRoom
+	if a.limits.Keeps() || a.copies {
+		needs = allRoom
+	}
+	if a.err = w.s.ready(needs); a.err != nil {
 		return
 	}
 	h, err := w.head(a.log)

@@ -151,12 +151,21 @@ func (s *Store) fail(err error) {
 	}
 }
 
-// ready returns why nothing can be written now, or nil. growing: it needs room.
-func (s *Store) ready(growing bool) error {
+// room is how much free space a change asks for.
+type room int32
+
+const (
+	noRoom  room = iota // it frees, or keeps nothing
+	someRoom            // a row: half of the floor, so that sessions go on to come and be kept
+	allRoom             // a record: the floor
+)
+
+// ready returns why a change that needs so much room cannot be written now, or nil.
+func (s *Store) ready(needs room) error {
 	if err := s.broken.Load(); err != nil {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, *err)
 	}
-	if growing && s.full.Load() {
+	if needs > room(s.left.Load()) {
 		return store.ErrFull
 	}
 	return nil

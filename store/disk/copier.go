@@ -143,7 +143,7 @@ func (s *Store) Import(ctx context.Context, state store.LogState, records []stor
 		size += len(records[i].Data) + recordKeyLen
 	}
 	return s.through(ctx, "import", size, false, func(w *work) error {
-		if err := s.ready(true); err != nil {
+		if err := s.ready(allRoom); err != nil {
 			return err
 		}
 		h, err := w.head(state.Log)
@@ -224,7 +224,7 @@ func (s *Store) ImportRows(ctx context.Context, rows []store.Row) error {
 		size += len(r.Data) + len(r.Table) + len(r.Key) + rowHeader
 	}
 	return s.through(ctx, "import rows", size, false, func(w *work) error {
-		if err := s.ready(true); err != nil {
+		if err := s.ready(allRoom); err != nil {
 			return err
 		}
 		for _, r := range rows {

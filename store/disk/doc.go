@@ -8,7 +8,7 @@
 //	Read, Head, Count ──► heads (where the log ends) ──► database
 //	Get, List, Rows ───────────────────────────────────► database
 //	sweep ──queue──► committer (expired buckets, idle logs, nonces, rows)
-//	watchdog ──► full: appends and puts answer ErrFull
+//	watchdog ──► left: below the floor appends answer ErrFull, below half of it puts, too
 //
 // A snapshot links the engine's files into the folder snapshot, for a backup of a store
 // that goes on; Count reads such a folder.

@@ -87,6 +87,10 @@ func TestDiskFull(t *testing.T) {
 	_, err = storetest.Append(s, log, limits, store.Record{Data: []byte("b")})
 	require.ErrorIs(t, err, store.ErrFull)
 	_, err = s.Put(ctx, "t", "k", store.Put{})
+	require.NoError(t, err, "sessions come and are kept")
+	fs.free.Store(256<<20 - 1)
+	require.ErrorIs(t, s.Health(ctx), store.ErrFull)
+	_, err = s.Put(ctx, "t", "more", store.Put{})
 	require.ErrorIs(t, err, store.ErrFull)
 	_, err = storetest.Append(s, store.LogName{Feed: "live"}, store.Limits{}, store.Record{})
 	require.NoError(t, err, "what is not kept goes on")
@@ -110,11 +114,11 @@ func TestWatchdog(t *testing.T) {
 		loop, cancel := context.WithCancel(ctx)
 		s := &Store{fs: fs, floor: 10, log: zap.NewNop()}
 		go s.spaceLoop(loop)
-		for _, free := range []uint64{9, 10, 0} {
+		for free, left := range map[uint64]room{9: someRoom, 10: allRoom, 0: noRoom, 5: someRoom, 4: noRoom} {
 			fs.free.Store(free)
 			time.Sleep(spaceEvery)
 			synctest.Wait()
-			require.Equal(t, free < 10, s.full.Load())
+			require.Equal(t, left, room(s.left.Load()), "%d free", free)
 		}
 		cancel()
 		synctest.Wait()

@@ -84,7 +84,7 @@ func (s *Store) PutRows(ctx context.Context, grain store.Grain, keep time.Durati
 			size += len(some[i].key) + len(some[i].value)
 		}
 		err := s.through(ctx, "put rows", size, false, func(w *work) error {
-			if err := s.ready(true); err != nil {
+			if err := s.ready(allRoom); err != nil {
 				return err
 			}
 			for i := range some {

@@ -40,7 +40,7 @@ func (s *Store) spaceLoop(ctx context.Context) {
 	}
 }
 
-// watchSpace looks at the free space and sets full by it. A file system that
+// watchSpace looks at the free space and sets left by it. A file system that
 // cannot tell is taken to be roomy.
 func (s *Store) watchSpace() {
 	if s.floor < 0 {
@@ -50,11 +50,18 @@ func (s *Store) watchSpace() {
 	if err != nil {
 		return
 	}
-	full := du.AvailBytes < uint64(s.floor)
-	if s.full.Swap(full) == full {
+	left := allRoom
+	switch {
+	case du.AvailBytes < uint64(s.floor/2):
+		left = noRoom
+	case du.AvailBytes < uint64(s.floor):
+		left = someRoom
+	}
+	before := room(s.left.Swap(int32(left)))
+	if (before == allRoom) == (left == allRoom) {
 		return
 	}
-	if full {
+	if left < allRoom {
 		s.log.Error("disk is nearly full: appends are refused", zap.String("folder", s.dir),
 			zap.Uint64("free_bytes", du.AvailBytes), zap.Int64("floor_bytes", s.floor))
 	} else {

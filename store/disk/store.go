@@ -29,9 +29,9 @@ type Options struct {
 	// Small halves and halves again the memory of the engine: about 62 instead
 	// of 100 MB for the process, at slightly more CPU (store.md §2.4).
 	Small bool
-	// Floor is the free space in bytes below which appends and puts are refused;
-	// 0 is 512 MiB, negative is none. Too low and the engine may meet the full
-	// disk itself, which ends the process.
+	// Floor is the free space in bytes below which appends are refused, and puts below
+	// half of it; 0 is 512 MiB, negative is none. Too low and the engine may meet the
+	// full disk itself, which ends the process.
 	Floor int64
 	// Now is the wall clock; nil is time.Now.
 	Now func() time.Time
@@ -67,7 +67,7 @@ type Store struct {
 	closing   sync.Once
 	closeErr  error
 
-	full   atomic.Bool
+	left   atomic.Int32 // the room there is
 	broken atomic.Pointer[error]
 
 	// owned by the committer
@@ -104,6 +104,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		dir: dir, fs: o.FS, floor: o.Floor, log: o.Log, lock: lock,
 		queue: queue.New[op](maxQueued, maxQueuedBytes), feeds: feeds.New(), stretches: make(map[stretch]int64),
 	}
+	s.left.Store(int32(allRoom))
 	s.groups = groups.NewSet(s.loadGroup, maxGroups)
 	s.heads = newHeads(100_000)
 	if o.Small {
@@ -263,11 +264,11 @@ func (s *Store) Health(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	if err := s.ready(false); err != nil {
+	if err := s.ready(noRoom); err != nil {
 		return fmt.Errorf("disk: health: %w", err)
 	}
 	s.watchSpace()
-	if s.full.Load() {
+	if room(s.left.Load()) < allRoom {
 		return fmt.Errorf("disk: health: less than %d bytes free in %s: %w", s.floor, s.dir, store.ErrFull)
 	}
 	return nil

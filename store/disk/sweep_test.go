@@ -2,7 +2,9 @@ package disk
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -175,5 +177,28 @@ func FuzzValues(f *testing.F) {
 			putRecordKey(k[:], b[0], p.class, p.bucket, p.id, p.ms, p.n)
 			require.Equal(t, b, k[:])
 		}
+	})
+}
+
+// FuzzSeries: no key or value of the folder breaks what reads series, and what is read
+// is where it was found.
+func FuzzSeries(f *testing.F) {
+	t := stretchOf(store.Minute, store.Minute.Slot(time.Unix(1_700_000_000, 0)))
+	key := binary.BigEndian.AppendUint32(t.rows("v/12/a"), 7)
+	f.Add(key, []byte("row"))
+	f.Add(key[:len(key)-1], []byte{})
+	f.Add(t.key(tabStretch), binary.BigEndian.AppendUint64(nil, math.MaxInt64))
+	f.Add(append(t.key(tabSeries), 0xff), binary.BigEndian.AppendUint64(nil, 1<<63))
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		if s, until, err := parseStretch(key, value); err == nil {
+			require.Equal(t, key, s.key(key[0]))
+			_ = s.keep(until)
+		}
+		s, p, err := parsePoint(key, value)
+		if err != nil {
+			return
+		}
+		require.Equal(t, value, p.Data)
+		require.Equal(t, key[1:], binary.BigEndian.AppendUint32(s.rows(p.Series), uint32(s.grain.Slot(p.Time)))[1:])
 	})
 }

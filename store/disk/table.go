@@ -123,7 +123,7 @@ func (s *Store) Put(ctx context.Context, table, key string, put store.Put) (uint
 	k := rowKey(table, key)
 	var version uint64
 	err := s.through(ctx, "put", len(put.Data)+len(k), false, func(w *work) error {
-		if err := s.ready(true); err != nil {
+		if err := s.ready(someRoom); err != nil {
 			return err
 		}
 		old, err := w.row(k)

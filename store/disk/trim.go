@@ -107,7 +107,7 @@ type change struct {
 func (c *change) alone() bool { return c.only }
 
 func (c *change) apply(w *work) {
-	if c.err = w.s.ready(false); c.err == nil {
+	if c.err = w.s.ready(noRoom); c.err == nil {
 		c.err = c.do(w)
 	}
 }

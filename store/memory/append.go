@@ -53,7 +53,11 @@ func (s *Store) commit() {
 		if subs, more = s.queue.Take(subs[:0], maxTake); !more {
 			return
 		}
-		tails = nil // watchers may keep them
+		n := 0
+		for _, u := range subs {
+			n += len(u.records)
+		}
+		tails = make([]store.Tail, 0, n) // anew, for watchers may keep them
 		s.clock.Begin()
 		s.mu.Lock()
 		for _, u := range subs {

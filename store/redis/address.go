@@ -32,6 +32,9 @@ type address struct {
 	sentinelUser, sentinelPassword string
 }
 
+// Format writes where it is, whatever the verb, and no password.
+func (a address) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "%s %v", a.kind, a.hosts) }
+
 // errExposed refuses a Redis that anybody on the way could read and write.
 var errExposed = errors.New("redis: the server is on another machine and has neither password nor TLS: put user:password@ into the url, use rediss:// or ?tls=true, or allow it with redis.insecure")
 

@@ -112,3 +112,15 @@ func FuzzParseAddress(f *testing.F) {
 		}
 	})
 }
+
+// FuzzInfo: whatever answers to INFO, its facts are read or are said to be unknown.
+func FuzzInfo(f *testing.F) {
+	f.Add("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\nused_memory:99999999999999999999\r\naof_enabled:1\r\n")
+	f.Add("redis_version\n:\nrole::\nrdb_saves:-1")
+	f.Fuzz(func(t *testing.T, text string) {
+		one := readInfo(text)
+		require.NotEmpty(t, one.Version)
+		require.NotEmpty(t, one.Policy)
+		require.Contains(t, []string{"aof", "snapshots", "none", unknown}, one.Persistence)
+	})
+}

@@ -28,12 +28,13 @@ const (
 )
 
 // connect returns a client that sends each command once: what may be repeated is
-// for its caller to know (store.md §3.7). Nothing is sent yet.
-func (a *address) connect(hook goredis.Hook, log *zap.Logger) goredis.UniversalClient {
+// for its caller to know (store.md §3.7). Nothing is sent yet. The clients of a cluster's
+// nodes are added to nodes.
+func (a *address) connect(hook goredis.Hook, nodes *members, log *zap.Logger) goredis.UniversalClient {
 	goredis.SetLogger(&printer{log: log, some: rate.Sometimes{First: 3, Interval: 10 * time.Second}})
 	switch a.kind {
 	case kindCluster:
-		return goredis.NewClusterClient(a.clusterOptions(hook))
+		return goredis.NewClusterClient(a.clusterOptions(hook, nodes))
 	case kindSentinel:
 		c := goredis.NewFailoverClient(a.failoverOptions())
 		c.AddHook(hook)
@@ -65,14 +66,14 @@ func (a *address) failoverOptions() *goredis.FailoverOptions {
 	}
 }
 
-func (a *address) clusterOptions(hook goredis.Hook) *goredis.ClusterOptions {
+func (a *address) clusterOptions(hook goredis.Hook, nodes *members) *goredis.ClusterOptions {
 	return &goredis.ClusterOptions{
 		Addrs: a.hosts, Username: a.user, Password: a.password,
 		// A hook of the cluster's client does not hear the clients of its nodes.
 		NewClient: func(o *goredis.Options) *goredis.Client {
 			c := goredis.NewClient(o)
 			c.AddHook(hook)
-			return c
+			return nodes.add(c)
 		},
 		Dialer: a.dialer(), DialTimeout: dialTimeout, DialerRetries: 1,
 		ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, ContextTimeoutEnabled: true,

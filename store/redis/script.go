@@ -70,8 +70,10 @@ func (s *Store) run(ctx context.Context, script *goredis.Script, keys []string, 
 		return nil, err
 	}
 	got, err := script.Run(ctx, client, keys, args...).Result()
-	if moved(err) {
-		got, err = script.Run(ctx, s.client, keys, args...).Result()
+	if c, ok := s.client.(*goredis.ClusterClient); ok && moved(err) {
+		got, err = s.members.follow(ctx, c, err, func(pipe goredis.Pipeliner) *goredis.Cmd {
+			return script.Eval(ctx, pipe, keys, args...)
+		})
 	}
 	s.judge(ctx, err)
 	return got, err

@@ -104,20 +104,14 @@ func (s *Store) sendCluster(ctx context.Context, c *goredis.ClusterClient, calls
 	}
 }
 
-// redirect sends a call the way the cluster's client does: to where it lies now, and
-// possibly more than once. So it goes as one that was sent before. One that keeps
-// nothing cannot, and waits for the next attempt unless its slot is half moved.
+// redirect sends a call to where its partition lies now.
 func (s *Store) redirect(ctx context.Context, c *goredis.ClusterClient, call *call, err error) outcome {
-	if call.first == 0 {
-		call.first = s.clock.Now().UnixMilli()
-	}
-	if refusal(err) == "MOVED" && !call.limits.Keeps() {
-		c.ReloadState(ctx)
-		return outcome{err: err}
-	}
-	command := goredis.NewCmd(ctx, call.command(s, true)...)
-	_ = c.Process(ctx, command)
-	answer, err := command.Text()
+	got, err := s.members.follow(ctx, c, err, func(pipe goredis.Pipeliner) *goredis.Cmd {
+		command := goredis.NewCmd(ctx, call.command(s, true)...)
+		_ = pipe.Process(ctx, command)
+		return command
+	})
+	answer, _ := got.(string)
 	return outcome{answer: answer, err: err}
 }
 

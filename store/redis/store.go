@@ -58,6 +58,7 @@ type Store struct {
 	client  goredis.UniversalClient // sends each command once
 	cluster bool
 	address address
+	members members // of a cluster
 	clock   *clock
 	breaker *breaker
 	gather  *gather
@@ -100,7 +101,7 @@ func Open(ctx context.Context, url string, options Options) (*Store, error) {
 		options: options, keys: newKeys(options.Prefix), log: options.Log,
 		cluster: at.kind == kindCluster, address: at, breaker: newBreaker(), held: store.MaxHeld,
 	}
-	s.client = at.connect(s.breaker, s.log)
+	s.client = at.connect(s.breaker, &s.members, s.log)
 	s.clock = newClock(s.times)
 	if err := s.check(ctx); err != nil {
 		_ = s.client.Close()

@@ -30,7 +30,8 @@ const (
 // Bounds of what is read.
 const (
 	maxFiles = 1 << 20
-	maxText  = 512 << 20 // of end.json, which has a line for each file
+	maxHead  = 64 << 10
+	maxEnd   = 512 << 20 // it has a line for each file
 )
 
 // form is that of a file's name; a store has no folders.
@@ -189,7 +190,7 @@ func Read(r io.Reader, place func(name string) string, progress func(n int)) (He
 		got = append(got, s)
 	}
 	var end End
-	if err := decode(t, endName, &end); err != nil {
+	if err := decode(t, endName, maxEnd, &end); err != nil {
 		return head, End{}, err
 	}
 	if !slices.Equal(got, end.Files) {
@@ -221,6 +222,13 @@ func next(t *tar.Reader) (*tar.Header, error) {
 	case h.Typeflag != tar.TypeReg:
 		return nil, errDamaged
 	}
+	// What is longer than 8 GiB says so in a record. Others are no writer's of ours, and
+	// some make terabytes of holes from a few bytes.
+	for name := range h.PAXRecords {
+		if name != "size" {
+			return nil, errDamaged
+		}
+	}
 	return h, nil
 }
 
@@ -232,11 +240,12 @@ func readText(t *tar.Reader, name string, v any) error {
 	if h.Name != name {
 		return errDamaged
 	}
-	return decode(t, name, v)
+	return decode(t, name, maxHead, v)
 }
 
-func decode(t *tar.Reader, name string, v any) error {
-	text, err := io.ReadAll(io.LimitReader(t, maxText))
+// decode reads an entry of at most so many bytes; what is longer is no JSON any more.
+func decode(t *tar.Reader, name string, most int64, v any) error {
+	text, err := io.ReadAll(io.LimitReader(t, most))
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrShort
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,7 +109,57 @@ func TestHostileNames(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+// sparse returns an archive of one kilobyte that says of itself to be a terabyte of
+// holes.
+func sparse(t testing.TB) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	require.NoError(t, writeText(w, headName, Head{Format: Format}))
+	holes := make([]byte, 512) // a map of none: all of it is a hole
+	copy(holes, "0\n")
+	// The writer knows no holes: it is given names of the same length.
+	require.NoError(t, w.WriteHeader(&tar.Header{
+		Name: "store/000001.sst", Typeflag: tar.TypeReg, Size: int64(len(holes)), Mode: 0o600, Format: tar.FormatPAX,
+		PAXRecords: map[string]string{"XNU.sparse.major": "1", "XNU.sparse.minor": "0", "XNU.sparse.name": "store/000001.sst", "XNU.sparse.realsize": "1099511627776"},
+	}))
+	_, err := w.Write(holes)
+	require.NoError(t, err)
+	require.NoError(t, writeText(w, endName, End{}))
+	require.NoError(t, w.Close())
+	return bytes.ReplaceAll(b.Bytes(), []byte("XNU.sparse"), []byte("GNU.sparse"))
+}
+
+// A few bytes must not become a full disk.
+func TestHoles(t *testing.T) {
+	text := sparse(t)
+	plain := tar.NewReader(bytes.NewReader(text))
+	_, err := plain.Next()
+	require.NoError(t, err)
+	h, err := plain.Next()
+	require.NoError(t, err)
+	require.EqualValues(t, 1<<40, h.Size, "it is what it is for")
+
+	dir := t.TempDir()
+	_, _, err = Read(bytes.NewReader(text), In(dir), nil)
+	require.ErrorIs(t, err, errDamaged)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// A head is not worth the memory that an end may take.
+func TestLongHead(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	require.NoError(t, writeText(w, headName, Head{Format: Format, Version: strings.Repeat("v", maxHead)}))
+	require.NoError(t, writeText(w, endName, End{}))
+	require.NoError(t, w.Close())
+	_, _, err := Read(&b, Nowhere, nil)
+	require.ErrorIs(t, err, errDamaged)
+}
+
 func FuzzRead(f *testing.F) {
+	f.Add(sparse(f))
 	whole := sample(f)
 	f.Add(whole)
 	f.Add(whole[:700])
