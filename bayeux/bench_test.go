@@ -134,7 +134,7 @@ func BenchmarkSocketFrame(b *testing.B) {
 	v := NewServer(newApp(), Options{AckPing: time.Nanosecond}) // a ping with each
 	conn := &discard{closed: make(chan struct{})}
 	defer close(conn.closed)
-	c := &socket{server: v, conn: gorilla(b, conn), bound: map[*Session]bool{}, writing: true}
+	c := &socket{server: v, conn: gorilla(b, conn), writing: true}
 	c.line = c.conn.NetConn().(*line)
 	c.room = sync.NewCond(&c.mu)
 	c.ctx, c.cancel = context.WithCancel(b.Context())

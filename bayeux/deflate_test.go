@@ -183,7 +183,7 @@ func BenchmarkFrames1000(b *testing.B) {
 	words := []byte(`"` + strings.Repeat("some words of a message, and a number 17 ", 25) + `"`)
 	for _, deflates := range []bool{false, true} {
 		b.Run(fmt.Sprintf("deflates=%t", deflates), func(b *testing.B) {
-			c := &socket{server: NewServer(newApp(), Options{}), deflates: deflates, bound: map[*Session]bool{}, timer: time.NewTimer(time.Hour)}
+			c := &socket{server: NewServer(newApp(), Options{}), deflates: deflates, timer: time.NewTimer(time.Hour)}
 			var to batch
 			var n int
 			b.ReportAllocs()

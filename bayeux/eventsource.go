@@ -2,7 +2,6 @@ package bayeux
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -157,7 +156,9 @@ func (v *Server) push(w http.ResponseWriter, b []byte) error {
 func (v *Server) hand(w http.ResponseWriter, b []byte) error {
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(v.writeTime(len(b))))
-	defer context.AfterFunc(v.patience, func() { _ = control.SetWriteDeadline(time.Now()) })()
+	writing := slow{control, true}
+	v.patience.begin(writing)
+	defer v.patience.end(writing)
 	_, err := w.Write(b)
 	if err == nil {
 		err = control.Flush()

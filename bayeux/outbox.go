@@ -1,5 +1,7 @@
 package bayeux
 
+import "slices"
+
 // outbox is what waits for one session, and what was handed to a connection and
 // is not known to have arrived. It is guarded by its session's mu.
 type outbox struct {
@@ -88,6 +90,7 @@ func (o *outbox) room(l *Limits) (int, bool) {
 // queue to sent and appends them to ds. Nothing is taken beyond the window: as much may
 // be under way as may be queued.
 func (o *outbox) take(ds []*Delivery, by link, batch uint32, most, count int, l *Limits) []*Delivery {
+	o.sent = slices.Grow(o.sent, max(0, min(o.queue.len(), count, l.QueueMessages-len(o.sent))))
 	for taken := 0; o.queue.len() > 0 && count > 0; count-- {
 		d := o.queue.at(0)
 		if taken > 0 && taken+d.Size() > most || o.shut(d.Size(), l) {

@@ -108,3 +108,21 @@ func TestOutboxAgainstAModel(t *testing.T) {
 		})
 	})
 }
+
+// BenchmarkOutbox has 64 deliveries queued, taken at once, and acknowledged.
+func BenchmarkOutbox(b *testing.B) {
+	var o outbox
+	l, d, by := testLimits(), delivery(128), &sink{}
+	var ds []*Delivery
+	b.ReportAllocs()
+	for b.Loop() {
+		for range 64 {
+			o.push(d)
+		}
+		ds = o.take(ds[:0], by, 1, frameJoin, 64, l)
+		o.arrived(1)
+	}
+	if len(ds) != 64 {
+		b.Fatal(len(ds))
+	}
+}

@@ -221,7 +221,9 @@ func (k *parked) write(body []byte) error {
 	b = append(time.Now().UTC().AppendFormat(append(b, "Date: "...), http.TimeFormat), "\r\nContent-Length: "...)
 	b = append(append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n\r\n"...), body...)
 	_ = k.conn.SetWriteDeadline(time.Now().Add(v.writeTime(len(b))))
-	defer context.AfterFunc(v.patience, func() { _ = k.conn.SetWriteDeadline(time.Now()) })()
+	writing := slow{k.conn, true}
+	v.patience.begin(writing)
+	defer v.patience.end(writing)
 	_, err := k.conn.Write(b)
 	v.stalled(err)
 	return err

@@ -1,9 +1,8 @@
 package bayeux
 
 import (
-	"bytes"
-	"context"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -52,7 +51,10 @@ func formPost(r *http.Request) (form, ok bool) {
 		return false, false
 	}
 	text := r.Header.Get("Content-Type")
-	if text == "" {
+	switch text {
+	case "application/json", "application/json; charset=utf-8": // as clients write it
+		return false, true
+	case "":
 		return true, true
 	}
 	kind, _, err := mime.ParseMediaType(text)
@@ -68,8 +70,10 @@ func formPost(r *http.Request) (form, ok bool) {
 	return false, false
 }
 
-// readBody reads a bounded body in bounded time; status is 0, or what to answer.
+// readBody reads a bounded body in bounded time, which ServeHTTP has set for a short one;
+// status is 0, or what to answer.
 func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, status int) {
+	var err error
 	limit := int64(v.limits().Body)
 	if r.ContentLength > limit {
 		v.stats.refuse(refuseLarge)
@@ -77,17 +81,20 @@ func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, 
 		return nil, http.StatusRequestEntityTooLarge
 	}
 	control := http.NewResponseController(w)
-	patience := bodyRead + time.Duration(max(r.ContentLength, 0))*time.Second/slowest
-	// Not supported means a test or another server, which has its own bounds.
-	_ = control.SetReadDeadline(time.Now().Add(patience))
-	cutting := context.AfterFunc(v.patience, func() { _ = control.SetReadDeadline(time.Now()) })
-	var buf bytes.Buffer
-	if r.ContentLength > 0 {
-		// What is announced costs nothing until it comes.
-		buf.Grow(int(min(r.ContentLength, frameSlack)) + bytes.MinRead)
+	if r.ContentLength > slowest {
+		// Not supported means a test or another server, which has its own bounds.
+		_ = control.SetReadDeadline(time.Now().Add(bodyRead + time.Duration(r.ContentLength)*time.Second/slowest))
 	}
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	if cutting() && err == nil {
+	reading := slow{conn: control}
+	v.patience.begin(reading)
+	if 0 <= r.ContentLength && r.ContentLength <= frameSlack {
+		body = make([]byte, r.ContentLength)
+		_, err = io.ReadFull(r.Body, body)
+	} else {
+		// What is announced costs nothing until it comes.
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	}
+	if cut := v.patience.end(reading); !cut && err == nil {
 		// A held poll waits longer. After an error it stays: net/http would wait for
 		// the rest of the body before it answers.
 		_ = control.SetReadDeadline(time.Time{})
@@ -102,7 +109,7 @@ func (v *Server) readBody(w http.ResponseWriter, r *http.Request) (body []byte, 
 		w.Header().Set("Connection", "close")
 		return nil, http.StatusBadRequest
 	}
-	return buf.Bytes(), 0
+	return body, 0
 }
 
 func (v *Server) malformed(w http.ResponseWriter) {
@@ -127,9 +134,8 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 		v.malformed(w)
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(v.ctx, cancel)()
+	ctx := &requestContext{Context: r.Context(), server: v.ctx}
+	defer ctx.end()
 	x := &request{server: v, peer: v.peer(r, transport), alone: len(messages) == 1}
 	answered := false
 	defer func() { // also when the application panics
@@ -171,11 +177,19 @@ func (v *Server) answer(w http.ResponseWriter, r *http.Request, body []byte, tra
 	}
 }
 
+// What the heads of answers have in common is shared by them: there is no room behind
+// each, so that who adds to it in one answer gets a copy.
+var (
+	noSniff  = []string{"nosniff"}
+	noStore  = []string{"no-cache, no-store"}
+	jsonType = []string{"application/json; charset=utf-8"}
+)
+
 // answerHead sets the headers of an answer.
 func answerHead(h http.Header, callback string) {
-	h.Set("Cache-Control", "no-cache, no-store")
+	h["Cache-Control"] = noStore
 	if callback == "" {
-		h.Set("Content-Type", "application/json; charset=utf-8")
+		h["Content-Type"] = jsonType
 		return
 	}
 	h.Set("Content-Type", "text/javascript; charset=utf-8")

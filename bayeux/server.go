@@ -34,8 +34,7 @@ type Server struct {
 	turns     turns           // and for each that is being written
 	ctx       context.Context // ends when all sessions have, in Shutdown
 	cancel    context.CancelFunc
-	patience  context.Context // ends when Shutdown's time is up: I/O is cut
-	cut       context.CancelFunc
+	patience  patience // ends when Shutdown's time is up
 	stats     counters
 	serials   atomic.Uint64 // of sockets
 	draining  atomic.Bool
@@ -56,7 +55,6 @@ type Server struct {
 func NewServer(h Handler, o Options) *Server {
 	o = o.withDefaults()
 	ctx, cancel := context.WithCancel(context.Background())
-	patience, cut := context.WithCancel(context.Background())
 	v := &Server{
 		handler:  h,
 		options:  o,
@@ -66,8 +64,7 @@ func NewServer(h Handler, o Options) *Server {
 		turns:    newTurns(),
 		ctx:      ctx,
 		cancel:   cancel,
-		patience: patience,
-		cut:      cut,
+		patience: patience{busy: make(map[slow]struct{})},
 		sessions: make(map[string]*Session),
 		resumes:  make(map[string]*resuming),
 		closing:  make(map[string]*Session),
@@ -110,7 +107,7 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer v.running.Done()
 	defer v.guard("request", func() { panic(http.ErrAbortHandler) })
 	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["X-Content-Type-Options"] = noSniff
 	if r.ContentLength != 0 && !websocket.IsWebSocketUpgrade(r) {
 		// Of a refused request net/http reads the body before it answers, and would
 		// wait for it as long as the peer likes. readBody gives a longer time.
@@ -340,11 +337,11 @@ func (v *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		v.cut()
+		v.patience.lose()
 		return nil
 	case <-ctx.Done():
 	}
-	v.cut()
+	v.patience.lose()
 	for _, c := range sockets {
 		c.abort()
 	}

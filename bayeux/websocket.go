@@ -41,13 +41,13 @@ type socket struct {
 	waiting  int           // bytes of both
 	empties  int           // empty frames to answer
 	ready    []*Session
-	hungry   []*Session        // have room for a page of a replay, in turn
-	pulling  bool              // the puller runs
-	bound    map[*Session]bool // true: among ready
-	served   bool              // a session was bound once
-	inflight int               // publishes under way
-	flying   int               // their bytes
-	farewell int               // close code to send when all is written; 0: none
+	hungry   []*Session // have room for a page of a replay, in turn
+	pulling  bool       // the puller runs
+	bound    bindings
+	served   bool // a session was bound once
+	inflight int  // publishes under way
+	flying   int  // their bytes
+	farewell int  // close code to send when all is written; 0: none
 	pings    pings
 	pingDue  bool // a ping is to be written, for what was asked last
 	pongDue  bool // and an answer to a ping of the peer, with pong
@@ -78,7 +78,7 @@ func (v *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the upgrader has answered
 	}
-	c := &socket{server: v, conn: conn, line: conn.NetConn().(*line), peer: peer, serial: v.serials.Add(1), deflates: deflates, bound: map[*Session]bool{}}
+	c := &socket{server: v, conn: conn, line: conn.NetConn().(*line), peer: peer, serial: v.serials.Add(1), deflates: deflates}
 	c.room = sync.NewCond(&c.mu)
 	c.ctx, c.cancel = context.WithCancel(v.ctx)
 	v.mu.Lock()
@@ -120,7 +120,7 @@ func (c *socket) close() {
 	v.stats.sockets.Add(-1)
 	bound := c.sessions()
 	c.mu.Lock()
-	clear(c.bound)
+	c.bound = bindings{}
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -359,8 +359,7 @@ func (c *socket) refuseConnect(encoded []byte) {
 // extension says by itself what it has had.
 func (c *socket) unable(s *Session, m *Message) bool {
 	c.mu.Lock()
-	_, is := c.bound[s]
-	others := len(c.bound) > 1 || len(c.bound) == 1 && !is
+	others := c.bound.len() > 1 || c.bound.len() == 1 && !c.bound.has(s)
 	c.mu.Unlock()
 	if _, says := m.acked(); says || others {
 		return true
@@ -402,8 +401,7 @@ func (c *socket) connect(s *Session, m *Message) {
 	v := c.server
 	c.mu.Lock()
 	// Only the reader, which is here, adds sessions.
-	_, is := c.bound[s]
-	full := !is && len(c.bound) >= socketSessions
+	full := !c.bound.has(s) && c.bound.len() >= socketSessions
 	c.served = c.served || !full
 	c.mu.Unlock()
 	if full {
@@ -452,7 +450,7 @@ func (c *socket) leaving() func(gone bool) {
 	c.gather(true)
 	return func(gone bool) {
 		c.mu.Lock()
-		if gone && c.served && len(c.bound) == 0 {
+		if gone && c.served && c.bound.len() == 0 {
 			c.farewell = websocket.CloseNormalClosure
 		}
 		c.mu.Unlock()
@@ -462,8 +460,7 @@ func (c *socket) leaving() func(gone bool) {
 
 func (c *socket) wake(s *Session) {
 	c.enqueue(func() {
-		if queued, is := c.bound[s]; is && !queued {
-			c.bound[s] = true
+		if c.bound.queue(s) {
 			c.ready = append(c.ready, s)
 		}
 	})
@@ -478,15 +475,13 @@ func (c *socket) tell(encoded []byte) { c.reply(encoded) }
 func (c *socket) join(s *Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, is := c.bound[s]; !is {
-		c.bound[s] = false
-	}
+	c.bound.add(s)
 }
 
 func (c *socket) leave(s *Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.bound, s)
+	c.bound.remove(s)
 }
 
 // lone: on a socket no connect has company.
@@ -504,11 +499,7 @@ func (c *socket) goodbye() {
 func (c *socket) sessions() []*Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	bound := make([]*Session, 0, len(c.bound))
-	for s := range c.bound {
-		bound = append(bound, s)
-	}
-	return bound
+	return c.bound.all()
 }
 
 // goAway closes the connection once all is written.

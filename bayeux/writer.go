@@ -61,9 +61,7 @@ func (c *socket) grab(b *batch) (ok bool) {
 	b.ds, b.frames = b.ds[:0], nil
 	b.ready = append(b.ready[:0], c.ready...)
 	for _, s := range c.ready {
-		if _, is := c.bound[s]; is {
-			c.bound[s] = false
-		}
+		c.bound.taken(s)
 	}
 	clear(c.ready)
 	c.ready = c.ready[:0]

@@ -100,3 +100,22 @@ func mustName(t testing.TB, s string) channels.Name {
 	require.NoError(t, err)
 	return n
 }
+
+// BenchmarkHoldRoad has a road that others hold held once more, as each subscription
+// does, for a connection that lives long.
+func BenchmarkHoldRoad(b *testing.B) {
+	x := newBench(b, nil)
+	require.True(b, x.join("").subscribe("/mute/a").ok())
+	target, err := x.b.openTarget(mustName(b, "/mute/a"))
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := x.b.hub.hold(ctx, target.log.Feed, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		x.b.hub.letGo(r, nil)
+	}
+}

@@ -93,6 +93,9 @@ func roadFeed(t *target) string {
 // wildcard of l, or a topic where l is nil. The caller lets it go and holds no lock.
 // Errors: 503, when it cannot be used within roadWait.
 func (h *hub) hold(ctx context.Context, feed string, l *listener) (*road, error) {
+	if r := h.roads.ready(feed, l); r != nil {
+		return r, nil // as a rule, and without a trace in a context that lives long
+	}
 	ctx, cancel := context.WithTimeout(ctx, roadWait)
 	defer cancel()
 	r, fresh := h.roads.take(ctx, h, feed, l)
@@ -127,11 +130,7 @@ func (all *roads) take(ctx context.Context, h *hub, feed string, l *listener) (r
 			all.byFeed[feed] = r
 		}
 		if r.ended == nil {
-			r.holders++
-			if l != nil {
-				r.wild[l]++
-			}
-			delete(all.idle, r)
+			all.count(r, l)
 			return r, fresh
 		}
 		gone := r.ended
@@ -145,6 +144,27 @@ func (all *roads) take(ctx context.Context, h *hub, feed string, l *listener) (r
 		}
 	}
 	return nil, false
+}
+
+// ready counts a holder of a road that is passable now; nil: it is not.
+func (all *roads) ready(feed string, l *listener) *road {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	r := all.find(feed)
+	if r == nil || r.ended != nil || r.err != nil || !r.heard || all.closed {
+		return nil
+	}
+	all.count(r, l)
+	return r
+}
+
+// count counts a holder. The caller holds mu.
+func (all *roads) count(r *road, l *listener) {
+	r.holders++
+	if l != nil {
+		r.wild[l]++
+	}
+	delete(all.idle, r)
 }
 
 // find returns the road on which a feed is heard: while there are wildcards over all
