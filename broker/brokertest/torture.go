@@ -187,7 +187,7 @@ func (r *run) prepare() error {
 		if config, err = writeKeys(r.Dir); err != nil {
 			return err
 		}
-		env = append(env, "GOBELIN_BAYEUX_MAX_INTERVAL="+away.String(), "GOBELIN_DRAIN_TIME=2s", "GOBELIN_LOG_LEVEL=info")
+		env = append(env, "GOBELIN_BAYEUX_MAX_INTERVAL="+away.String(), "GOBELIN_DRAIN_TIME=2s", "GOBELIN_LOG_LEVEL="+cmp.Or(os.Getenv("TORTURE_LOG"), "info"))
 		r.life = Hold + away
 	}
 	for n := range max(1, r.Nodes) {
