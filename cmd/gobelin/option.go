@@ -165,6 +165,7 @@ var options = []*option{
 	{key: "limits.publish_per_session", def: "100", dev: "0", unit: "per second", doc: "Publishes of one session; 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.PublishPerSession }},
 	{key: "limits.requests_per_credential", def: "200", dev: "0", unit: "per second", doc: "HTTP API requests of one key or token (429 beyond); 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.RequestsPerCredential }},
 	{key: "limits.publish_per_credential", def: "100", dev: "0", unit: "per second", doc: "Messages published over HTTP by one key or token; 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.PublishPerCredential }},
+	{key: "limits.read_per_credential", def: "16MiB", dev: "0", unit: "size per second", doc: "What one key, token or address is answered over HTTP, such as history; 16 seconds' worth may come at once, then requests are refused (429) and long answers come slower. 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.ReadPerCredential }},
 	{key: "limits.burst", def: "1000", unit: "messages", low: 1, doc: "What the rates per session and credential let through at once.", live: true, field: func(c *config) any { return &c.Limits.Burst }},
 
 	{key: "drain.time", def: "30s", dev: "500ms", unit: "duration", high: day, doc: "How long a stopping server takes to hand its clients over.", field: func(c *config) any { return &c.DrainTime }},

@@ -53,7 +53,7 @@ channels: {open: [{pattern: /open/**, publish: anyone, history: 1h}, {pattern: /
 `
 
 // noRates takes the rates away: many tests come from one address.
-const noRates = "limits: {sessions_per_ip: 0, handshakes_per_ip: 0, requests_per_session: 0, publish_per_session: 0, requests_per_credential: 0, publish_per_credential: 0}\n"
+const noRates = "limits: {sessions_per_ip: 0, handshakes_per_ip: 0, requests_per_session: 0, publish_per_session: 0, requests_per_credential: 0, publish_per_credential: 0, read_per_credential: 0}\n"
 
 // transcript is what a process said; others write while a test reads.
 type transcript struct {
