@@ -79,6 +79,19 @@ func (c *call) join(u *submit) {
 	c.bytes += u.bytes
 }
 
+// leave takes those submits from a call that gone says; it must not have been sent, or not
+// been done.
+func (c *call) leave(gone func(*submit) bool) {
+	all := c.submits
+	c.submits, c.records, c.bytes = all[:0], 0, 0
+	for _, u := range all {
+		if !gone(u) {
+			c.join(u)
+		}
+	}
+	clear(all[len(c.submits):])
+}
+
 // command returns EVALSHA, or EVAL with the text, and its arguments.
 func (c *call) command(s *Store, text bool) []any {
 	name, script := "evalsha", appendScript.Hash()

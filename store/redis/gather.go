@@ -245,18 +245,22 @@ func (l *lane) expire(now time.Time) {
 	}
 	for _, u := range l.flying {
 		if !u.settled && !now.Before(u.deadline.Add(grace)) {
+			u.settled = true // by what is known now: it does not go with the next attempt
 			unknown = append(unknown, u)
 		}
 	}
 	if !l.doubt {
 		unsent, unknown = append(unsent, unknown...), nil
 	}
+	for _, u := range unsent {
+		u.settled = true
+	}
 	l.mu.Unlock()
 	for _, u := range unsent {
-		l.settle(u, fmt.Errorf("redis: append: not sent in time: %w", store.ErrUnavailable))
+		l.finish(u, fmt.Errorf("redis: append: not sent in time: %w", store.ErrUnavailable))
 	}
 	for _, u := range unknown {
-		l.settle(u, fmt.Errorf("redis: append: not answered in time: %w", store.ErrUncertain))
+		l.finish(u, fmt.Errorf("redis: append: not answered in time: %w", store.ErrUncertain))
 	}
 }
 
@@ -266,9 +270,13 @@ func (l *lane) settle(u *submit, err error) {
 	first := !u.settled
 	u.settled = true
 	l.mu.Unlock()
-	if !first {
-		return
+	if first {
+		l.finish(u, err)
 	}
+}
+
+// finish calls done for who has set settled.
+func (l *lane) finish(u *submit, err error) {
 	l.g.records.Add(-int64(len(u.records)))
 	l.g.bytes.Add(-u.cost())
 	if err != nil {
@@ -310,6 +318,23 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
+// board returns the calls of an attempt that is about to be made. Who was told meanwhile
+// that his submit was not written is taken from a call that certainly has not been done.
+func (l *lane) board(calls []*call) (all []*call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range calls {
+		if !c.doubt {
+			c.leave(func(u *submit) bool { return u.settled })
+		}
+		if len(c.submits) > 0 {
+			all = append(all, c)
+		}
+	}
+	l.doubt = true
+	return all
+}
+
 // setDoubt says whether an attempt is out, or the outcome of one unknown.
 func (l *lane) setDoubt(doubt bool) {
 	l.mu.Lock()
@@ -344,8 +369,11 @@ func (l *lane) fly(calls []*call) {
 			l.setDoubt(l.refuse(calls, err))
 			continue
 		}
+		if calls = l.board(calls); len(calls) == 0 {
+			l.setDoubt(false)
+			return
+		}
 		ctx, cancel := context.WithDeadline(context.Background(), last.Add(l.short))
-		l.setDoubt(true)
 		now := l.s.clock.Now().UnixMilli()
 		outcomes := l.s.send(ctx, calls, attempt > 0)
 		doubt := false
