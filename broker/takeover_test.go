@@ -501,3 +501,33 @@ func TestLetterOfAnother(t *testing.T) {
 		require.Len(t, entries.Entries, 1)
 	})
 }
+
+// TestThreat41TwoNodesAtOnce: of one publish that comes to two nodes at once, as whoever
+// recorded a signed request could have it, one is stored, and both answers name it.
+func TestThreat41TwoNodesAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		for i := range 50 {
+			pub := Publication{Channel: "/open/twice", Data: fmt.Appendf(nil, "%d", i), Nonce: PublicationNonce(1, "a nonce of a signed request", i)}
+			var ids [4]string
+			var both sync.WaitGroup
+			for at := range ids {
+				both.Go(func() {
+					x := nodes[at%2]
+					done := x.b.PublishAll(t.Context(), x.backend(), []Publication{pub})
+					if done[0].Err == nil {
+						ids[at] = done[0].ID
+					}
+				})
+			}
+			both.Wait()
+			require.NotEmpty(t, ids[0])
+			for _, id := range ids {
+				require.Equal(t, ids[0], id)
+			}
+		}
+		_, page, err := nodes[0].past(nodes[0].backend(), HistoryQuery{Channel: "/open/twice", Limit: 1000})
+		require.NoError(t, err)
+		require.Len(t, page.Messages, 50)
+	})
+}
