@@ -199,6 +199,11 @@ func FuzzDecode(f *testing.F) {
 		`{"channel":"/meta/connect","connectionType":"websocket","advice":{"timeout":0},"ext":{"ack":-1},"id":7}`,
 		`{"channel":"/meta/handshake","version":"1.0","minimumVersion":"0.9","supportedConnectionTypes":["a","b"],"error":"x"}`,
 		`{"channel":"/meta/subscribe","subscription":["/a","/b/**"],"\u0063hannel":"/c"}`, `{"a":"\ud800","data":null}`, "{\"a\":\"\xff\"}",
+		// What other readers are careless about (security.md §6).
+		`{"CHANNEL":"/meta/handshake","channel":"/a","clientid":"x","clientId":"y","data":9007199254740993}`,
+		"{\"channel\":\"/a\",\"da\u0074a\":1,\"\u212aid\":1,\"\u017fuccessful\":true,\"data\":1e999}",
+		`{"channel":"/a","data":1,"data":2}`, `{"channel":"/a","\u0064ata":1,"data":2}`, `{"channel":"/a","id":1e999,"advice":{"timeout":1e999}}`,
+		"\ufeff{}", `{"channel":"/a","data":{"__proto__":{},"constructor":1}}`, `{"channel":"/a","data":"\u2028\udc00\ud800"}`, "[{}\x00]",
 	} {
 		f.Add([]byte(seed))
 	}

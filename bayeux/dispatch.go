@@ -206,6 +206,7 @@ func (v *Server) handshake(ctx context.Context, x exchange, peer Peer, m *Messag
 	v.stats.handshakes.Add(1)
 	s.mu.Lock()
 	s.acks.on = m.wantsAck() && !v.options.NoAck
+	s.sequence.shake = m.number()
 	s.mu.Unlock()
 	v.remember(s)
 	x.reply(reply{m: m, clientID: s.id, advice: v.usual(), types: v.options.Transports, ext: v.options.HandshakeExt, grants: s.acks.on}.encode())

@@ -73,6 +73,7 @@ func (m *Message) repeats(last uint64) bool { return last != 0 && m.mark() == la
 
 // sequence is what is known of the order in which a client has sent its connects.
 type sequence struct {
+	shake  uint64 // number of the handshake; 0: it had none, or was elsewhere
 	newest uint64 // number of the newest one; 0: it had none
 	rising bool   // and it was above the one before
 	late   int    // what those count that were below it since
@@ -86,6 +87,8 @@ type sequence struct {
 const (
 	mostLate  = 32
 	risesLate = 10
+	// Who counts sends at most so many other messages between handshake and first connect.
+	mostBetween = 8
 )
 
 // overtaken reports whether a connect is older than the newest, and counts it.
@@ -107,6 +110,10 @@ func (q *sequence) add(o Ordinal) {
 	if o.Number == q.newest {
 		return
 	}
-	q.rising = q.newest != 0 && o.Number > q.newest
+	if q.newest == 0 {
+		q.rising = q.shake != 0 && o.Number > q.shake && o.Number-q.shake <= mostBetween
+	} else {
+		q.rising = o.Number > q.newest
+	}
 	q.newest, q.late, q.back = o.Number, 0, 0
 }

@@ -66,6 +66,36 @@ func TestALateConnect(t *testing.T) {
 	}
 }
 
+// The very first connect can be late, too, where its client has counted the handshake.
+func TestALateFirstConnect(t *testing.T) {
+	f := func(shake, late, next string, isLate bool) {
+		t.Helper()
+		then := `b< {"id":"` + next + `"}
+			a< {"data":2}` // it took the session
+		if isLate {
+			then = `b< {"data":2}`
+		}
+		in(t, Options{}, func(t *testing.T, w *world) {
+			w.Run("open a websocket\n" + strings.ReplaceAll(hello("a"), `"id":"h"`, `"id":"`+shake+`"`) + listen("a", "/x") + `
+				open b websocket
+				` + whose("b", "a", next) + `
+				deliver /x 1
+				b< {"data":1}
+				` + connects("a", late) + `
+				a< {"id":"` + late + `"}
+				deliver /x 2
+				` + then + `
+			`)
+			require.Equal(t, isLate, w.server.Stats().Late == 1)
+		})
+	}
+	f("1", "2", "3", true)
+	f("1", "2", "9", true)
+	f("h", "2", "3", false) // it is no number of its client's
+	f("1", "2", "c1", false)
+	f("3", "1", "2", false)
+}
+
 // On another server it does not take the session.
 func TestALateConnectElsewhere(t *testing.T) {
 	across(t, Options{}, func(t *testing.T, w *talk) {

@@ -77,6 +77,23 @@ func (e *Exposition) Describe(b Build, ready func() error) error {
 	return nil
 }
 
+// ObserveTraces adds the figures of a tracer (trace.Tracer.Counts). Call it once.
+func (e *Exposition) ObserveTraces(counts func() (sent, dropped int64)) error {
+	err := errors.Join(
+		addCounter(e.registry, "trace_spans_sent_total", "Spans that a collector of traces has taken.", func() float64 {
+			sent, _ := counts()
+			return float64(sent)
+		}),
+		addCounter(e.registry, "trace_spans_dropped_total", "Spans dropped: more were made than the collector takes, or it took none.", func() float64 {
+			_, dropped := counts()
+			return float64(dropped)
+		}))
+	if err != nil {
+		return fmt.Errorf("broker: exposition: %w", err)
+	}
+	return nil
+}
+
 // CountAnswer counts one answer of the HTTP API. route must be one of ours, never a
 // path that somebody asked for.
 func (e *Exposition) CountAnswer(route string, status int, took time.Duration) {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/broker/trace"
 	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/store"
 )
@@ -70,7 +71,7 @@ func (b *Broker) PublishAll(ctx context.Context, who *Identity, pubs []Publicati
 		}
 	}
 	for _, g := range all.order {
-		all.submit(g)
+		all.submit(ctx, g)
 	}
 	all.pending.Wait()
 	return all.out
@@ -93,7 +94,7 @@ func (all *publications) take(ctx context.Context, i int, p *Publication) error 
 	if err := r.Validate(); err != nil {
 		return err
 	}
-	all.join(t.with, i, r)
+	all.join(ctx, t.with, i, r)
 	return nil
 }
 
@@ -131,9 +132,9 @@ func (all *publications) group(t *target) *together {
 }
 
 // join puts a record to those of its log that wait; those that are enough go first.
-func (all *publications) join(g *together, i int, r store.Record) {
+func (all *publications) join(ctx context.Context, g *together, i int, r store.Record) {
 	if len(g.records) == mostTogether || g.bytes+len(r.Data) > mostTogetherBytes {
-		all.submit(g)
+		all.submit(ctx, g)
 	}
 	g.records = append(g.records, r)
 	g.bytes += len(r.Data)
@@ -141,15 +142,18 @@ func (all *publications) join(g *together, i int, r store.Record) {
 }
 
 // submit appends what waits in g, if anything does; done counts it out.
-func (all *publications) submit(g *together) {
+func (all *publications) submit(ctx context.Context, g *together) {
 	records, of := g.records, g.of
 	if len(records) == 0 {
 		return
 	}
 	g.records, g.bytes, g.of = nil, 0, nil
 	all.pending.Add(1)
+	span := trace.Start(ctx, "store append")
+	span.Number("gobelin.records", int64(len(records)))
 	all.b.opt.Store.Submit(g.log, g.limits, records, func(at store.Appended, err error) {
 		defer all.pending.Done()
+		span.End(trace.FailedStore(err))
 		took := time.Since(all.began).Seconds()
 		for n, i := range of {
 			if err != nil {

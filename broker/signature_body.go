@@ -140,8 +140,8 @@ func (t *tokens) checkTimestamp(members []exact.Member) error {
 }
 
 // WholeNumber reads a member of a signed body that is a whole number, or a string of
-// one: Perl and PHP write numbers so that came from a form or a command line. Errors:
-// exact.ErrType (wrapped).
+// one: Perl and PHP write numbers so that came from a form or a command line. There is one
+// spelling of each: 07 and -0 are none. Errors: exact.ErrType (wrapped).
 func WholeNumber(value []byte) (int64, error) {
 	if text, err := exact.Text(value); err == nil {
 		value = []byte(text)
@@ -149,5 +149,9 @@ func WholeNumber(value []byte) (int64, error) {
 	if len(value) == 0 {
 		return 0, exact.ErrType
 	}
-	return exact.Int(value)
+	n, err := exact.Int(value)
+	if err == nil && strconv.FormatInt(n, 10) != string(value) {
+		return 0, exact.ErrType
+	}
+	return n, err
 }

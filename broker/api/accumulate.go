@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
@@ -148,10 +149,11 @@ func accumulationQuery(r *http.Request, who *broker.Identity) (broker.Accumulati
 // parseStart reads a time in ms, or in seconds, since 1970 (M6; product.md §2, 1).
 func parseStart(text string) (time.Time, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
-	if errors.Is(err, strconv.ErrRange) && n > 0 {
+	if errors.Is(err, strconv.ErrRange) {
 		err = nil // later than everything
 	}
-	if err != nil || n < 0 || text[0] == '+' || text[0] == '-' {
+	// One that is too large is not read to its end by strconv.
+	if err != nil || strings.Trim(text, "0123456789") != "" {
 		return time.Time{}, badRequest("start is required: ms or seconds since 1970, a whole number, 0 or more")
 	}
 	if n < secondsBelow {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/broker"
+	"github.com/gobelin-broker/gobelin/broker/trace"
 	"go.uber.org/zap"
 )
 
@@ -48,6 +49,8 @@ type Options struct {
 	// the HTTP status (0: none was sent), how long it took until the answer began. It
 	// must not block.
 	Observe func(route string, status int, took time.Duration)
+	// Trace makes spans of requests; nil: there are none.
+	Trace *trace.Tracer
 }
 
 func (o Options) withDefaults() Options {
@@ -142,6 +145,11 @@ func (a *api) serve(rt route) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out := &writer{ResponseWriter: w, form: rt.form, log: a.Logger, route: rt.path, plain: rt.plain, start: time.Now()}
+		ctx, span := a.Trace.Serve(r.Context(), r.Header.Get("Traceparent"), rt.path)
+		if span != nil {
+			r = r.WithContext(ctx)
+			defer func() { tell(span, rt, r.Method, out.status) }()
+		}
 		defer a.finish(out, rt.path)
 		a.allowOrigin(w.Header(), r)
 		if r.Method == http.MethodOptions && (rt.methods != nil || rt.path == "/v1/") {
@@ -160,6 +168,17 @@ func (a *api) serve(rt route) http.Handler {
 		}
 		a.record(rt, r, who, out.status)
 	})
+}
+
+// tell ends the span of a request. A method that the route does not have is a peer's word.
+func tell(span *trace.Span, rt route, method string, status int) {
+	if !strings.Contains(allowed(rt.methods), method) {
+		method = "_OTHER"
+	}
+	span.Text("http.request.method", method)
+	span.Text("http.route", rt.path)
+	span.Number("http.response.status_code", int64(status))
+	span.End(status >= http.StatusInternalServerError)
 }
 
 // answer finds out who calls and calls the method's handler.

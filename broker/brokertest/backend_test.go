@@ -100,7 +100,7 @@ func onCluster(t *testing.T) *brokertest.Backend {
 	}
 }
 
-// backend makes the store that STORE names: disk, redis, sentinel or cluster.
+// backend makes the store that STORE names: disk, redis, namespaces, sentinel or cluster.
 func backend(t *testing.T, nodes int) *brokertest.Backend {
 	t.Helper()
 	switch kind := os.Getenv("STORE"); kind {
@@ -109,12 +109,14 @@ func backend(t *testing.T, nodes int) *brokertest.Backend {
 		return nil
 	case "redis":
 		return onRedis(t, nodes, shares, "--appendfsync", "always")
+	case "namespaces":
+		return brokertest.OnNamespaces(t, nodes, "--appendfsync", "always")
 	case "sentinel":
 		return onSentinel(t)
 	case "cluster":
 		return onCluster(t)
 	default:
-		t.Fatalf("STORE=%s: not disk, redis, sentinel or cluster", kind)
+		t.Fatalf("STORE=%s: not disk, redis, namespaces, sentinel or cluster", kind)
 		return nil
 	}
 }

@@ -97,7 +97,8 @@ func (j *joiner) listen(ctx context.Context) {
 }
 
 func (j *joiner) handshake(ctx context.Context) bool {
-	ms, _, err := j.post.exchange(ctx, handshakeBody("h"), j.run.patience)
+	// As clients do, it counts its handshake and its connects together.
+	ms, _, err := j.post.exchange(ctx, handshakeBody("1"), j.run.patience)
 	if err != nil {
 		return false
 	}
@@ -109,7 +110,7 @@ func (j *joiner) handshake(ctx context.Context) bool {
 	j.run.trace(j.s.Name, "is %s", j.clientID)
 	j.sessions = append(j.sessions, j.s)
 	j.wild = false
-	j.link, j.next, j.step, j.steps = -1, 0, 0, j.plan()
+	j.link, j.next, j.step, j.steps = -1, 1, 0, j.plan()
 	j.pending, j.connect, j.fails, j.polling = nil, nil, false, false
 	// Room for what a session leaves behind when it ends.
 	j.polls, j.asks = make(chan polled, 1), make(chan polled, 64)

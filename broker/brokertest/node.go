@@ -195,13 +195,16 @@ func (n *Node) Metric(ctx context.Context, name string) (float64, error) {
 	return sum, nil
 }
 
+// lookTime is how long a look at the broker may take on a machine that is busy.
+const lookTime = time.Minute
+
 // metrics returns the sums of all metrics over their labels, by name.
 func (n *Node) metrics(ctx context.Context) (map[string]float64, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Address()+"/metrics", nil)
 	if err != nil {
 		return nil, fmt.Errorf("brokertest: node: %w", err)
 	}
-	answer, err := (&http.Client{Timeout: answerTime, Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+	answer, err := (&http.Client{Timeout: lookTime, Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("brokertest: node: %w", err)
 	}

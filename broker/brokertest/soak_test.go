@@ -231,7 +231,7 @@ func (s *soak) visit(ctx context.Context, rng *rand.Rand, channel, token string)
 		// Answers to the same key are kept for a day: there are few.
 		key := fmt.Sprint(g.channel, rng.IntN(2))
 		body := fmt.Appendf(nil, `{"messages":[{"channel":%[1]q,"data":%[2]q},{"channel":%[1]q,"data":2}]}`, g.channel, key)
-		answer, _, err := post.post(ctx, "/v1/publish", key, body, answerTime)
+		answer, _, err := post.post(ctx, "/v1/publish", key, body, patient)
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, answer)
 		}
@@ -281,7 +281,7 @@ func successful(ms []message) error {
 // poll is a visit over long-polling.
 func (g *soakGuest) poll(ctx context.Context) error {
 	ask := func(body []byte) error {
-		ms, _, err := g.post.exchange(ctx, body, soakHold+answerTime)
+		ms, _, err := g.post.exchange(ctx, body, patient)
 		if err == nil && g.id == "" {
 			g.id, err = handshaken(ms)
 		}
@@ -327,7 +327,7 @@ func (g *soakGuest) listen(ctx context.Context) error {
 	if err := s.send(handshakeBody("h")); err != nil {
 		return err
 	}
-	leave, late := time.NewTimer(g.stay), time.NewTimer(g.stay+2*orderly)
+	leave, late := time.NewTimer(g.stay), time.NewTimer(g.stay+patient)
 	defer leave.Stop()
 	defer late.Stop()
 	for {

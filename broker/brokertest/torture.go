@@ -56,6 +56,9 @@ type Config struct {
 	// Durable: sessions outlive the broker, so that one which kept connecting is
 	// never unknown.
 	Durable bool
+	// Beside is called once, with the addresses of the doors, and runs until ctx ends, as
+	// the publishers do; nil: nothing.
+	Beside func(ctx context.Context, doors []string)
 	// Log hears what happens; nil: nobody.
 	Log func(format string, args ...any)
 	// Trace gets a line for each thing that joiners ask and get, to find out how a
@@ -184,7 +187,7 @@ func (r *run) prepare() error {
 		if config, err = writeKeys(r.Dir); err != nil {
 			return err
 		}
-		env = append(env, "GOBELIN_BAYEUX_MAX_INTERVAL="+away.String(), "GOBELIN_DRAIN_TIME=2s", "GOBELIN_LOG_LEVEL=info")
+		env = append(env, "GOBELIN_BAYEUX_MAX_INTERVAL="+away.String(), "GOBELIN_DRAIN_TIME=2s", "GOBELIN_LOG_LEVEL="+cmp.Or(os.Getenv("TORTURE_LOG"), "info"))
 		r.life = Hold + away
 	}
 	for n := range max(1, r.Nodes) {
@@ -272,6 +275,13 @@ func (r *run) torture(ctx context.Context) (*Result, error) {
 			}
 		})
 	}
+	if r.Beside != nil {
+		var doors []string
+		for _, one := range r.fleet.doors {
+			doors = append(doors, one.address)
+		}
+		senders.Go(func() { r.Beside(publishing, doors) })
+	}
 	err := r.nemesis(publishing, everything)
 	cease()
 	for _, one := range r.fleet.doors {
@@ -317,6 +327,9 @@ func (r *run) readAll(ctx context.Context) (map[string][]Kept, error) {
 	all := map[string][]Kept{}
 	for _, name := range r.channels {
 		kept, err := readBack(ctx, r.fleet.doors[0].node.Address(), name, "24h")
+		for err != nil && rest(ready, retryPause) { // a node that is busy says 503
+			kept, err = readBack(ctx, r.fleet.doors[0].node.Address(), name, "24h")
+		}
 		if err != nil {
 			return nil, err
 		}

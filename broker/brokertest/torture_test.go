@@ -32,7 +32,8 @@ func number(t *testing.T, name string, otherwise int) int {
 // TORTURE_SEED, TORTURE_KILLS, TORTURE_JOINERS and TORTURE_RATE make the long form,
 // TORTURE_RACE=1 has the broker's races found; TORTURE_STORE_KILLS, TORTURE_FREEZES,
 // TORTURE_CUTS, TORTURE_ROLLS and TORTURE_FEEDS=0 choose among the troubles.
-// TORTURE_DIR names a folder in which the logs and a trace of all joiners stay.
+// TORTURE_DIR names a folder in which the logs and a trace of all joiners stay, TORTURE_LOG
+// the level of the logs.
 func TestTorture(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")

@@ -34,6 +34,7 @@ type config struct {
 	Data           dataConfig
 	Streams        streamsConfig
 	Stats          statsConfig
+	Traces         tracesConfig
 	AutoCreate     bool
 	EndOnExpiry    bool
 	PresencePublic bool
@@ -71,6 +72,12 @@ type statsConfig struct {
 	Sample time.Duration
 	Public bool
 	Keep   catchup.ViewerKeep
+}
+
+// tracesConfig says who is told how long requests took.
+type tracesConfig struct {
+	Endpoint string
+	Percent  int
 }
 
 // nodeConfig names the node among those on one store.

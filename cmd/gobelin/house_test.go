@@ -60,13 +60,14 @@ var rooms = map[string]room{
 		"what is remembered does not know who asks, nor over what",
 	},
 	"broker": {
-		[]string{"bayeux", "bayeux/browser", "catchup", "channels", "store"},
+		[]string{"bayeux", "bayeux/browser", "broker/trace", "catchup", "channels", "store"},
 		"it routes for any backend and over any transport, so it names none of either",
 	},
 	"broker/api": {
-		[]string{"broker", "broker/chart", "broker/exact", "broker/signed", "catchup", "channels"},
+		[]string{"broker", "broker/chart", "broker/exact", "broker/signed", "broker/trace", "catchup", "channels"},
 		"the HTTP surfaces ask the broker, they do not reach sessions or the store past it",
 	},
+	"broker/trace":   {[]string{"store"}, "it says how long things took, and knows of them no more than their names"},
 	"broker/console": {[]string{"broker"}, "a web page that shows what the broker says"},
 	"broker/brokertest": {
 		[]string{"bayeux/...", "broker/...", "catchup", "channels", "store/..."},

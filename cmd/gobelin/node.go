@@ -14,6 +14,7 @@ import (
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/broker"
 	"github.com/gobelin-broker/gobelin/broker/console"
+	"github.com/gobelin-broker/gobelin/broker/trace"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
 )
@@ -42,6 +43,7 @@ type node struct {
 	broker    *broker.Broker
 	bayeux    *bayeux.Server
 	metrics   *broker.Exposition
+	tracer    *trace.Tracer    // nil: nobody wants traces
 	gate      *console.Gate    // nil: no token, so nobody is an operator
 	console   *console.Console // nil likewise
 	listeners []*endpoint
@@ -119,7 +121,14 @@ func (n *node) open(ctx context.Context) error {
 		return err
 	}
 	n.metrics = metrics
-	options, err := brokerOptions(c, n.store, metrics, n.log)
+	kept := n.store
+	if n.tracer = newTracer(c, n.log); n.tracer != nil {
+		kept = trace.Store(kept)
+	}
+	if err := metrics.ObserveTraces(n.tracer.Counts); err != nil {
+		return err
+	}
+	options, err := brokerOptions(c, kept, metrics, n.log)
 	if err != nil {
 		return err
 	}
@@ -154,7 +163,7 @@ func (n *node) open(ctx context.Context) error {
 // route gives each listener its server.
 func (n *node) route(admin http.Handler) error {
 	c := n.config
-	n.api.put(apiHandler(c, n.broker, n.metrics, n.log))
+	n.api.put(apiHandler(c, n.broker, n.metrics, n.tracer, n.log))
 	public := &routes{bayeux: n.bayeux, api: &n.api, mount: c.Mount, mounts: c.Mounts}
 	if n.dev {
 		public.try, public.admin = tryPage(), admin
@@ -207,6 +216,9 @@ func (n *node) run(ctx context.Context, announce func(), extra func(context.Cont
 			failed <- fmt.Errorf("broker: %w", err)
 		}
 	})
+	if n.tracer != nil {
+		core.Go(func() { n.tracer.Run(background) })
+	}
 	for _, e := range n.listeners {
 		serving.Go(func() {
 			if err := e.serve(); err != nil {

@@ -167,6 +167,8 @@ var options = []*option{
 	{key: "limits.publish_per_credential", def: "100", dev: "0", unit: "per second", doc: "Messages published over HTTP by one key or token; 0: no limit.", live: true, field: func(c *config) any { return &c.Limits.PublishPerCredential }},
 	{key: "limits.burst", def: "1000", unit: "messages", low: 1, doc: "What the rates per session and credential let through at once.", live: true, field: func(c *config) any { return &c.Limits.Burst }},
 
+	{key: "traces.endpoint", unit: "URL", doc: "Where OpenTelemetry traces are sent: a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318. Spans of requests to the HTTP API and what they ask of the store; no channels, objects or secrets are in them. Empty: none are made.", field: func(c *config) any { return &c.Traces.Endpoint }},
+	{key: "traces.percent", def: "100", unit: "requests in a hundred", high: 100, doc: "How many requests are traced of those without a traceparent; with one, its caller has decided.", field: func(c *config) any { return &c.Traces.Percent }},
 	{key: "drain.time", def: "30s", dev: "500ms", unit: "duration", high: day, doc: "How long a stopping server takes to hand its clients over.", field: func(c *config) any { return &c.DrainTime }},
 	{key: "sandbox", def: "false", dev: "true", unit: "bool", doc: "Short and sample secrets only warn, and POST /v1/e/authtoken gives a token to anybody. Not for the public.", field: func(c *config) any { return &c.Sandbox }},
 	{key: "log.level", def: "info", dev: "warn", choices: []string{"debug", "info", "warn", "error"}, doc: "What is logged (to standard error).", field: func(c *config) any { return &c.LogLevel }},

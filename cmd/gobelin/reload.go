@@ -89,7 +89,7 @@ func (n *node) enforce() {
 	c := n.config
 	n.bayeux.Reload(bayeuxOptions(c, nil, n.log))
 	n.broker.ReloadLimits(brokerLimits(c))
-	n.api.put(apiHandler(c, n.broker, n.metrics, n.log))
+	n.api.put(apiHandler(c, n.broker, n.metrics, n.tracer, n.log))
 	if n.gate != nil {
 		n.gate.Renew(c.AdminToken)
 	}

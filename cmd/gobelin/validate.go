@@ -138,6 +138,9 @@ func (v *validation) addresses() {
 	if u, err := url.Parse(c.Bayeux.URL); c.Bayeux.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 		v.fault("bayeux.url", "%q is not a URL such as https://live.example.com/faye", clip(c.Bayeux.URL))
 	}
+	if u, err := url.Parse(c.Traces.Endpoint); c.Traces.Endpoint != "" && (err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Scheme != "http" && u.Scheme != "https") {
+		v.fault("traces.endpoint", "is not a URL such as http://127.0.0.1:4318, without user and query")
+	}
 	for _, text := range c.Channels.Lazy {
 		if _, err := channels.ParsePattern(text); err != nil {
 			v.fault("channels.lazy", "%q is not a pattern such as /stats/**", clip(text))

@@ -12,6 +12,7 @@ import (
 	"github.com/gobelin-broker/gobelin/bayeux/browser"
 	"github.com/gobelin-broker/gobelin/broker"
 	"github.com/gobelin-broker/gobelin/broker/api"
+	"github.com/gobelin-broker/gobelin/broker/trace"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
@@ -159,13 +160,23 @@ func clientScript(c *config) ([]byte, error) {
 	return script, nil
 }
 
+// newTracer returns what makes spans; nil where nobody wants any.
+func newTracer(c *config, log *zap.Logger) *trace.Tracer {
+	if c.Traces.Endpoint == "" {
+		return nil
+	}
+	return trace.New(trace.Options{
+		Endpoint: c.Traces.Endpoint, Percent: c.Traces.Percent, Node: c.nodeName(), Version: version, Logger: log.Named("trace"),
+	})
+}
+
 // apiHandler returns the HTTP surfaces /v1 and /api.
-func apiHandler(c *config, b *broker.Broker, metrics *broker.Exposition, log *zap.Logger) http.Handler {
+func apiHandler(c *config, b *broker.Broker, metrics *broker.Exposition, tracer *trace.Tracer, log *zap.Logger) http.Handler {
 	l := &c.Limits
 	return api.New(b.Service(), api.Options{
 		Logger: log.Named("api"), Audit: log.Named("audit"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
 		Origins: c.Origins, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		RequestRate: float64(l.RequestsPerCredential), PublishRate: float64(l.PublishPerCredential), Burst: l.Burst,
-		ClientAddr: clientAddress(c.proxies()), Observe: metrics.CountAnswer,
+		ClientAddr: clientAddress(c.proxies()), Observe: metrics.CountAnswer, Trace: tracer,
 	})
 }

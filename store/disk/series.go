@@ -314,5 +314,9 @@ func parsePoint(key, value []byte) (stretch, store.Point, error) {
 	}
 	t := stretch{store.Grain(key[1]), binary.BigEndian.Uint32(key[2:])}
 	name, slot := key[7:7+int(key[6])], binary.BigEndian.Uint32(key[len(key)-4:])
-	return t, store.Point{Series: string(name), Time: t.grain.Time(int64(slot)), Data: value}, nil
+	p := store.Point{Series: string(name), Time: t.grain.Time(int64(slot)), Data: value}
+	if t.grain.Slot(p.Time) != int64(slot) {
+		return stretch{}, store.Point{}, errCorrupt // no row has that time
+	}
+	return t, p, nil
 }
