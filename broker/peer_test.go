@@ -91,7 +91,7 @@ func (x *bench) run() {
 // stop ends both in order.
 func (x *bench) stop() {
 	x.t.Helper()
-	ctx, done := context.WithTimeout(context.Background(), time.Second)
+	ctx, done := context.WithTimeout(context.Background(), 20*time.Second)
 	defer done()
 	require.NoError(x.t, x.server.Shutdown(ctx))
 	x.end()
