@@ -417,6 +417,12 @@ func TestCheckAllows(t *testing.T) {
 		s.Served = []brokertest.Served{{From: 0, Node: 1}, {From: 38 * apart, Node: 2}, {From: 40 * apart, Node: 0}}
 		s.Receipts = append(s.Receipts, s.Receipts[19])
 	})
+	f("twice, as the node was lost that had it, while another answered", func(h *brokertest.History) {
+		h.Losses = []brokertest.Loss{{Node: 1, From: 39 * apart, To: 39 * apart}}
+		s := h.Sessions[1]
+		s.Served = []brokertest.Served{{From: 0, Node: 1}, {From: 38 * apart, Node: 2, Maybe: true}, {From: 40 * apart, Node: 0}}
+		s.Receipts = append(s.Receipts, s.Receipts[19])
+	})
 	f("a moment older, by a pattern, as the broker died", func(h *brokertest.History) {
 		early(h, true)
 		h.Losses = []brokertest.Loss{{From: 39 * apart, To: 39 * apart}}

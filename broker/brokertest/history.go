@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/store"
@@ -110,25 +111,31 @@ type History struct {
 	Forks []Fork
 }
 
-// Served is when a session went over to a node.
+// Served is when a node answered a session, after others.
 type Served struct {
 	From time.Duration
 	Node int
+	// Maybe: the session need not live there. It answered what it may have had carried out
+	// elsewhere, or could not serve.
+	Maybe bool
 }
 
-// heldBy reports whether a node had the session at some time between two.
+// heldBy reports whether a node may have had the session at some time between two.
 func (s *Session) heldBy(node int, from, to time.Duration) bool {
-	last := 0
+	holders := []int{0}
 	for _, one := range s.Served {
-		if one.From > from && last == node {
+		if one.From > from && slices.Contains(holders, node) {
 			return true
 		}
 		if one.From > to {
 			return false
 		}
-		last = one.Node
+		if !one.Maybe {
+			holders = holders[:0]
+		}
+		holders = append(holders, one.Node)
 	}
-	return last == node
+	return slices.Contains(holders, node)
 }
 
 // Loss is a time in which a node lost the sessions it held: the next one goes on

@@ -344,12 +344,7 @@ func (j *joiner) take(ms []message, node int) fate {
 	if len(ms) > 0 {
 		j.s.Gap = max(j.s.Gap, at-j.answered)
 		j.answered = at
-		for _, u := range j.post.noted() {
-			j.s.Served = append(j.s.Served, Served{min(at, max(j.servedAt(), u.at.Sub(j.run.start))), u.node})
-		}
-		if n := len(j.s.Served); n == 0 || j.s.Served[n-1].Node != node {
-			j.s.Served = append(j.s.Served, Served{at, node})
-		}
+		j.served(ms, node, at)
 	}
 	for i := range ms {
 		m := &ms[i]
@@ -378,12 +373,21 @@ func (j *joiner) take(ms []message, node int) fate {
 	return goesOn
 }
 
-// servedAt is when the node that was noted last was.
-func (j *joiner) servedAt() time.Duration {
-	if n := len(j.s.Served); n > 0 {
-		return j.s.Served[n-1].From
+// served notes which node answered, after those that could not.
+func (j *joiner) served(ms []message, node int, at time.Duration) {
+	all := j.s.Served
+	for _, u := range j.post.noted() {
+		from := u.at.Sub(j.run.start)
+		if n := len(all); n > 0 {
+			from = max(from, all[n-1].From)
+		}
+		all = append(all, Served{min(from, at), u.node, true})
 	}
-	return 0
+	maybe := !slices.ContainsFunc(ms, func(m message) bool { return m.Successful == nil || m.Channel == "/meta/connect" })
+	if n := len(all); n == 0 || all[n-1].Node != node || all[n-1].Maybe && !maybe {
+		all = append(all, Served{at, node, maybe})
+	}
+	j.s.Served = all
 }
 
 func (j *joiner) receive(m *message, node int, at time.Duration) {
