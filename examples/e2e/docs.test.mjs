@@ -40,8 +40,9 @@ const asked = async (b, w) => {
 }
 
 // A configuration, whole but for what stands for secrets.
+const secrets = 'identity_secret: only-for-this-test-identity-secret, roots: [{kid: 0, secret: only-for-this-test-signing-secret-0, sign: true}]'
 const config = async (b, w) => {
-  const keys = '{identity_secret: only-for-this-test-identity-secret, roots: [{kid: 0, secret: only-for-this-test-signing-secret-0, sign: true}]}'
+  const keys = `{${secrets}}`
   const apps = `[{id: ${APP.id}, name: ${APP.name}, app_key: ${APP.key}, token_secret: ${APP.secret}}]`
   let text = b.text.replaceAll('{…}', keys).replaceAll('[…]', `[{apps: ${apps}}]`).replaceAll('[...]', apps)
   const store = await startRedis(w.t)
@@ -336,6 +337,7 @@ const claims = [
   ['curl http://127.0.0.1:8000/openapi.json', openapi],
   ['gobelin dev --store redis://', nodes],
   ['listen: 10.0.0.11:8000', config],
+  ['keys:    ', (b, w) => config({ text: 'store: memory:\n' + b.text.replace(/^keys:.*/, 'keys:\n  ' + secrets.replace(', roots', '\n  roots')) }, w)],
   ['accounts: [{cdn: 158, stream_token', config],
   ['ACL SETUSER gobelin', elsewhere('cmd/gobelin/acl_test.go', 'ACL SETUSER', 'examples/nodes/README.md')],
   ['gobelin check --config new.yaml', copied],
