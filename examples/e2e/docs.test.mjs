@@ -337,7 +337,7 @@ const claims = [
   ['curl http://127.0.0.1:8000/openapi.json', openapi],
   ['gobelin dev --store redis://', nodes],
   ['listen: 10.0.0.11:8000', config],
-  ['keys:    ', (b, w) => config({ text: 'store: memory:\n' + b.text.replace(/^keys:.*/, 'keys:\n  ' + secrets.replace(', roots', '\n  roots')) }, w)],
+  ['keys:    ', (b, w) => config({ text: 'store: "memory:"\n' + b.text.replace(/^keys:.*/, 'keys:\n  ' + secrets.replace(', roots', '\n  roots')) }, w)],
   ['accounts: [{cdn: 158, stream_token', config],
   ['ACL SETUSER gobelin', elsewhere('cmd/gobelin/acl_test.go', 'ACL SETUSER', 'examples/nodes/README.md')],
   ['gobelin check --config new.yaml', copied],
