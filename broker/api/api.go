@@ -38,6 +38,10 @@ type Options struct {
 	// of one credential, or of one address for callers without a good one; 0: no
 	// bound. security.md §3 ships 200 and 100.
 	RequestRate, PublishRate float64
+	// ReadRate bounds the bytes per second that one of them is answered, of which 16
+	// seconds' worth may come at once; 0: no bound. Too low starves exports, too high
+	// lets one caller take the store's and the network's time.
+	ReadRate int
 	// Burst is how many may come at once. Default 1,000; never below Batch.
 	Burst int
 	// BodyTimeout bounds how long a body may take to arrive. Default 15 s.
@@ -123,7 +127,7 @@ func New(b Service, o Options) http.Handler {
 	if a.Audit == nil {
 		a.Audit = a.Logger.Named("audit")
 	}
-	a.limiter = newLimiter(a.RequestRate, a.PublishRate, a.Burst)
+	a.limiter = newLimiter(a.RequestRate, a.PublishRate, float64(a.ReadRate), a.Burst)
 	mux := http.NewServeMux()
 	for _, rt := range routes {
 		mux.Handle(rt.path, a.serve(rt))
@@ -164,6 +168,7 @@ func (a *api) serve(rt route) http.Handler {
 		if err != nil {
 			out.refuse(err)
 		} else {
+			out.bill = a.bill(rt, r, who)
 			out.send(answer)
 		}
 		a.record(rt, r, who, out.status)

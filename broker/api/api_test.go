@@ -409,11 +409,11 @@ func TestRates(t *testing.T) {
 		c.want("POST", "/v1/objects/own/comments", "admin", `{"content":"x"}`, 429)
 		require.Len(t, c.service.published, 25)
 	})
-	require.Nil(t, newLimiter(0, 0, 1))
+	require.Nil(t, newLimiter(0, 0, 0, 1))
 }
 
 func TestLimiterIsBounded(t *testing.T) {
-	l := newLimiter(1, 0, 1)
+	l := newLimiter(1, 0, 0, 1)
 	for i := range maxBuckets + 10 {
 		require.NoError(t, l.request(addressKey(fmt.Sprint(i))))
 	}

@@ -112,6 +112,21 @@ func signedNonce(r *http.Request) string {
 	return "\x00signed\x00" + nonce
 }
 
+// bill returns who pays for the answer to r, whose caller is who; nil: nobody does.
+func (a *api) bill(rt route, r *http.Request, who *broker.Identity) *bill {
+	if a.limiter == nil || r.Context().Value(vouchedKey{}) != nil {
+		return nil
+	}
+	key := addressKey(a.ClientAddr(r))
+	switch h := r.Header.Get("Authorization"); {
+	case rt.consumer:
+		key = hashKey("t", r.URL.Query().Get("token"))
+	case h != "" && who != nil:
+		key = credentialKey(who, h)
+	}
+	return &bill{bucket: a.limiter.find(key), gone: r.Context().Done()}
+}
+
 // chargePublish charges n messages to the caller of r, who.
 func (a *api) chargePublish(r *http.Request, who *broker.Identity, n int) error {
 	if a.limiter == nil || r.Context().Value(vouchedKey{}) != nil {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 
@@ -32,6 +33,10 @@ func (w *writer) stream(l lines) {
 		if l.bare {
 			return errBare
 		}
+		if !w.bill.wait() {
+			return context.Canceled
+		}
+		w.bill.pay(len(part))
 		return w.put(part)
 	})
 	switch {

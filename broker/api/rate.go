@@ -19,10 +19,14 @@ import (
 // needs that many addresses to profit.
 const maxBuckets = 100_000
 
+// readAtOnce is how many seconds' worth of bytes a caller may read at once.
+const readAtOnce = 16
+
 // limiter bounds the rate of each caller (security.md §3). A nil one allows
 // everything. Its methods may be called by many goroutines at once.
 type limiter struct {
-	requests, publishes rate.Limit // 0: no bound
+	requests, publishes rate.Limit
+	reads               rate.Limit // bytes
 	burst               int
 
 	mu    sync.Mutex
@@ -38,10 +42,11 @@ type callerKey [16]byte
 type bucket struct {
 	key                 callerKey
 	requests, publishes *rate.Limiter
+	reads               *rate.Limiter // bytes; below 0 there is a debt
 }
 
-func newLimiter(requests, publishes float64, burst int) *limiter {
-	if requests <= 0 && publishes <= 0 {
+func newLimiter(requests, publishes, reads float64, burst int) *limiter {
+	if requests <= 0 && publishes <= 0 && reads <= 0 {
 		return nil
 	}
 	unbounded := func(r float64) rate.Limit {
@@ -51,17 +56,70 @@ func newLimiter(requests, publishes float64, burst int) *limiter {
 		return rate.Limit(r)
 	}
 	return &limiter{
-		requests: unbounded(requests), publishes: unbounded(publishes), burst: burst,
+		requests: unbounded(requests), publishes: unbounded(publishes), reads: unbounded(reads), burst: burst,
 		byKey: map[callerKey]*list.Element{}, order: list.New(),
 	}
 }
 
-// request charges one request, or refuses it with a *limitError.
+// request charges one request, or refuses it with a *limitError: too many came, or
+// the caller has read so much that it has to wait.
 func (l *limiter) request(key callerKey) error {
 	if l == nil {
 		return nil
 	}
-	return take(l.find(key).requests, 1)
+	b := l.find(key)
+	if wait := b.debt(time.Now()); wait > 0 {
+		return &limitError{after: wait}
+	}
+	return take(b.requests, 1)
+}
+
+// debt is how long it takes until a caller's answers are paid for.
+func (b *bucket) debt(now time.Time) time.Duration {
+	tokens := b.reads.TokensAt(now)
+	if tokens >= 0 || b.reads.Limit() == rate.Inf {
+		return 0
+	}
+	return time.Duration(-tokens / float64(b.reads.Limit()) * float64(time.Second))
+}
+
+// bill charges a caller for the bytes of an answer (security.md §4, 35). They are known
+// when they are written, so they are charged then, and who owes some waits: for its next
+// request, or for the next part of a long answer. nil charges nobody.
+type bill struct {
+	bucket *bucket
+	gone   <-chan struct{} // closed when the caller has
+}
+
+// pay charges n bytes. A debt is never more than what may be read at once.
+func (b *bill) pay(n int) {
+	if b == nil || b.bucket.reads.Limit() == rate.Inf {
+		return
+	}
+	now, most := time.Now(), b.bucket.reads.Burst()
+	if b.bucket.reads.TokensAt(now) >= 0 {
+		b.bucket.reads.ReserveN(now, min(n, most))
+	}
+}
+
+// wait returns when there is no debt; false if the caller has gone before.
+func (b *bill) wait() bool {
+	if b == nil {
+		return true
+	}
+	for {
+		wait := b.bucket.debt(time.Now())
+		if wait == 0 {
+			return true
+		}
+		over := time.NewTimer(wait)
+		select {
+		case <-over.C:
+		case <-b.gone:
+			over.Stop()
+			return false
+		}
+	}
 }
 
 // publish charges n messages, or refuses them with a *limitError.
@@ -96,6 +154,7 @@ func (l *limiter) find(key callerKey) *bucket {
 		return e.Value.(*bucket)
 	}
 	b := &bucket{key: key, requests: rate.NewLimiter(l.requests, l.burst), publishes: rate.NewLimiter(l.publishes, l.burst)}
+	b.reads = rate.NewLimiter(l.reads, int(min(float64(l.reads)*readAtOnce, 1<<40)))
 	l.byKey[key] = l.order.PushFront(b)
 	if l.order.Len() > maxBuckets {
 		delete(l.byKey, l.order.Remove(l.order.Back()).(*bucket).key)

@@ -54,7 +54,8 @@ type writer struct {
 	form   form
 	log    *zap.Logger
 	route  string
-	plain  bool // refusals have status 200
+	plain  bool  // refusals have status 200
+	bill   *bill // who pays; nil: nobody
 	start  time.Time
 	status int           // 0 until answered
 	began  time.Duration // from start to the head of the answer
@@ -129,6 +130,7 @@ func (w *writer) sendValue(answer reply) {
 	w.begin(answer.status, jsonType)
 	// The peer may be gone; there is nobody else to tell.
 	_ = w.put(body)
+	w.bill.pay(len(body))
 }
 
 // newline ends what encode returns.

@@ -28,8 +28,8 @@ func (c *checker) again(s *Session, r *Receipt, came arrivals) bool {
 	now := arrival{r.Link, r.Node, r.At, before.extra}
 	if again {
 		broken, retried := c.mayRepeat(s, before.link, r.Link, before.at), s.retried(r.Channel, r.Interval)
-		if !broken {
-			now.extra++
+		if now.extra++; broken {
+			now.extra = 0 // all that was under way comes again, what came for two askings twice
 		}
 		switch {
 		case broken, now.extra <= retried:

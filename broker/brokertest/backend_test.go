@@ -80,7 +80,7 @@ const movedSlots = 8
 // onCluster starts three masters; one of them is what dies and stands still.
 func onCluster(t *testing.T) *brokertest.Backend {
 	t.Helper()
-	c := storetest.StartCluster(t)
+	c := storetest.StartCluster(t, "--appendfsync", "always")
 	one := c.Nodes[0]
 	return &brokertest.Backend{
 		URL:     func(int) string { return c.URL },

@@ -196,6 +196,7 @@ func TestCheckFinds(t *testing.T) {
 		s.Drained = false
 		s.Receipts = s.Receipts[:10]
 	})
+	f("twice over each of two links, asked for once", 4, func(h *brokertest.History) { overTwoLinks(h.Sessions[both], 1) })
 	f("a short catch-up, with a gap, asked for once", 5, func(h *brokertest.History) { outgrown(h, 1, 2, 3, 4, 12, 13, 14) })
 	f("of the second of two short ones", 5, func(h *brokertest.History) { outgrown(h, 2, 2, 3, 4, 13, 14) })
 	f("of the first of two short ones", 5, func(h *brokertest.History) { outgrown(h, 2, 2, 3, 12, 13, 14) })
@@ -349,6 +350,29 @@ func outgrown(h *brokertest.History, tries int, came ...int) {
 	h.Sessions = append(h.Sessions, s)
 }
 
+// overTwoLinks lets a session have its past twice over a link that breaks, and then twice
+// over the next.
+func overTwoLinks(s *brokertest.Session, tries int) {
+	s.Takes[0].Tries = tries
+	past := slices.Clone(s.Receipts[:20])
+	var again []brokertest.Receipt
+	for link := range 2 {
+		for range 2 {
+			for _, r := range past {
+				r.Link = link
+				again = append(again, r)
+			}
+		}
+	}
+	from := s.Links[0].From
+	s.Links = []brokertest.Link{{Transport: "websocket", From: from, To: 20*apart + apart/2, Broken: true}, {Transport: "websocket", From: 20*apart + apart/2, To: 100 * apart}}
+	rest := s.Receipts[20:]
+	for i := range rest {
+		rest[i].Link = 1
+	}
+	s.Receipts = append(again, rest...)
+}
+
 // TestCheckAllows: what the promises do not exclude is no fault.
 func TestCheckAllows(t *testing.T) {
 	f := func(name string, change func(h *brokertest.History)) {
@@ -374,6 +398,7 @@ func TestCheckAllows(t *testing.T) {
 		s.Takes[0].Tries = 2
 		s.Receipts = slices.Insert(s.Receipts, 20, s.Receipts[:20]...)
 	})
+	f("replayed again, all of it once more over the next link", func(h *brokertest.History) { overTwoLinks(h.Sessions[0], 2) })
 	f("a short catch-up, with a gap, as it was asked for again", func(h *brokertest.History) { outgrown(h, 2, 2, 3, 4, 12, 13, 14) })
 	f("a catch-up twice, with a gap, as live was given up between", func(h *brokertest.History) { twice(h.Sessions[0], true) })
 	f("twice, as the broker died", func(h *brokertest.History) {

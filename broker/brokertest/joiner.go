@@ -344,6 +344,9 @@ func (j *joiner) take(ms []message, node int) fate {
 	if len(ms) > 0 {
 		j.s.Gap = max(j.s.Gap, at-j.answered)
 		j.answered = at
+		for _, u := range j.post.noted() {
+			j.s.Served = append(j.s.Served, Served{min(at, max(j.servedAt(), u.at.Sub(j.run.start))), u.node})
+		}
 		if n := len(j.s.Served); n == 0 || j.s.Served[n-1].Node != node {
 			j.s.Served = append(j.s.Served, Served{at, node})
 		}
@@ -373,6 +376,14 @@ func (j *joiner) take(ms []message, node int) fate {
 		}
 	}
 	return goesOn
+}
+
+// servedAt is when the node that was noted last was.
+func (j *joiner) servedAt() time.Duration {
+	if n := len(j.s.Served); n > 0 {
+		return j.s.Served[n-1].From
+	}
+	return 0
 }
 
 func (j *joiner) receive(m *message, node int, at time.Duration) {

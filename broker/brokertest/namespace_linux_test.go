@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,11 +29,11 @@ func OnNamespaces(t *testing.T, nodes int, args ...string) *Backend {
 	// That Redis has no password and does not seem to be on this machine.
 	t.Setenv("GOBELIN_REDIS_INSECURE", "true")
 	var ways []*way
-	for n := range nodes {
-		ways = append(ways, newWay(t, n, server.Addr))
+	for range nodes {
+		ways = append(ways, newWay(t, server.Addr))
 	}
 	return &Backend{
-		URL:     func(n int) string { return "redis://" + wayAddress(n) },
+		URL:     func(n int) string { return "redis://" + ways[n].address },
 		Kill:    func() error { server.Kill(); return nil },
 		Restart: func() error { server.Restart(); return nil },
 		KillFeeds: func() error {
@@ -51,48 +52,62 @@ func OnNamespaces(t *testing.T, nodes int, args ...string) *Backend {
 	}
 }
 
-// wayAddress is where node n finds Redis. The addresses are for measuring between networks
-// (RFC 2544): nobody's.
-func wayAddress(n int) string { return wayNet(n) + "2:6379" }
+// waysMade counts the ways of this process: what was of one may linger for a moment.
+var waysMade atomic.Uint32
 
-// wayNet begins the addresses of a way; others may run the same.
-func wayNet(n int) string { return fmt.Sprintf("198.18.%d.", os.Getpid()%60*4+n) }
+// wayNet returns the two addresses of the k-th way of this process, which others do not
+// have: they are for measuring between networks (RFC 2544).
+func wayNet(k uint32) (ours, theirs string) {
+	n := (uint32(os.Getpid())<<4 + k) & 0x7fff << 2
+	at := func(host uint32) string {
+		m := n | host
+		return fmt.Sprintf("198.%d.%d.%d", 18+m>>16, m>>8&255, m&255)
+	}
+	return at(1), at(2)
+}
 
 // setns is the number of the system call, where it is known.
 var setns = map[string]uintptr{"amd64": 308, "arm64": 268}[runtime.GOARCH]
 
 // way is one node's way to Redis.
 type way struct {
-	end    string // the name of our end
-	target string // where Redis is
+	end     string // the name of our end
+	address string // where the node finds Redis
+	target  string // where it is
 
 	mu    sync.Mutex
 	links map[net.Conn]bool // guarded by mu; those that came from the node
 }
 
 // newWay makes a namespace with an interface to it, in which a port leads to target.
-func newWay(t *testing.T, n int, target string) *way {
+func newWay(t *testing.T, target string) *way {
 	t.Helper()
-	// Names have 15 bytes at most, and others may run the same.
-	space, ours, theirs := fmt.Sprintf("gob%d-%d", os.Getpid(), n), fmt.Sprintf("go%d-%d", os.Getpid(), n), fmt.Sprintf("gi%d-%d", os.Getpid(), n)
+	k := waysMade.Add(1)
+	near, far := wayNet(k)
+	name := fmt.Sprint(os.Getpid(), "-", k) // an interface's has 15 bytes at most
+	space, ours, theirs := "gobelin"+name, "go"+name, "gi"+name
 	if err := ip("netns", "add", space); err != nil {
 		t.Skipf("network namespaces cannot be made (it takes root, and ip of iproute2): %v", err)
 	}
-	t.Cleanup(func() { _ = ip("netns", "del", space) }) // its interfaces go with it
+	t.Cleanup(func() {
+		_ = ip("link", "del", ours)
+		_ = ip("netns", "del", space)
+	})
 	for _, words := range [][]string{
 		{"link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", space},
-		{"addr", "add", wayNet(n) + "1/24", "dev", ours},
+		{"addr", "add", near + "/30", "dev", ours},
 		{"link", "set", ours, "up"},
-		{"-n", space, "addr", "add", wayNet(n) + "2/24", "dev", theirs},
+		{"-n", space, "addr", "add", far + "/30", "dev", theirs},
 		{"-n", space, "link", "set", theirs, "up"},
 	} {
 		if err := ip(words...); err != nil {
 			t.Skipf("network interfaces cannot be made: %v", err)
 		}
 	}
-	l, err := listenIn(space, wayAddress(n))
+	address := far + ":6379"
+	l, err := listenIn(space, address)
 	require.NoError(t, err)
-	w := &way{end: ours, target: target, links: map[net.Conn]bool{}}
+	w := &way{end: ours, address: address, target: target, links: map[net.Conn]bool{}}
 	var links sync.WaitGroup
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -110,7 +125,7 @@ func newWay(t *testing.T, n int, target string) *way {
 	})
 	// Interfaces take a moment to carry anything.
 	require.Eventually(t, func() bool {
-		c, err := net.DialTimeout("tcp", wayAddress(n), time.Second)
+		c, err := net.DialTimeout("tcp", address, time.Second)
 		return err == nil && c.Close() == nil
 	}, patient, 20*time.Millisecond)
 	return w
@@ -154,27 +169,35 @@ func (w *way) carry(from net.Conn) {
 }
 
 // listenIn listens at an address of a namespace: a socket stays in the one in which it was
-// made.
+// made. The thread comes back: with its end Redis would end, if it had started that.
 func listenIn(space, address string) (net.Listener, error) {
-	var l net.Listener
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// Never unlocked: the thread ends with the goroutine.
-		runtime.LockOSThread()
-		f, e := os.Open("/run/netns/" + space)
-		if err = e; err != nil {
-			return
-		}
-		defer f.Close()
+	there, err := os.Open("/run/netns/" + space)
+	if err != nil {
+		return nil, err
+	}
+	defer there.Close()
+	runtime.LockOSThread()
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	defer here.Close()
+	enter := func(f *os.File) error {
 		if _, _, no := syscall.RawSyscall(setns, f.Fd(), syscall.CLONE_NEWNET, 0); no != 0 {
-			err = fmt.Errorf("setns: %w", no)
-			return
+			return fmt.Errorf("setns: %w", no)
 		}
-		l, err = net.Listen("tcp", address)
-	}()
-	<-done
+		return nil
+	}
+	if err := enter(there); err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	l, err := net.Listen("tcp", address)
+	if back := enter(here); back != nil {
+		return nil, back // the thread stays locked: it is of no use to anybody else
+	}
+	runtime.UnlockOSThread()
 	return l, err
 }
 

@@ -28,7 +28,10 @@ func TestPartition(t *testing.T) {
 		node, err := NewSharedNode(binary, place, config, backend.URL(n), "GOBELIN_BAYEUX_MAX_INTERVAL=10m", "GOBELIN_BAYEUX_TIMEOUT=1s")
 		require.NoError(t, err)
 		t.Cleanup(node.Close)
-		require.NoError(t, node.Start(t.Context()))
+		if err := node.Start(t.Context()); err != nil {
+			said, _ := os.ReadFile(node.log.Name())
+			require.NoError(t, err, "%s", said)
+		}
 		nodes = append(nodes, node)
 	}
 	cut, whole := newRefused(t, nodes[0], "/apart/a"), newRefused(t, nodes[1], "/apart/b")

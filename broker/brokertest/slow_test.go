@@ -37,6 +37,7 @@ type slowReader struct {
 	next    int // the number due
 	repeats int
 	delays  []time.Duration
+	has     atomic.Int64 // next, for others
 }
 
 type slowMessage struct {
@@ -81,6 +82,10 @@ func TestSlowReaders(t *testing.T) {
 	before, err := node.Memory()
 	require.NoError(t, err)
 	peak := publishSlowly(ctx, t, node, sessions/slowCrowd, rate, seconds, &said)
+	// Who reads has everything while the others still do not.
+	require.Eventually(t, func() bool {
+		return !slices.ContainsFunc(readers, func(r *slowReader) bool { return !r.stalls && r.has.Load() < said.Load() })
+	}, time.Minute, 10*time.Millisecond)
 	close(release)
 	running.Wait()
 	close(faults)
@@ -240,6 +245,7 @@ func (r *slowReader) take(list []slowMessage) error {
 		case m.Data == nil:
 		case m.Data.N == int64(r.next):
 			r.next++
+			r.has.Store(int64(r.next))
 			r.delays = append(r.delays, time.Duration(time.Now().UnixNano()-m.Data.At))
 		case m.Data.N < int64(r.next):
 			r.repeats++ // what was on its way when a link broke

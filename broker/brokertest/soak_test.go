@@ -38,6 +38,9 @@ type soak struct {
 	seed   uint64
 	guests int
 	visits atomic.Int64
+	// expired counts sessions that ended under a guest: on a machine that stands still for
+	// their life, they do.
+	expired atomic.Int64
 
 	mu     sync.Mutex
 	faults []error // guarded by mu
@@ -58,7 +61,8 @@ func TestSoak(t *testing.T) {
 	before := s.empty(nil)
 	seen := s.wave(length, every)
 	after := s.empty(&before)
-	t.Logf("%d visits; with nobody there:\n%v\n%v", s.visits.Load(), before, after)
+	t.Logf("%d visits, of which %d expired; with nobody there:\n%v\n%v", s.visits.Load(), s.expired.Load(), before, after)
+	require.Less(t, s.expired.Load(), s.visits.Load()/10+5)
 	if minutes > 0 {
 		for _, one := range []struct {
 			name   string
@@ -120,7 +124,9 @@ func (s *soak) wave(d, every time.Duration) []footprint {
 		coming.Go(func() {
 			for rest(ctx, time.Duration(rng.IntN(200))*time.Millisecond) {
 				channel := fmt.Sprint("/soak/", s.visits.Add(1)%soakChannels)
-				if err := s.visit(s.t.Context(), rng, channel, token); err != nil {
+				if err := s.visit(s.t.Context(), rng, channel, token); errors.Is(err, errExpired) {
+					s.expired.Add(1)
+				} else if err != nil {
 					s.fault(err)
 				}
 			}
@@ -268,9 +274,15 @@ func (g *soakGuest) goodbye() []byte {
 	return fmt.Appendf(nil, `[{"channel":"/meta/disconnect","clientId":%q,"id":"d"}]`, g.id)
 }
 
+// errExpired: the broker does not know the session any more.
+var errExpired = errors.New("brokertest: soak: session expired")
+
 // successful returns an error if one of the answers says no.
 func successful(ms []message) error {
 	for i := range ms {
+		if ms[i].unknown() {
+			return errExpired
+		}
 		if ms[i].failed() {
 			return errors.New(ms[i].Channel + ": " + ms[i].Error)
 		}

@@ -86,7 +86,7 @@ func TestTortureMany(t *testing.T) {
 	result, _ := torture(t, brokertest.Config{
 		Length:  16 * time.Second,
 		Nodes:   3,
-		Backend: onRedis(t, 3, shares),
+		Backend: onRedis(t, 3, shares, "--appendfsync", "always"), // else a disk that stalls has it lose what it answered
 		Kills:   2, StoreKills: 1, CutOffs: 1, CutTime: 4 * time.Second,
 		FeedKills: true,
 		Channels:  3, Publishers: 6, Rate: 60, Joiners: 24,

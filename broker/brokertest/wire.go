@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,9 @@ type poster struct {
 	fleet  *fleet
 	turn   *atomic.Uint64 // the client's requests and sockets, counted
 	token  string
+
+	mu       sync.Mutex
+	unserved []unserved // since noted; guarded by mu
 }
 
 // newPoster makes the poster of the n-th client of a fleet.
@@ -86,10 +90,36 @@ func (p *poster) post(ctx context.Context, path, key string, body []byte, patien
 	err = statusError(http.StatusServiceUnavailable)
 	p.fleet.walk(p.turn.Add(1), func(d int) bool {
 		node = d
+		begun := time.Now()
 		answer, err = p.once(ctx, "http://"+p.fleet.doors[d].address+path, key, body)
+		if err == statusError(http.StatusServiceUnavailable) {
+			p.note(d, begun)
+		}
 		return !p.fleet.many() || !errors.Is(err, errRefused) && err != statusError(http.StatusServiceUnavailable)
 	})
 	return answer, node, err
+}
+
+// unserved is a node that was asked and could not serve: it may have had the session for
+// all that, and been lost with it.
+type unserved struct {
+	node int
+	at   time.Time
+}
+
+func (p *poster) note(node int, at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unserved = append(p.unserved, unserved{node, at})
+}
+
+// noted returns what was noted since the last call, as it came.
+func (p *poster) noted() []unserved {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := p.unserved
+	p.unserved = nil
+	return all
 }
 
 func (p *poster) once(ctx context.Context, url, key string, body []byte) ([]byte, error) {

@@ -58,10 +58,10 @@ func FuzzTraceparent(f *testing.F) {
 
 // collector is the other end: it keeps what it is sent.
 type collector struct {
-	mu     sync.Mutex
-	spans  []wireSpan
-	bodies strings.Builder
 	status atomic.Int32
+
+	mu    sync.Mutex
+	spans []wireSpan
 }
 
 func (c *collector) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -86,6 +86,13 @@ func (c *collector) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	c.spans = append(c.spans, all.ResourceSpans[0].ScopeSpans[0].Spans...)
 	return out.Result(), nil
+}
+
+// taken is what it was sent.
+func (c *collector) taken() []wireSpan {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spans
 }
 
 // in runs a tracer with a collector in a bubble.
@@ -118,8 +125,9 @@ func TestSpans(t *testing.T) {
 		s.Text("http.request.method", "POST")
 		s.End(false)
 		time.Sleep(2 * sendEvery)
-		require.Len(t, c.spans, 2)
-		below, above := c.spans[0], c.spans[1]
+		spans := c.taken()
+		require.Len(t, spans, 2)
+		below, above := spans[0], spans[1]
 		require.Equal(t, caller, above.Trace)
 		require.Equal(t, callers, above.Parent)
 		require.Equal(t, caller, below.Trace)
@@ -198,5 +206,5 @@ func TestCollectorAway(t *testing.T) {
 	v.Run(ended)
 	sent, _ := v.Counts()
 	require.EqualValues(t, mostQueued, sent)
-	require.Len(t, c.spans, mostQueued)
+	require.Len(t, c.taken(), mostQueued)
 }

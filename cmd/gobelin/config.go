@@ -197,6 +197,7 @@ type limitsConfig struct {
 	QueueMemory                                 size
 	PublishPerSession, Burst                    int
 	RequestsPerCredential, PublishPerCredential int
+	ReadPerCredential                           size
 }
 
 // at returns where the key was written.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -155,5 +156,98 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 		for _, name := range metric.FindAllString(text, -1) {
 			require.True(t, metrics[name], "%s: there is no metric %s", path, name)
 		}
+	}
+}
+
+// testNames returns the tests and fuzz targets of each package, by its folder, and what
+// their parts are called.
+func testNames(t *testing.T) (tests map[string]bool, parts map[string]string) {
+	t.Helper()
+	top := filepath.Join("..", "..")
+	tests, parts = map[string]bool{}, map[string]string{}
+	name := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	part := regexp.MustCompile(`(?:\bRun|\brun)\("([^"]+)"`)
+	require.NoError(t, filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			if err == nil && entry.IsDir() && entry.Name() == "node_modules" {
+				return fs.SkipDir
+			}
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(top, filepath.Dir(path))
+		rel = filepath.ToSlash(rel)
+		for _, m := range name.FindAllStringSubmatch(string(text), -1) {
+			tests[rel+"."+m[1]] = true
+		}
+		for _, m := range part.FindAllStringSubmatch(string(text), -1) {
+			parts[rel] += m[1] + "\n"
+		}
+		return nil
+	}))
+	return tests, parts
+}
+
+// TestTablesOfTests: each test that a table of CONTRIBUTING.md names in a last column
+// called test or tests exists, and each threat has one.
+func TestTablesOfTests(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "CONTRIBUTING.md"))
+	require.NoError(t, err)
+	tests, parts := testNames(t)
+	code := regexp.MustCompile("`([^`]+)`")
+	exists := func(name string) bool {
+		if ext := filepath.Ext(name); ext == ".mjs" || ext == ".txt" || ext == ".json" {
+			_, err := os.Stat(filepath.Join("..", "..", name))
+			return err == nil
+		}
+		dot := strings.LastIndexByte(name, '.')
+		test, part, inside := strings.Cut(name[dot+1:], "/")
+		if !tests[name[:max(dot, 0)]+"."+test] {
+			return false
+		}
+		return !inside || regexp.MustCompile(`(?m)^(\d+ )*`+regexp.QuoteMeta(part)+`\b`).MatchString(parts[name[:dot]])
+	}
+	require.True(t, exists("cmd/gobelin.TestThreats/13"))
+	require.False(t, exists("cmd/gobelin.TestThreats/99"))
+	require.False(t, exists("cmd/gobelin.TestThreat"))
+	named := 0
+	threats := map[string]bool{}
+	section, listing := "", false
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "## ") {
+			section = line
+		}
+		if !strings.HasPrefix(line, "|") {
+			listing = false
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		last := strings.TrimSpace(cells[len(cells)-1])
+		if last == "test" || last == "tests" {
+			listing = true
+			continue
+		}
+		if !listing || strings.HasPrefix(last, "---") {
+			continue
+		}
+		found := code.FindAllStringSubmatch(last, -1)
+		require.NotEmpty(t, found, "%s: no test in: %s", section, line)
+		for _, m := range found {
+			named++
+			if !exists(m[1]) {
+				t.Errorf("%s: there is no %s", section, m[1])
+			}
+		}
+		if section == "## Threats and their tests" {
+			threats[strings.TrimSpace(cells[0])] = true
+		}
+	}
+	require.Greater(t, named, 50)
+	for n := range 55 {
+		require.True(t, threats[strconv.Itoa(n+1)], "threat %d has no row", n+1)
 	}
 }

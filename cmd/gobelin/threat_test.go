@@ -166,7 +166,7 @@ func guessedStream(v *victim) {
 		answer, _ := v.ask("GET", "/faye/"+guess, "", "Accept: text/event-stream")
 		require.Equal(v.t, http.StatusNotFound, answer.StatusCode, guess)
 	}
-	require.Equal(v.t, before, v.metric("gobelin_sessions", ""))
+	require.LessOrEqual(v.t, v.metric("gobelin_sessions", ""), before)
 }
 
 func inventedIDs(v *victim) {
@@ -180,7 +180,7 @@ func inventedIDs(v *victim) {
 			require.Contains(v.t, r.Error, "401:")
 		}
 	}
-	require.Equal(v.t, before, v.metric("gobelin_sessions", ""))
+	require.LessOrEqual(v.t, v.metric("gobelin_sessions", ""), before)
 }
 
 func origins(v *victim) {

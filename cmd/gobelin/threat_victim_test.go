@@ -44,7 +44,7 @@ const victimYAML = `listen: 127.0.0.1:0
 admin: {listen: 127.0.0.1:0, token: ` + adminSecret + `}
 log: {level: debug, format: json, access: true}
 drain: {time: 50ms}
-bayeux: {timeout: 2s}
+bayeux: {timeout: 2s, max_interval: 10m}
 keys: {identity_secret: ` + identitySecret + `, roots: [{kid: 0, secret: ` + rootSecret + `, sign: true}]}
 accounts:
 - {cdn: 158, api_key: pk_demo, api_secret: ` + apiSecret + `, stream_token: ` + streamSecret + `, apps: [{id: 12, name: demo, app_key: ` + serverKey + `, token_secret: ` + tokenSecret + `}]}
@@ -53,7 +53,7 @@ channels: {open: [{pattern: /open/**, publish: anyone, history: 1h}, {pattern: /
 `
 
 // noRates takes the rates away: many tests come from one address.
-const noRates = "limits: {sessions_per_ip: 0, handshakes_per_ip: 0, requests_per_session: 0, publish_per_session: 0, requests_per_credential: 0, publish_per_credential: 0}\n"
+const noRates = "limits: {sessions_per_ip: 0, handshakes_per_ip: 0, requests_per_session: 0, publish_per_session: 0, requests_per_credential: 0, publish_per_credential: 0, read_per_credential: 0}\n"
 
 // transcript is what a process said; others write while a test reads.
 type transcript struct {
