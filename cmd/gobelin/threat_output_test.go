@@ -123,9 +123,17 @@ func (v *victim) everything(view, control, token, header, id string) string {
 	ask("GET", "/faye"+view+"?token="+token, "", "Accept: text/event-stream")
 	for _, authorization := range []string{"Bearer " + token, "Bearer " + wrong, "demo " + wrong, "Basic " + base64.StdEncoding.EncodeToString([]byte("demo:"+serverKey)), "Basic " + base64.StdEncoding.EncodeToString([]byte("demo:"+otherSecret)), "Bearer " + adminSecret} {
 		for _, r := range [][3]string{
-			{"GET", "/v1/objects/gala", ""}, {"GET", "/v1/objects" + control, ""}, {"DELETE", "/v1/objects" + control, ""}, {"POST", "/v1/objects/gala/publish?token=" + token, `{"channel":"chat","data":1}`},
-			{"POST", "/v1/objects/gala/publish", `{"channel":`}, {"POST", "/v1/publish", `{"messages":[{"channel":"` + view + `/chat","data":1}]}`}, {"GET", "/v1/objects/gala/history?channel=chat&since=" + token, ""},
-			{"POST", "/v1/tokens/revoke", `{"jti":"a-jti-to-end"}`}, {"GET", "/v1/connections", ""}, {"GET", "/v1/data/app?object_id=gala", ""}, {"POST", "/v1/nothing" + control, "{}"},
+			{"GET", "/v1/objects/gala", ""},
+			{"GET", "/v1/objects" + control, ""},
+			{"DELETE", "/v1/objects" + control, ""},
+			{"POST", "/v1/objects/gala/publish?token=" + token, `{"channel":"chat","data":1}`},
+			{"POST", "/v1/objects/gala/publish", `{"channel":`},
+			{"POST", "/v1/publish", `{"messages":[{"channel":"` + view + `/chat","data":1}]}`},
+			{"GET", "/v1/objects/gala/history?channel=chat&since=" + token, ""},
+			{"POST", "/v1/tokens/revoke", `{"jti":"a-jti-to-end"}`},
+			{"GET", "/v1/connections", ""},
+			{"GET", "/v1/data/app?object_id=gala", ""},
+			{"POST", "/v1/nothing" + control, "{}"},
 		} {
 			ask(r[0], r[1], r[2], "Authorization: "+authorization, jsonType)
 			ask(r[0], v.admin+"/console/api"+r[1], r[2], "Authorization: "+authorization, jsonType)
@@ -195,8 +203,11 @@ func (v *victim) verbs(token string, marks map[string]string) {
 	quiet("pub", "/open/x", "1", "--url", url+"/faye", "--token", token+"x")
 	quiet("bench", "publish", "--conns", "1", "--duration", "100ms", "--warm-up", "0s", "--url", url+"/faye", "--token", "env:TOKEN", "--channel", "/open/bench", "--json")
 	for _, args := range [][]string{
-		{"root", "gala", "--config", v.config, "--app", "none"}, {"token", "--role", "viewer", "--config", v.config}, {"token", "check", token + "x", "--config", v.config},
-		{"root", "check", v.root(channels.ClassControl)[1:40] + "x", "--config", v.config}, {"sign", "--key", "none", "--config", v.config},
+		{"root", "gala", "--config", v.config, "--app", "none"},
+		{"token", "--role", "viewer", "--config", v.config},
+		{"token", "check", token + "x", "--config", v.config},
+		{"root", "check", v.root(channels.ClassControl)[1:40] + "x", "--config", v.config},
+		{"sign", "--key", "none", "--config", v.config},
 	} {
 		_, errors := v.verb("{}", env, args...)
 		clean(t, "gobelin "+strings.Join(args[:1], " "), errors, marks)

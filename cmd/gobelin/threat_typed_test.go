@@ -135,8 +135,15 @@ func TestThreat44OptionsHideSecrets(t *testing.T) {
 	f(connection{}, 1)
 	// They have none, and would be found out if they got one.
 	for _, v := range []any{
-		bayeux.Options{}, api.Options{}, console.Options{}, redis.Options{}, disk.Options{}, memory.Options{},
-		broker.AccumulateOptions{}, broker.StreamOptions{}, broker.KindOptions{},
+		bayeux.Options{},
+		api.Options{},
+		console.Options{},
+		redis.Options{},
+		disk.Options{},
+		memory.Options{},
+		broker.AccumulateOptions{},
+		broker.StreamOptions{},
+		broker.KindOptions{},
 	} {
 		f(v, 0)
 	}

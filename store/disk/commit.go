@@ -155,9 +155,9 @@ func (s *Store) fail(err error) {
 type room int32
 
 const (
-	noRoom  room = iota // it frees, or keeps nothing
-	someRoom            // a row: half of the floor, so that sessions go on to come and be kept
-	allRoom             // a record: the floor
+	noRoom   room = iota // it frees, or keeps nothing
+	someRoom             // a row: half of the floor, so that sessions go on to come and be kept
+	allRoom              // a record: the floor
 )
 
 // ready returns why a change that needs so much room cannot be written now, or nil.
