@@ -46,9 +46,9 @@ type wreck struct {
 	castaways []*castaway
 	ends      *clock // counts those who have the last message
 
-	back                        atomic.Int64
-	resumed, handshaken, missed atomic.Int64
-	tries, deferred             atomic.Int64
+	back                atomic.Int64
+	resumed, handshaken atomic.Int64
+	tries, deferred     atomic.Int64
 }
 
 // castaway is one client that is cut off.

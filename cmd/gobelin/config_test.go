@@ -152,7 +152,7 @@ func TestHostileFiles(t *testing.T) {
 	f("listen: [a]\n", "file:1: listen: must be one value")
 	f("origins: {a: b}\n", "file:1: origins: must be a list")
 	f("listen: 127.0.0.1:8000\n---\nlisten: 127.0.0.1:8000\n", "file: holds more than one document")
-	f("bayeux: 5s\n", "file:1: bayeux: must have keys: ack, activity, client_js, forward_ext, idle_ping, interval, max_interval, ping, pong_wait, replay, services, timeout, transports, url")
+	f("bayeux: 5s\n", "file:1: bayeux: must have keys: ack, activity, client_js, compression, forward_ext, idle_ping, interval, max_interval, ping, pong_wait, replay, services, timeout, transports, url")
 	f("listen: 127.0.0.1:8000\nmount: /v1/x\n", "file:2: mount: /v1/x: /v1 is taken by the server itself")
 	f("limits: {batch: 0}\n", "file:1: limits.batch: must be at least 1, is 0")
 	f("keys: {identity_secret: "+strings.Repeat("k", 31)+"x, roots: [{kid: 16, secret: "+newSecret().Reveal()+", sign: true}]}\n", "file:1: keys.roots: kid: must be 0 to 15")

@@ -132,6 +132,8 @@ func TestThreat48NodeAsksNobody(t *testing.T) {
 	allowed{
 		"store/redis/client.go net.Dialer":             "the store",
 		"store/redis/client.go tls.Dialer":             "the store",
+		"broker/trace/tracer.go http.Client":           "the collector of traces.endpoint; follows no redirect",
+		"broker/trace/tracer.go http.Transport":        "the collector of traces.endpoint",
 		"cmd/gobelin/acme.go autocert.Manager":         "the CA of tls.acme.directory",
 		"cmd/gobelin/acme.go acme.Client":              "the CA of tls.acme.directory",
 		"cmd/gobelin/control.go net.Dialer":            "verbs: the node that the operator names",
