@@ -93,27 +93,35 @@ func (s *subscriber) standing(ctx context.Context, goesOn bool) (left bayeux.Lef
 			var place *placeRecord
 			if n, there := index[d.Channel()]; there {
 				place = &places[n]
-				if !place.After.IsZero() && place.After.Before(p) {
-					// It is after what the place says: its client went back behind it, or it
-					// was handed over since. It comes again from there.
-					place.Lags = true
-					continue
-				}
 			} else if place = stray[d.Channel()]; place == nil {
 				place = &placeRecord{Channel: d.Channel()}
 				stray[d.Channel()] = place
 			}
-			first := &place.Sent
-			if i == 1 {
-				first = &place.Queued
-			}
-			if *first == nil {
-				*first = &p
-			}
+			place.under(p, i == 1)
 		}
 	}
 	places = append(places, s.covers(ctx, stray)...)
 	return left, places, at
+}
+
+// under notes that the message at p is under way: queued, or handed to a connection. All
+// of a channel that is queued comes after what was handed on, in order.
+func (r *placeRecord) under(p store.Position, queued bool) {
+	switch {
+	case r.Queued != nil && queued:
+		// A flow had not come to what Queued says yet; what waits goes before it.
+		if p.Before(*r.Queued) {
+			r.Queued = &p
+		}
+	case r.Queued == nil && !r.After.IsZero() && r.After.Before(p):
+		// It is after what the place says: its client went back behind it, or it
+		// was handed over since. It comes again from there.
+		r.Lags = true
+	case queued:
+		r.Queued = &p
+	case r.Sent == nil:
+		r.Sent = &p
+	}
 }
 
 // flowing returns the topics of which flows have something for a listener.

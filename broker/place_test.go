@@ -310,3 +310,27 @@ func TestUnsubscribedBeforeItsNodeDied(t *testing.T) {
 		})
 	}
 }
+
+// What is under way stands before what a flow had not come to: a session that leaves before
+// its flow was read for the first time takes both along.
+func TestUnderWay(t *testing.T) {
+	at := func(n int64) store.Position { return store.NewPosition(n, 1, uint64(n)) }
+	p := func(n int64) *store.Position { one := at(n); return &one }
+	f := func(name string, r, want placeRecord, sent, queued []int64) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			for _, n := range sent {
+				r.under(at(n), false)
+			}
+			for _, n := range queued {
+				r.under(at(n), true)
+			}
+			require.Equal(t, want, r)
+		})
+	}
+	f("the first of each", placeRecord{After: at(9)}, placeRecord{After: at(9), Sent: p(3), Queued: p(5)}, []int64{3, 4}, []int64{5, 6})
+	f("before a flow", placeRecord{Queued: p(9)}, placeRecord{Queued: p(5)}, nil, []int64{5, 6})
+	f("before a flow that was elsewhere", placeRecord{After: at(1), Queued: p(9)}, placeRecord{After: at(1), Sent: p(3), Queued: p(5)}, []int64{3, 4}, []int64{5, 6})
+	f("sent before a flow", placeRecord{After: at(1), Queued: p(9)}, placeRecord{After: at(1), Sent: p(3), Queued: p(9)}, []int64{3, 4}, nil)
+	f("handed over since", placeRecord{After: at(4)}, placeRecord{After: at(4), Lags: true}, nil, []int64{5, 6})
+}

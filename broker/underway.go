@@ -51,7 +51,7 @@ func (s *subscriber) underway(ctx context.Context, c *claimed) (all []*bayeux.De
 		}
 		of := stretch{from: *p.Sent, upTo: p.After, before: p.Queued}
 		switch {
-		case p.After.IsZero() && p.Queued != nil: // what follows that was not read yet
+		case p.Queued != nil && p.After.Before(*p.Queued): // what follows that was not read yet
 			of.upTo = *p.Queued
 		case p.After.IsZero(): // it spoke too long ago to be named
 			of.upTo = endOf(c.left.At)
