@@ -196,6 +196,7 @@ func TestCheckFinds(t *testing.T) {
 		s.Drained = false
 		s.Receipts = s.Receipts[:10]
 	})
+	f("a live subscription that was asked for once, with a gap before the answer", 5, func(h *brokertest.History) { begunTwice(h.Sessions[live], 1) })
 	f("twice over each of two links, asked for once", 4, func(h *brokertest.History) { overTwoLinks(h.Sessions[both], 1) })
 	f("a short catch-up, with a gap, asked for once", 5, func(h *brokertest.History) { outgrown(h, 1, 2, 3, 4, 12, 13, 14) })
 	f("of the second of two short ones", 5, func(h *brokertest.History) { outgrown(h, 2, 2, 3, 4, 13, 14) })
@@ -350,6 +351,14 @@ func outgrown(h *brokertest.History, tries int, came ...int) {
 	h.Sessions = append(h.Sessions, s)
 }
 
+// begunTwice lets a session have a message of a live subscription that was answered three
+// messages later, and nothing between.
+func begunTwice(s *brokertest.Session, tries int) {
+	s.Takes[0].Tries = tries
+	s.Takes[0].Answered = s.Takes[0].Asked + 4*apart
+	s.Receipts = slices.Delete(s.Receipts, 1, 4)
+}
+
 // overTwoLinks lets a session have its past twice over a link that breaks, and then twice
 // over the next.
 func overTwoLinks(s *brokertest.Session, tries int) {
@@ -397,6 +406,13 @@ func TestCheckAllows(t *testing.T) {
 		s := h.Sessions[0]
 		s.Takes[0].Tries = 2
 		s.Receipts = slices.Insert(s.Receipts, 20, s.Receipts[:20]...)
+	})
+	f("a live subscription that was asked for twice, with a gap before the answer", func(h *brokertest.History) { begunTwice(h.Sessions[1], 2) })
+	f("twice, as the node was lost whose answer was on its way", func(h *brokertest.History) {
+		h.Losses = []brokertest.Loss{{Node: 1, From: 39 * apart, To: 39 * apart}}
+		s := h.Sessions[1]
+		s.Served = []brokertest.Served{{From: 0, Node: 0}, {From: 39*apart + travel, Node: 1}, {From: 42 * apart, Node: 0}}
+		s.Receipts = append(s.Receipts, s.Receipts[19])
 	})
 	f("replayed again, all of it once more over the next link", func(h *brokertest.History) { overTwoLinks(h.Sessions[0], 2) })
 	f("a short catch-up, with a gap, as it was asked for again", func(h *brokertest.History) { outgrown(h, 2, 2, 3, 4, 12, 13, 14) })

@@ -222,7 +222,7 @@ func (c *checker) holes(h *heard, what string, list []int) {
 	for n := 1; n < len(sorted); n++ {
 		missing := 0
 		for i := sorted[n-1] + 1; i < sorted[n]; i++ {
-			if !c.outgrown(h, i, sorted[n]) {
+			if !c.outgrown(h, i, sorted[n]) && !c.unpromised(h, i) {
 				missing++
 			}
 		}
@@ -242,6 +242,16 @@ func (c *checker) outgrown(h *heard, i, next int) bool {
 		ms := time.Duration(h.channel.kept[i].ID.MS()-c.h.Start.UnixMilli()) * time.Millisecond
 		return t.Channel == h.channel.name && t.Interval > 0 && t.Tries > 1 &&
 			ms > t.Asked-c.rules.Clock && ms < h.came[place]-t.Interval+c.rules.Clock
+	})
+}
+
+// unpromised reports whether message i was said before the answer to a live subscription that
+// was asked for more than once: it may have begun, been given up with the link that it was
+// asked over, and begun again.
+func (c *checker) unpromised(h *heard, i int) bool {
+	p := h.channel.pubs[i]
+	return p != nil && slices.ContainsFunc(h.session.Takes, func(t Take) bool {
+		return t.Channel == h.channel.name && t.Interval == 0 && t.Tries > 1 && (t.Answered == 0 || p.Sent < t.Answered)
 	})
 }
 

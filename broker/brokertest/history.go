@@ -120,6 +120,9 @@ type Served struct {
 	Maybe bool
 }
 
+// reading is how long after a node had answered a client may note it.
+const reading = time.Second
+
 // heldBy reports whether a node may have had the session at some time between two.
 func (s *Session) heldBy(node int, from, to time.Duration) bool {
 	holders := []int{0}
@@ -128,7 +131,7 @@ func (s *Session) heldBy(node int, from, to time.Duration) bool {
 			return true
 		}
 		if one.From > to {
-			return false
+			return one.Node == node && one.From-to < reading
 		}
 		if !one.Maybe {
 			holders = holders[:0]
