@@ -103,8 +103,14 @@ func (c *requestContext) Value(key any) any {
 	return from.Value(key)
 }
 
-// Err is part of context.Context.
+// Err is part of context.Context: as soon as somebody waits, it says what Done does.
 func (c *requestContext) Err() error {
+	c.mu.Lock()
+	joined := c.joined
+	c.mu.Unlock()
+	if joined != nil {
+		return joined.Err()
+	}
 	if err := c.Context.Err(); err != nil {
 		return err
 	}
