@@ -1,6 +1,10 @@
 package bayeux
 
-import "time"
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
 
 // arrival is a connect on its way to its session.
 type arrival struct {
@@ -57,8 +61,10 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	}
 	s.connected = true
 	s.move(a.peer, a.transport)
+	first := false
 	if old != nil && old != a.link {
 		old.leave(s)
+		first = s.taken(old)
 	}
 	s.link, s.awake = a.link, false
 	a.link.join(s)
@@ -72,6 +78,10 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 		wake = s.rouse()
 	}
 	s.mu.Unlock()
+	if first {
+		s.server.log.Info("bayeux: a session went on over another connection while its WebSocket was open",
+			zap.String("transport", a.transport))
+	}
 	if previous != nil {
 		previous.link.release(s, previous.m, usual)
 	}
@@ -79,6 +89,18 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 		wake.wake(s)
 	}
 	return a.hold <= 0 && !prompt, true
+}
+
+// taken counts that a session goes on elsewhere while its WebSocket is open: its client's
+// network has changed unnoticed, or somebody else has its clientId (security.md §4, 5).
+// first: it is the first time, and to be logged, without the clientId. The caller holds mu.
+func (s *Session) taken(old link) (first bool) {
+	if _, is := old.(*socket); !is {
+		return false
+	}
+	s.server.stats.taken.Add(1)
+	first, s.wasTaken = !s.wasTaken, true
+	return first
 }
 
 // recover decides what becomes of deliveries that are on their way when a

@@ -104,6 +104,7 @@ func TestTheQueueFollowsFromSocketToSocket(t *testing.T) {
 			deliver /x 3
 			b< [{"data":3}]
 		`)
+		require.EqualValues(t, 1, w.server.Stats().Taken, "the one that went on while the other was open")
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"time"
 
 	"go.uber.org/zap"
@@ -146,6 +147,11 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 	defer func() { s.pulled(ctx, p, ds, t, err) }() // also when the Puller panics
 	if ds, err = s.server.readPage(reading, p.puller, limit); len(ds) > 0 {
 		t = s.server.turns.take(reading, slow)
+		// Pages follow each other from goroutine to goroutine on this core's own queue, which
+		// the scheduler serves before the queue of all, where those are whose peers have sent
+		// something: with a thousand late joiners who publishes waited for 300 ms. So each page
+		// goes behind those.
+		runtime.Gosched()
 	}
 	// With l gone there is no more to do for it: it would come back at once.
 	return ctx.Err() == nil

@@ -58,6 +58,7 @@ type Stats struct {
 	DeliveredBytes      int64            // of deliveries
 	Deflated            int64            // deliveries compressed, once each
 	Resent              int64            // deliveries put back because a link broke
+	Taken               int64            // sessions that went on over another connection while their WebSocket was open
 	Late                int64            // polls that came after newer ones and were answered with nothing
 	Lagged              int64            // Deliver returned false
 	Throttled           int64            // messages that waited for a rate
@@ -80,6 +81,7 @@ type counters struct {
 	published, delivered, deliveredBytes           atomic.Int64
 	deflated                                       atomic.Int64
 	resent, late, lagged, throttled, panics, stall atomic.Int64
+	taken                                          atomic.Int64
 	handshakes, resumed, forwarded, carried        atomic.Int64
 	dropped                                        [dropReasons]atomic.Int64
 	refused                                        [refuseReasons]atomic.Int64
@@ -128,6 +130,7 @@ func (v *Server) Stats() Stats {
 		DeliveredBytes:      c.deliveredBytes.Load(),
 		Deflated:            c.deflated.Load(),
 		Resent:              c.resent.Load(),
+		Taken:               c.taken.Load(),
 		Late:                c.late.Load(),
 		Lagged:              c.lagged.Load(),
 		Throttled:           c.throttled.Load(),

@@ -21,6 +21,7 @@ type Exposition struct {
 	handler  http.Handler
 	answers  *prometheus.CounterVec
 	waits    prometheus.Histogram
+	panics   prometheus.Counter
 }
 
 // NewExposition returns one with the figures of the process and the Go runtime.
@@ -37,12 +38,15 @@ func NewExposition() (*Exposition, error) {
 			Namespace: "gobelin", Name: "http_answer_seconds", Help: "Time from a request to the HTTP API to the head of its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 7),
 		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "gobelin", Name: "request_panics_total", Help: "Panics recovered in requests over HTTP; those of Bayeux are in gobelin_panics_total.",
+		}),
 	}
 	// What the last collection left tells a leak; what is allocated goes up and down.
 	live := collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)}
 	err := errors.Join(r.Register(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(live))),
 		r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
-		r.Register(e.answers), r.Register(e.waits))
+		r.Register(e.answers), r.Register(e.waits), r.Register(e.panics))
 	if err != nil {
 		return nil, fmt.Errorf("broker: exposition: %w", err)
 	}
@@ -93,6 +97,32 @@ func (e *Exposition) ObserveTraces(counts func() (sent, dropped int64)) error {
 	}
 	return nil
 }
+
+// ObserveStore adds the errors of a store by cause (redis.Store.Errors). Call it once.
+func (e *Exposition) ObserveStore(errors func() map[string]int64) error {
+	if err := e.registry.Register(storeErrors(errors)); err != nil {
+		return fmt.Errorf("broker: exposition: %w", err)
+	}
+	return nil
+}
+
+// storeErrors turns a store's errors into metrics when it is scraped.
+type storeErrors func() map[string]int64
+
+var storeErrorsTotal = prometheus.NewDesc("gobelin_store_errors_total", "Commands that Redis refused or did not answer, each attempt of one, by cause.", []string{"cause"}, nil)
+
+// Describe is part of prometheus.Collector.
+func (storeErrors) Describe(ch chan<- *prometheus.Desc) { ch <- storeErrorsTotal }
+
+// Collect is part of prometheus.Collector.
+func (s storeErrors) Collect(ch chan<- prometheus.Metric) {
+	for cause, n := range s() {
+		ch <- prometheus.MustNewConstMetric(storeErrorsTotal, counted, float64(n), cause)
+	}
+}
+
+// CountPanic counts a panic that was recovered in a request over HTTP.
+func (e *Exposition) CountPanic() { e.panics.Inc() }
 
 // CountAnswer counts one answer of the HTTP API. route must be one of ours, never a
 // path that somebody asked for.

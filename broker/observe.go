@@ -59,6 +59,7 @@ var wireMetrics = []wireMetric{
 	wireOne(counted, "delivered_bytes_total", "Bytes of deliveries written.", func(s *bayeux.Stats) int64 { return s.DeliveredBytes }),
 	wireOne(counted, "deflated_messages_total", "Deliveries compressed, each once for all connections.", func(s *bayeux.Stats) int64 { return s.Deflated }),
 	wireOne(counted, "resent_messages_total", "Deliveries put back because their connection broke.", func(s *bayeux.Stats) int64 { return s.Resent }),
+	wireOne(counted, "taken_sessions_total", "Sessions that went on over another connection while their WebSocket was open.", func(s *bayeux.Stats) int64 { return s.Taken }),
 	wireOne(counted, "late_polls_total", "Polls that came after newer ones of their session and were answered with nothing.", func(s *bayeux.Stats) int64 { return s.Late }),
 	wireOne(counted, "throttled_messages_total", "Messages that waited for their session's rate.", func(s *bayeux.Stats) int64 { return s.Throttled }),
 	wireOne(counted, "panics_total", "Panics recovered in connections.", func(s *bayeux.Stats) int64 { return s.Panics }),

@@ -53,6 +53,8 @@ type Options struct {
 	// the HTTP status (0: none was sent), how long it took until the answer began. It
 	// must not block.
 	Observe func(route string, status int, took time.Duration)
+	// Panicked, when not nil, hears of each request that ended in a panic.
+	Panicked func()
 	// Trace makes spans of requests; nil: there are none.
 	Trace *trace.Tracer
 }
@@ -218,6 +220,9 @@ func (a *api) finish(out *writer, path string) {
 		}
 		a.Logger.Error("panic in a request", zap.String("route", path), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 		out.refuse(&broker.Error{Result: 5000, Text: "internal server error"})
+		if a.Panicked != nil {
+			a.Panicked()
+		}
 	}
 	if a.Observe != nil {
 		a.Observe(path, out.status, out.began)

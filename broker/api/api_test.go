@@ -363,16 +363,18 @@ func TestOrigins(t *testing.T) {
 
 func TestPanic(t *testing.T) {
 	var seen []int
+	panics := 0
 	c := newCall(t, Options{Observe: func(route string, status int, _ time.Duration) {
 		require.Equal(t, "/v1/objects/{id}", route)
 		seen = append(seen, status)
-	}})
+	}, Panicked: func() { panics++ }})
 	c.service.panics = true
 	c.want("GET", "/v1/objects/own", "viewer", "", 500, `{"result":5000,"error":"internal server error"}`)
 	require.Equal(t, 1, c.logs.FilterMessage("panic in a request").Len())
 	c.service.panics = false
 	c.want("GET", "/v1/objects/own", "viewer", "", 200)
 	require.Equal(t, []int{500, 200}, seen)
+	require.Equal(t, 1, panics)
 }
 
 func TestRates(t *testing.T) {

@@ -241,16 +241,17 @@ func (c *checker) lost(r *Receipt) bool {
 
 // order checks rules 3 and 8 for one channel.
 func (c *checker) order(ch *channel) {
-	newest := map[int]int{} // publisher → k
+	newest := map[int]*Publication{} // by publisher
 	for _, p := range ch.pubs {
 		if p == nil || p.Outcome != OK {
 			continue
 		}
-		if k, any := newest[p.Publisher]; any && k > p.K {
-			c.report.fault(3, "%s: %v stands after its message %d", ch.name, operation{p.Publisher, p.K}, k)
+		if before := newest[p.Publisher]; before != nil && before.K > p.K {
+			c.report.fault(3, "%s: %v (%v, sent at %v, answered at %v) stands after its message %d (%v, sent at %v, answered at %v)", ch.name,
+				operation{p.Publisher, p.K}, p.ID, p.Sent, p.Answered, before.K, before.ID, before.Sent, before.Answered)
 			continue
 		}
-		newest[p.Publisher] = p.K
+		newest[p.Publisher] = p
 	}
 	// From the end: the earliest answer among all that stand after.
 	earliest, of := time.Duration(math.MaxInt64), (*Publication)(nil)

@@ -157,6 +157,14 @@ func TestCheckFinds(t *testing.T) {
 		s.Served = []brokertest.Served{{From: 0, Node: 1}, {From: 38 * apart, Node: 2}}
 		s.Receipts = append(s.Receipts, s.Receipts[19])
 	})
+	f("twice, as a node was lost that it was asked for only then", 4, func(h *brokertest.History) { lostUnderway(h, 39*apart+1) })
+	f("live before the past, which was refused before it", 4, func(h *brokertest.History) { overtaken(h.Sessions[both], 2*travel) })
+	f("live before the past, which was not refused", 4, func(h *brokertest.History) {
+		overtaken(h.Sessions[both], 0)
+		for i := range h.Sessions[both].Takes {
+			h.Sessions[both].Takes[i].Refused = false
+		}
+	})
 	f("twice, as its node had been lost before", 4, func(h *brokertest.History) {
 		h.Losses = []brokertest.Loss{{From: 0, To: apart}}
 		s := h.Sessions[live]
@@ -382,6 +390,31 @@ func overTwoLinks(s *brokertest.Session, tries int) {
 	s.Receipts = append(again, rest...)
 }
 
+// lostUnderway lets a session have a message twice, as a node was lost whose answer comes
+// three messages later, to what it was asked at a time.
+func lostUnderway(h *brokertest.History, asked time.Duration) {
+	h.Losses = []brokertest.Loss{{Node: 1, From: 39 * apart, To: 39 * apart}}
+	s := h.Sessions[1]
+	s.Served = []brokertest.Served{{From: 0, Node: 0}, {From: 42 * apart, Node: 1, Asked: asked}, {From: 43 * apart, Node: 0}}
+	s.Receipts = append(s.Receipts, s.Receipts[19])
+}
+
+// overtaken lets a session have its first live message before all of the past, since of
+// the list that asked for both the past was refused at first; late is how much later live
+// was answered than that.
+func overtaken(s *brokertest.Session, late time.Duration) {
+	for i := range s.Takes {
+		if t := &s.Takes[i]; t.Interval > 0 {
+			t.Tries, t.Refused = 2, true
+			t.Answered += travel
+		} else {
+			t.Answered += late
+		}
+	}
+	first := s.Receipts[20]
+	s.Receipts = slices.Insert(slices.Delete(s.Receipts, 20, 21), 0, first)
+}
+
 // TestCheckAllows: what the promises do not exclude is no fault.
 func TestCheckAllows(t *testing.T) {
 	f := func(name string, change func(h *brokertest.History)) {
@@ -414,6 +447,8 @@ func TestCheckAllows(t *testing.T) {
 		s.Served = []brokertest.Served{{From: 0, Node: 0}, {From: 39*apart + travel, Node: 1}, {From: 42 * apart, Node: 0}}
 		s.Receipts = append(s.Receipts, s.Receipts[19])
 	})
+	f("twice, as the node was lost whose answer was read long after", func(h *brokertest.History) { lostUnderway(h, 38*apart) })
+	f("live before the past, which was refused at first", func(h *brokertest.History) { overtaken(h.Sessions[0], 0) })
 	f("replayed again, all of it once more over the next link", func(h *brokertest.History) { overTwoLinks(h.Sessions[0], 2) })
 	f("a short catch-up, with a gap, as it was asked for again", func(h *brokertest.History) { outgrown(h, 2, 2, 3, 4, 12, 13, 14) })
 	f("a catch-up twice, with a gap, as live was given up between", func(h *brokertest.History) { twice(h.Sessions[0], true) })

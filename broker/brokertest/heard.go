@@ -153,29 +153,36 @@ func (c *checker) sequence(h *heard) {
 	}
 }
 
-// shape tells how many intervals were asked for, and whether live was asked for
-// before the first of them. One may count twice that was asked for again (Take.Dropped).
+// shape tells how many intervals were asked for, and whether live began before the first
+// of them: it was asked for before, or of one list it was taken and the past was not, which
+// was asked for again. One may count twice that was asked for again (Take.Dropped).
 func (h *heard) shape() (intervals int, liveFirst bool) {
 	seen := map[time.Duration]bool{}
-	again, dropped := false, false
-	live, past := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
+	again, dropped, refused := false, false, false
+	live, past := Take{Asked: math.MaxInt64}, Take{Asked: math.MaxInt64}
 	for _, t := range h.session.Takes {
 		switch {
 		case t.Channel != h.channel.name:
 		case t.Interval > 0:
 			seen[t.Interval] = true
-			past = min(past, t.Asked)
+			if t.Asked < past.Asked {
+				past = t
+			}
 			again = again || t.Tries > 1
+			refused = refused || t.Refused
 		default:
 			dropped = dropped || t.Dropped
-			live = min(live, t.Asked)
+			if t.Asked < live.Asked {
+				live = t
+			}
 		}
 	}
 	intervals = len(seen)
 	if again && dropped {
 		intervals++
 	}
-	return intervals, live < past && len(seen) > 0
+	overtook := refused && live.Answered > 0 && (past.Answered == 0 || live.Answered < past.Answered)
+	return intervals, (live.Asked < past.Asked || overtook) && len(seen) > 0
 }
 
 // complete checks rules 5 and 6: nothing between is missing, and the stretch

@@ -54,6 +54,8 @@ type Take struct {
 	// by the store's clock, not by a position: a message may come late that was
 	// published a moment before it was asked for.
 	Pattern bool
+	// Refused: an answer said that it was not carried out; it was asked for again.
+	Refused bool
 	// Dropped: it was given up for a while. A catch-up that was asked for more than once
 	// may then have begun and ended twice, each time as of when it was carried out.
 	Dropped bool
@@ -115,13 +117,13 @@ type History struct {
 type Served struct {
 	From time.Duration
 	Node int
+	// Asked is when the node was asked for that answer: it may have had the session since,
+	// and the answer been on its way for as long. 0: it is not known.
+	Asked time.Duration
 	// Maybe: the session need not live there. It answered what it may have had carried out
 	// elsewhere, or could not serve.
 	Maybe bool
 }
-
-// reading is how long after a node had answered a client may note it.
-const reading = time.Second
 
 // heldBy reports whether a node may have had the session at some time between two.
 func (s *Session) heldBy(node int, from, to time.Duration) bool {
@@ -131,7 +133,7 @@ func (s *Session) heldBy(node int, from, to time.Duration) bool {
 			return true
 		}
 		if one.From > to {
-			return one.Node == node && one.From-to < reading
+			return one.Node == node && one.Asked <= to
 		}
 		if !one.Maybe {
 			holders = holders[:0]

@@ -381,11 +381,15 @@ func (j *joiner) served(ms []message, node int, at time.Duration) {
 		if n := len(all); n > 0 {
 			from = max(from, all[n-1].From)
 		}
-		all = append(all, Served{min(from, at), u.node, true})
+		all = append(all, Served{From: min(from, at), Node: u.node, Asked: min(from, at), Maybe: true})
+	}
+	asked := at
+	if j.connect != nil && slices.ContainsFunc(ms, func(m message) bool { return m.Channel == "/meta/connect" && m.ID == j.connect.id }) {
+		asked = j.connect.sent.Sub(j.run.start)
 	}
 	maybe := !slices.ContainsFunc(ms, func(m message) bool { return m.Successful == nil || m.Channel == "/meta/connect" })
 	if n := len(all); n == 0 || all[n-1].Node != node || all[n-1].Maybe && !maybe {
-		all = append(all, Served{at, node, maybe})
+		all = append(all, Served{From: at, Node: node, Asked: asked, Maybe: maybe})
 	}
 	j.s.Served = all
 }

@@ -158,6 +158,9 @@ func (j *joiner) subscribed(m *message, at time.Duration) {
 		if !strings.HasPrefix(m.Error, "50") {
 			j.run.trouble("%s: %s: %s", j.s.Name, m.Channel, m.Error)
 		}
+		for _, i := range takes {
+			j.s.Takes[i].Refused = true
+		}
 		r.until = time.Time{}
 		j.pauseTo = time.Now().Add(retryPause)
 		return

@@ -119,9 +119,11 @@ func (r *refused) until(what string, cond func() bool) time.Duration {
 }
 
 // readiness is what /readyz says, with its status.
-func (r *refused) readiness() (int, string) {
+func (r *refused) readiness() (int, string) { return r.get("/readyz") }
+
+func (r *refused) get(path string) (int, string) {
 	r.t.Helper()
-	answer, err := (&http.Client{Timeout: patient, Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + r.node.Address() + "/readyz")
+	answer, err := (&http.Client{Timeout: patient, Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + r.node.Address() + path)
 	require.NoError(r.t, err)
 	defer answer.Body.Close()
 	b, err := io.ReadAll(answer.Body)
@@ -254,6 +256,8 @@ func TestRedisRefuses(t *testing.T) {
 				status, _ := r.readiness()
 				return status == http.StatusOK
 			})
+			_, metrics := r.get("/metrics")
+			require.Contains(t, metrics, fmt.Sprintf("gobelin_store_errors_total{cause=%q}", strings.ToLower(one.word)))
 			t.Logf("back after %v; it had said: %s", took.Round(time.Millisecond), said)
 		})
 		r.t, o.t = t, t

@@ -11,9 +11,10 @@ import (
 // complaints logs what net/http has to say of connections, which anybody can make it say:
 // TLS handshakes that fail, descriptors that are used up (security.md §4, 20). Of each
 // kind it writes one line a second, with how many were left out since the last one;
-// panics are written all. It is safe for concurrent use.
+// panics are written all, and counted. It is safe for concurrent use.
 type complaints struct {
-	log *zap.Logger
+	log      *zap.Logger
+	panicked func() // hears of each panic
 
 	mu    sync.Mutex
 	kinds map[string]*complaint // guarded by mu
@@ -28,8 +29,8 @@ type complaint struct {
 // saidKinds are how the lines begin; any other is of the last kind.
 var saidKinds = []string{"http: TLS handshake error", "http: Accept error", "http: URL", "http: response.", "http: superfluous", ""}
 
-func newComplaints(log *zap.Logger) *complaints {
-	return &complaints{log: log, kinds: map[string]*complaint{}}
+func newComplaints(log *zap.Logger, panicked func()) *complaints {
+	return &complaints{log: log, panicked: panicked, kinds: map[string]*complaint{}}
 }
 
 // Write takes one line; it never fails.
@@ -37,6 +38,7 @@ func (s *complaints) Write(line []byte) (int, error) {
 	text := strings.TrimSuffix(string(line), "\n")
 	if strings.HasPrefix(text, "http: panic") {
 		s.log.Error("net/http", zap.String("said", text))
+		s.panicked()
 		return len(line), nil
 	}
 	if leftOut, due := s.due(text, time.Now()); due {

@@ -16,7 +16,8 @@ import (
 func TestThreat20LogIsSparing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)
-		l := stdlog.New(newComplaints(zap.New(core)), "", 0)
+		panics := 0
+		l := stdlog.New(newComplaints(zap.New(core), func() { panics++ }), "", 0)
 		for range 1000 {
 			l.Printf("http: Accept error: accept tcp 127.0.0.1:8000: accept4: too many open files; retrying in %v", time.Second)
 			l.Printf("http: TLS handshake error from 192.0.2.1:1: %s", strings.Repeat("x", 1000))
@@ -33,6 +34,7 @@ func TestThreat20LogIsSparing(t *testing.T) {
 			l.Print("http: panic serving 192.0.2.1:1: boom\ngoroutine 1 [running]:\nmain.main()")
 		}
 		require.Equal(t, 3, logs.Len(), "each panic with its stack")
+		require.Equal(t, 3, panics, "and counted")
 		require.Contains(t, logs.All()[0].ContextMap()["said"], "main.main")
 	})
 }

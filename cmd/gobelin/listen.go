@@ -25,11 +25,12 @@ const (
 )
 
 // newHTTPServer returns a server with the bounds. It has no write deadline: a
-// held poll may take as long as it takes, its handler sets its own.
-func newHTTPServer(h http.Handler, log *zap.Logger) *http.Server {
+// held poll may take as long as it takes, its handler sets its own. panicked hears of
+// requests that end in a panic which no handler has recovered.
+func newHTTPServer(h http.Handler, log *zap.Logger, panicked func()) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerSize,
-		ErrorLog: stdlog.New(newComplaints(log.Named("http")), "", 0), DisableGeneralOptionsHandler: true, Protocols: http1(),
+		ErrorLog: stdlog.New(newComplaints(log.Named("http"), panicked), "", 0), DisableGeneralOptionsHandler: true, Protocols: http1(),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/broker"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.yaml.in/yaml/v3"
@@ -91,11 +93,28 @@ func serving(t *testing.T) string {
 	return n.url("public")
 }
 
-// Names, units and help are as Prometheus has them, labels are ours.
-func TestMetricsAreWellFormed(t *testing.T) {
+// exposed is what a node of any kind exposes: that of serving, and what only one on Redis has.
+func exposed(t *testing.T) string {
+	t.Helper()
 	status, text := fetch(t, serving(t)+"/metrics")
 	require.Equal(t, http.StatusOK, status)
-	ours := []string{"mount", "transport", "reason", "what", "service", "route", "code", "version", "revision", "goversion", "store", "le"}
+	e, err := broker.NewExposition()
+	require.NoError(t, err)
+	require.NoError(t, e.ObserveStore(func() map[string]int64 { return map[string]int64{"oom": 1} }))
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.Contains(line, "gobelin_store_errors_total") {
+			text += line
+		}
+	}
+	return text
+}
+
+// Names, units and help are as Prometheus has them, labels are ours.
+func TestMetricsAreWellFormed(t *testing.T) {
+	text := exposed(t)
+	ours := []string{"mount", "transport", "reason", "what", "service", "cause", "route", "code", "version", "revision", "goversion", "store", "le"}
 	for name, f := range readMetrics(t, text) {
 		if !strings.HasPrefix(name, "gobelin_") {
 			continue
@@ -114,7 +133,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 
 // The table in the guide is this one. UPDATE_README=1 writes it.
 func TestReadmeMetrics(t *testing.T) {
-	_, text := fetch(t, serving(t)+"/metrics")
+	text := exposed(t)
 	all := readMetrics(t, text)
 	var b strings.Builder
 	b.WriteString("| Metric | Kind | Labels | Meaning |\n| --- | --- | --- | --- |\n")
@@ -196,7 +215,7 @@ func alertQuestions(t *testing.T) (all []question) {
 
 // Every name in a query is one of /metrics, and every metric of ours has a panel.
 func TestDashboardKnowsTheMetrics(t *testing.T) {
-	_, text := fetch(t, serving(t)+"/metrics")
+	text := exposed(t)
 	known := map[string]*metricFamily{}
 	for _, f := range readMetrics(t, text) {
 		for _, name := range f.series() {
@@ -256,7 +275,7 @@ func prometheusTool(t *testing.T, name string) string {
 // their tests say.
 func TestPromtool(t *testing.T) {
 	tool := prometheusTool(t, "promtool")
-	_, text := fetch(t, serving(t)+"/metrics")
+	text := exposed(t)
 	f := func(input string, args ...string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), tool, args...)

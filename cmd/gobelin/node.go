@@ -16,6 +16,7 @@ import (
 	"github.com/gobelin-broker/gobelin/broker/console"
 	"github.com/gobelin-broker/gobelin/broker/trace"
 	"github.com/gobelin-broker/gobelin/store"
+	"github.com/gobelin-broker/gobelin/store/redis"
 	"go.uber.org/zap"
 )
 
@@ -125,7 +126,7 @@ func (n *node) open(ctx context.Context) error {
 	if n.tracer = newTracer(c, n.log); n.tracer != nil {
 		kept = trace.Store(kept)
 	}
-	if err := metrics.ObserveTraces(n.tracer.Counts); err != nil {
+	if err := n.observe(); err != nil {
 		return err
 	}
 	options, err := brokerOptions(c, kept, metrics, n.log)
@@ -160,6 +161,17 @@ func (n *node) open(ctx context.Context) error {
 	return n.route(adminHandler(metrics, page, n.operatorHandler(), n.ready))
 }
 
+// observe adds what the tracer and the store count to the metrics.
+func (n *node) observe() error {
+	if err := n.metrics.ObserveTraces(n.tracer.Counts); err != nil {
+		return err
+	}
+	if s, ok := n.store.(*redis.Store); ok {
+		return n.metrics.ObserveStore(s.Errors)
+	}
+	return nil
+}
+
 // route gives each listener its server.
 func (n *node) route(admin http.Handler) error {
 	c := n.config
@@ -183,7 +195,7 @@ func (n *node) route(admin http.Handler) error {
 		case "acme":
 			handler = inTime(n.certificate.acme.challenges())
 		}
-		e.server = newHTTPServer(handler, n.log)
+		e.server = newHTTPServer(handler, n.log, n.metrics.CountPanic)
 		if secured := n.certificate.config(); e.name == "public" && secured != nil {
 			e.server.TLSConfig, e.tls = secured, true
 		}

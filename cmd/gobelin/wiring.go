@@ -177,6 +177,6 @@ func apiHandler(c *config, b *broker.Broker, metrics *broker.Exposition, tracer 
 		Logger: log.Named("api"), Audit: log.Named("audit"), MaxBody: int(l.Body), Depth: l.Depth, Batch: l.Batch,
 		Origins: c.Origins, RealtimeURL: c.Bayeux.URL, Mount: c.Mount,
 		RequestRate: float64(l.RequestsPerCredential), PublishRate: float64(l.PublishPerCredential), ReadRate: int(l.ReadPerCredential), Burst: l.Burst,
-		ClientAddr: clientAddress(c.proxies()), Observe: metrics.CountAnswer, Trace: tracer,
+		ClientAddr: clientAddress(c.proxies()), Observe: metrics.CountAnswer, Panicked: metrics.CountPanic, Trace: tracer,
 	})
 }

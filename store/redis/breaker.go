@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -38,10 +39,11 @@ type breaker struct {
 	since    time.Time              // guarded by mu; when it opened
 	lost     error                  // guarded by mu; the last error that is no answer
 	refused  error                  // guarded by mu; the last answer that a write is not taken
+	errors   map[string]int64       // guarded by mu; by cause, see Store.Errors
 }
 
 func newBreaker() *breaker {
-	b := &breaker{opened: make(chan struct{}, 1)}
+	b := &breaker{opened: make(chan struct{}, 1), errors: map[string]int64{}}
 	b.calm.Store(true)
 	return b
 }
@@ -138,14 +140,17 @@ func (b *breaker) taken() {
 
 // note remembers what went wrong, for Health.
 func (b *breaker) note(name string, err error) {
-	if err == nil {
+	if err == nil || errors.Is(err, goredis.Nil) {
 		return
 	}
-	word := refusal(err)
+	word, why := refusal(err), cause(err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if why != "canceled" {
+		b.errors[why]++
+	}
 	if word == "" {
-		if cause(err) != "canceled" && !errors.Is(err, goredis.Nil) {
+		if why != "canceled" {
 			b.lost = err
 		}
 		return
@@ -157,6 +162,13 @@ func (b *breaker) note(name string, err error) {
 			b.wake()
 		}
 	}
+}
+
+// counts returns the errors so far, by cause.
+func (b *breaker) counts() map[string]int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.errors)
 }
 
 // health returns what is wrong, in words for an operator.

@@ -101,6 +101,9 @@ func TestBreakerRefusals(t *testing.T) {
 		time.Sleep(tryEach)
 		synctest.Wait()
 		require.NoError(t, b.health())
+		b.note("dial", context.DeadlineExceeded)
+		require.Equal(t, map[string]int64{"noperm": 1, "noscript": 1, "oom": 1, "timeout": 1}, b.counts(),
+			"neither what found nothing, nor what was given up")
 	})
 }
 

@@ -181,6 +181,12 @@ func (s *Store) Health(context.Context) error {
 	return s.ears.health()
 }
 
+// Errors returns how many commands were refused or not answered, each attempt of one, by
+// cause: oom, readonly, misconf, loading, noauth, noperm, noscript and their like are what
+// Redis said; dial, timeout, connection, pool and closed are what it did not (security.md
+// §5.2). Causes that never were are left out.
+func (s *Store) Errors() map[string]int64 { return s.breaker.counts() }
+
 // ping reports whether Redis answers at all.
 func (s *Store) ping(ctx context.Context) error { return s.client.Ping(ctx).Err() }
 

@@ -327,6 +327,7 @@ func TestReadOnly(t *testing.T) {
 	require.NoError(t, own.ReplicaOf(ctx, "NO", "ONE").Err())
 	require.NoError(t, <-got)
 	require.Len(t, readAll(t, s, anyLog), 1)
+	require.Positive(t, hasty.Errors()["readonly"])
 }
 
 // With too few replicas nothing is written, at once.
