@@ -173,7 +173,7 @@ func (s *subscriber) takeReplay(ctx context.Context, l *listener, tp *topic, cha
 		f.past = s.unreadOf(unreadRecord{Channel: channel, UpTo: upTo, After: from}, nil)
 	}
 	s.b.metrics.replays.Inc()
-	f.give()
+	s.due = append(s.due, f)
 	return nil
 }
 

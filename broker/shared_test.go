@@ -29,6 +29,8 @@ type fault struct {
 	head func(log store.LogName) error
 	// put is called before a row is written.
 	put func(table, key string)
+	// refused: the row is not written.
+	refused func(table, key string) bool
 	// lost: the row is written and the answer is lost.
 	lost func(table, key string) bool
 	// mute: what is appended to a log is lost, and it is not known whether.
@@ -75,6 +77,9 @@ func (s *sharedStore) Put(ctx context.Context, table, key string, put store.Put)
 	}
 	if f := s.faults(); f.put != nil {
 		f.put(table, key)
+	}
+	if f := s.faults(); f.refused != nil && f.refused(table, key) {
+		return 0, store.ErrUnavailable
 	}
 	version, err := s.Store.Put(ctx, table, key, put)
 	if f := s.faults(); err == nil && f.lost != nil && f.lost(table, key) {

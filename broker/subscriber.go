@@ -35,6 +35,7 @@ type subscriber struct {
 	brought      brought
 	attending    []string // feeds of objects that it is subscribed to
 	viewing      []string // feeds of those it is a viewer of
+	due          []*flow  // of the subscribe that is carried out, see giveDue
 
 	// mu guards oids, and the flows of all its listeners.
 	mu      sync.Mutex

@@ -41,6 +41,7 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 	if a.message != nil {
 		s.limit(a.message)
 	}
+	defer s.giveDue()
 	var ext extent
 	for _, past := range []bool{true, false} {
 		for i := range targets {
@@ -62,6 +63,17 @@ func (s *subscriber) Subscribe(ctx context.Context, m *bayeux.Message, patterns 
 		return nil, storeRefusal(err, s.b, "subscribe")
 	}
 	return ext.json(), nil
+}
+
+// giveDue lets the session read what a subscribe brought from the past, now that its record
+// has been written, or is not going to be: who is refused gets nothing of it.
+func (s *subscriber) giveDue() {
+	for _, f := range s.due {
+		f.mu.Lock()
+		f.give()
+		f.mu.Unlock()
+	}
+	s.due = nil
 }
 
 // keep writes the record before the client hears that its subscriptions changed.
@@ -247,7 +259,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 		s.dropCatchup(sm, channel, 1)
 	}
 	// Also after an error: the flow may have to bring the live entries level.
-	f.give()
+	s.due = append(s.due, f)
 	return err
 }
 

@@ -1,0 +1,65 @@
+package broker
+
+import (
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/stretchr/testify/require"
+)
+
+// A catch-up that is refused because it could not be written down brings nothing, though
+// its client polls meanwhile; the one that is taken then brings everything once.
+func TestRefusedCatchupBringsNothing(t *testing.T) {
+	for name, more := range map[string]string{"alone": "", "live before": "/chat", "by replay id": "-1"} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				x := newFleet(t, 1)[0]
+				root := x.root("gala", channels.ClassView)
+				x.say("gala", "chat", 1, 2)
+				p := x.join("")
+				require.True(t, p.connectAt(x, 1).ok())
+				past, ext := root+"/chat/catchup/1h", ""
+				switch more {
+				case "/chat":
+					require.True(t, p.subscribe(root+"/chat").ok())
+				case "-1":
+					past, ext = root+"/chat", `,"ext":{"replay":{"`+root+`/chat":-2}}`
+				}
+				subscribe := func() reply {
+					return x.post(p, p.message("/meta/subscribe", `,"subscription":"`+past+`"`+ext))[0]
+				}
+				refused := 0
+				x.link().hook.Store(&fault{refused: func(table, _ string) bool {
+					if table != tableSession {
+						return false
+					}
+					for range 1000 { // a sleep would hold a lock, with which no time passes here
+						runtime.Gosched()
+					}
+					refused++
+					return true
+				}})
+				q := &peer{x: x, id: p.id}
+				poll := p.message("/meta/connect", `,"connectionType":"long-polling","advice":{"timeout":5000}`)
+				var polling sync.WaitGroup
+				polling.Go(func() { x.post(q, poll) })
+				synctest.Wait()
+				require.Contains(t, subscribe().Error, "503:")
+				x.link().hook.Store(nil)
+				polling.Wait()
+				require.Positive(t, refused)
+				require.Empty(t, q.inbox)
+				r := subscribe()
+				require.True(t, r.ok(), r.Error)
+				require.Equal(t, on(past, 1, 2), p.poll())
+				x.say("gala", "chat", 3)
+				if more != "" {
+					require.Equal(t, on(root+"/chat", 3), p.poll())
+				}
+			})
+		})
+	}
+}
