@@ -118,7 +118,10 @@ func (c *Cluster) Migrate(slot int) {
 		if len(keys) == 0 {
 			break
 		}
-		_, err = w.list(append([]string{"MIGRATE", "127.0.0.1", port(to), "", "0", "5000", "KEYS"}, keys...)...)
+		require.True(c.t, until(startTimeout, func() bool {
+			_, err = w.list(append([]string{"MIGRATE", "127.0.0.1", port(to), "", "0", "5000", "KEYS"}, keys...)...)
+			return err == nil || !strings.Contains(err.Error(), "CLUSTERDOWN") // a master may be missed for a moment
+		}), "slot %d: %v", slot, err)
 		require.NoError(c.t, err)
 	}
 	to.must("CLUSTER", "SETSLOT", s, "NODE", c.ids[j])
