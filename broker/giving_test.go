@@ -13,7 +13,7 @@ import (
 // A catch-up that is refused because it could not be written down brings nothing, though
 // its client polls meanwhile; the one that is taken then brings everything once.
 func TestRefusedCatchupBringsNothing(t *testing.T) {
-	for name, more := range map[string]string{"alone": "", "live before": "/chat", "by replay id": "-1"} {
+	for name, more := range map[string]string{"alone": "", "live before": "/chat", "live with it": "+", "by replay id": "-1"} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				x := newFleet(t, 1)[0]
@@ -28,8 +28,12 @@ func TestRefusedCatchupBringsNothing(t *testing.T) {
 				case "-1":
 					past, ext = root+"/chat", `,"ext":{"replay":{"`+root+`/chat":-2}}`
 				}
+				names := `"` + past + `"`
+				if more == "+" {
+					names = `["` + root + `/chat",` + names + `]`
+				}
 				subscribe := func() reply {
-					return x.post(p, p.message("/meta/subscribe", `,"subscription":"`+past+`"`+ext))[0]
+					return x.post(p, p.message("/meta/subscribe", `,"subscription":`+names+ext))[0]
 				}
 				refused := 0
 				x.link().hook.Store(&fault{refused: func(table, _ string) bool {

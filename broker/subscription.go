@@ -209,9 +209,7 @@ func (s *subscriber) takeLive(ctx context.Context, l *listener, tp *topic, chann
 	t.fresh = true
 	sm.exact = true
 	if f := l.begin(tp, sm, pre, time.Now()); f != nil {
-		f.mu.Lock()
-		f.give()
-		f.mu.Unlock()
+		s.due = append(s.due, f)
 	}
 	return nil
 }
