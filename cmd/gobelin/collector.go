@@ -26,7 +26,10 @@ const (
 	// more than filling percent more in use than before, is loaded.
 	loadedTimes = 3
 	filling     = 10
-	// By so many percent of what is in use the heap may grow.
+	// By so many percent of what is in use the heap may grow. While it is quiet collections
+	// are rare, whatever they are paced by, and what is not collected is memory that idle
+	// clients seem to take.
+	quietGrowth  = 25
 	usualGrowth  = 100
 	loadedGrowth = 400
 	// softMemory is the percentage of the memory from which on the collector does what
@@ -86,14 +89,14 @@ func (c *collector) look(h heap, now time.Time) (growth int, give bool) {
 	c.allocated, c.live, growth = h.allocated, h.live, c.growth
 	switch {
 	case made < quietBytes:
-		if growth > usualGrowth {
-			growth = usualGrowth
+		if growth > 0 {
+			growth = quietGrowth
 		}
 		if give = h.gain > quietGain && now.Sub(c.gave) > quietPause; give {
 			c.gave = now
 		}
 	case growth == 0:
-	case filled:
+	case filled, growth < usualGrowth:
 		growth = usualGrowth
 	case made >= loadedTimes*h.live:
 		growth = loadedGrowth

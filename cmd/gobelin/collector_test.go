@@ -32,11 +32,14 @@ func TestCollectorLooks(t *testing.T) {
 	f(500*mib, 200*mib, 0, usualGrowth, false)
 	f(900*mib, 200*mib, 0, loadedGrowth, false)
 	// It is quiet: what was taken is given back, at most once in quietPause.
-	f(mib, 200*mib, 300*mib, usualGrowth, true)
-	f(mib, 200*mib, 300*mib, usualGrowth, false)
+	f(mib, 200*mib, 300*mib, quietGrowth, true)
+	f(mib, 200*mib, 300*mib, quietGrowth, false)
 	now = now.Add(quietPause)
-	f(mib, 200*mib, mib, usualGrowth, false)
-	f(mib, 200*mib, 300*mib, usualGrowth, true)
+	f(mib, 200*mib, mib, quietGrowth, false)
+	f(mib, 200*mib, 300*mib, quietGrowth, true)
+	// A little is said, then much.
+	f(10*mib, 200*mib, 0, usualGrowth, false)
+	f(900*mib, 200*mib, 0, loadedGrowth, false)
 	// With GOGC set, only that.
 	c.growth = 0
 	f(900*mib, 200*mib, 0, 0, false)
