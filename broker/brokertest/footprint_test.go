@@ -25,6 +25,8 @@ type footprint struct {
 	keys       float64 // of its Redis; 0 without
 	lasting    float64 // those of them that do not go by themselves within minutes
 	sessions   float64
+	received   float64 // messages, ever
+	said       float64 // messages a second, since the one before
 }
 
 // String is one line for people.
@@ -39,7 +41,7 @@ func (n *Node) footprint(ctx context.Context, redis *storetest.Redis) (footprint
 	if err != nil {
 		return footprint{}, err
 	}
-	f := footprint{goroutines: all["go_goroutines"], heap: all["go_gc_heap_live_bytes"], sessions: all["gobelin_sessions"]}
+	f := footprint{goroutines: all["go_goroutines"], heap: all["go_gc_heap_live_bytes"], sessions: all["gobelin_sessions"], received: all["gobelin_received_messages_total"]}
 	memory, err := n.Memory()
 	if err != nil {
 		return footprint{}, err
@@ -78,29 +80,71 @@ type trend struct {
 // judged is the share of a run, at its end, that trends are taken from.
 const judged = 0.8
 
-// trendOf fits a line through the last judged part of the run by least squares.
+// trendOf fits a line through the last judged part of the run by least squares, a point a
+// minute. What a figure owes to how many sessions there were, and to how much they said, is
+// taken from it first: a machine that gets less to do lets more of them in.
 func trendOf(seen []footprint, figure func(footprint) float64) trend {
 	seen = seen[len(seen)-int(math.Ceil(judged*float64(len(seen)))):]
-	n := float64(len(seen))
-	var meanX, meanY float64
-	for _, f := range seen {
-		meanX += f.at.Hours() / n
-		meanY += figure(f) / n
+	var x, y, sessions, said []float64
+	for from := 0; from < len(seen); {
+		to := from + 1
+		for to < len(seen) && seen[to].at/time.Minute == seen[from].at/time.Minute {
+			to++
+		}
+		n := float64(to - from)
+		var point [4]float64
+		for _, f := range seen[from:to] {
+			for k, v := range [4]float64{f.at.Hours(), figure(f), f.sessions, f.said} {
+				point[k] += v / n
+			}
+		}
+		x, y, sessions, said = append(x, point[0]), append(y, point[1]), append(sessions, point[2]), append(said, point[3])
+		from = to
 	}
-	if meanY == 0 || n < 3 {
+	_, mean := centred(x), centred(y)
+	if mean == 0 || len(x) < 6 {
 		return trend{}
 	}
-	var xx, xy, rest float64
-	for _, f := range seen {
-		xx += (f.at.Hours() - meanX) * (f.at.Hours() - meanX)
-		xy += (f.at.Hours() - meanX) * (figure(f) - meanY)
+	free := float64(len(x) - 2)
+	for _, cause := range [][]float64{sessions, said} {
+		if of := centred(cause); dot(cause, cause) > 1e-9*(1+of*of) {
+			for _, other := range [][]float64{x, y, said} {
+				if &other[0] != &cause[0] {
+					without(other, cause)
+				}
+			}
+			free--
+		}
 	}
-	slope := xy / xx
-	for _, f := range seen {
-		off := figure(f) - meanY - slope*(f.at.Hours()-meanX)
-		rest += off * off
+	slope := without(y, x)
+	return trend{perHour: 100 * slope / mean, unsure: 100 * math.Sqrt(dot(y, y)/free/dot(x, x)) / mean}
+}
+
+// centred takes the mean from each, and returns it.
+func centred(all []float64) (mean float64) {
+	for _, v := range all {
+		mean += v / float64(len(all))
 	}
-	return trend{perHour: 100 * slope / meanY, unsure: 100 * math.Sqrt(rest/(n-2)/xx) / meanY}
+	for i := range all {
+		all[i] -= mean
+	}
+	return mean
+}
+
+func dot(a, b []float64) (sum float64) {
+	for i := range a {
+		sum += a[i] * b[i]
+	}
+	return sum
+}
+
+// without takes from all what cause explains of it, and returns by how much it goes with it.
+func without(all, cause []float64) (slope float64) {
+	slope = dot(all, cause) / dot(cause, cause)
+	for i := range all {
+		all[i] -= slope * cause[i]
+	}
+	return slope
 }
 
 // most is how much a figure may grow, in percent an hour.
@@ -117,12 +161,14 @@ func (t trend) String() string {
 // TestTrend: a leak is found in figures that go up and down, and none where there is none;
 // what the first fifth of a run brings is no leak.
 func TestTrend(t *testing.T) {
+	sessions := func(i int) float64 { return 60 + float64(i)/30 + 10*math.Sin(float64(i)/15) }
+	said := func(i int) float64 { return 200 + float64(i)/15 + 30*math.Cos(float64(i)/8) }
 	f := func(name string, grows bool, figure func(i int) float64) {
 		t.Helper()
 		t.Run(name, func(t *testing.T) {
 			var seen []footprint
 			for i := range 180 { // half an hour
-				seen = append(seen, footprint{at: time.Duration(i) * 10 * time.Second, heap: figure(i)})
+				seen = append(seen, footprint{at: time.Duration(i) * 10 * time.Second, heap: figure(i), sessions: sessions(i), said: said(i)})
 			}
 			is := trendOf(seen, func(f footprint) float64 { return f.heap })
 			require.Equal(t, grows, is.grows(), is.String())
@@ -136,6 +182,10 @@ func TestTrend(t *testing.T) {
 	f("half a percent an hour", false, func(i int) float64 { return 1000 * (1 + 0.005*float64(i)/360) })
 	f("two percent an hour", true, func(i int) float64 { return 1000 * (1 + 0.02*float64(i)/360) })
 	f("one each 10 s among swings", true, func(i int) float64 { return 1000 + float64(i) + swing(i) })
+	f("as the sessions do", false, func(i int) float64 { return 100 + 10*sessions(i) + swing(i)/10 })
+	f("beside the sessions", true, func(i int) float64 { return 100 + 10*sessions(i) + float64(i) + swing(i)/10 })
+	f("as what is said does", false, func(i int) float64 { return 1000 + 3*said(i) })
+	f("beside what is said", true, func(i int) float64 { return 1000 + 3*said(i) + float64(i) })
 	f("warm after five minutes", false, func(i int) float64 { return 1000 + 10*float64(min(i, 30)) + swing(i) })
 }
 

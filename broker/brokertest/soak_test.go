@@ -137,6 +137,9 @@ func (s *soak) wave(d, every time.Duration) []footprint {
 	for rest(ctx, every) {
 		f := s.look()
 		f.at = time.Since(begun)
+		if n := len(seen); n > 0 {
+			f.said = (f.received - seen[n-1].received) / (f.at - seen[n-1].at).Seconds()
+		}
 		seen = append(seen, f)
 		if len(seen)%6 == 0 {
 			s.t.Log(f)
