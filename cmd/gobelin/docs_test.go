@@ -135,7 +135,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 			sections[o.key[:at]] = true
 		}
 	}
-	_, text := fetch(t, serving(t)+"/metrics")
+	text := exposed(t)
 	metrics := map[string]bool{}
 	for _, f := range readMetrics(t, text) {
 		metrics[f.name] = true
