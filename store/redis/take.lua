@@ -115,25 +115,29 @@ local next = '(' .. from
 if tonumber(string.match(from, '%d+')) < cutoff then
   next = string.format('%.0f-0', cutoff)
 end
+local over = false -- the round before found none that are shown
 for round = 1, 20 do
-  local count = min(limit, room - #mine, MANY, max(1, math.floor(bytes / max(widest, 1))))
+  local fits = max(1, math.floor(bytes / max(widest, 1)))
+  local count = min(over and MANY or limit, over and MANY or room - #mine, MANY, fits)
   if count <= 0 or bytes <= 0 and #out > 2 then
     break
   end
-  local found = call('XRANGE', KEYS[2], next, '+', 'COUNT', count)
+  local found, full = call('XRANGE', KEYS[2], next, '+', 'COUNT', count), false
+  over = true
   for _, e in ipairs(found) do
     if shown(e[1]) then
-      if #out > 2 and #e[2][2] > bytes then
-        limit = 0
+      if limit == 0 or #mine >= room or #out > 2 and #e[2][2] > bytes then
+        full = true
         break
       end
+      over = false
       mine[#mine + 1] = e[1]
       give(e)
     end
     place = e[1]
   end
   out[2] = 0
-  if #found < count then
+  if full or #found < count then
     break
   end
   next, out[2] = '(' .. place, 1
