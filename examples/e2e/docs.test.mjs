@@ -310,6 +310,7 @@ const charts = async (b, w) => {
 const viewerRow = elsewhere('examples/e2e/viewer-log.test.mjs', 'viewer_count_avg')
 
 const claims = [
+  ['nice -n 19 taskset -c 1 ./gobelin bench catchup', parses],
   ['$ ./gobelin dev', transcript],
   ['<script src="http://127.0.0.1:8000/faye/client.js">', page],
   ['git clone https://', elsewhere('examples/e2e/first-minutes.test.mjs', 'git clone https://')],

@@ -47,10 +47,18 @@ export const tempDir = (t) => {
   return dir
 }
 
+const given = new Set()
+
+// A port that nobody has, and that was not given before: the system may offer it again.
 export const freePort = () => new Promise((resolve, reject) => {
   const s = net.createServer()
   s.on('error', reject)
-  s.listen(0, '127.0.0.1', () => { const { port } = s.address(); s.close(() => resolve(port)) })
+  s.listen(0, '127.0.0.1', () => {
+    const { port } = s.address()
+    const again = given.has(port)
+    given.add(port)
+    s.close(() => resolve(again ? freePort() : port))
+  })
 })
 
 // Asks until the answer is truthy and gives it back; the only way to wait here.
