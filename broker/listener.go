@@ -59,10 +59,7 @@ func (l *listener) hears(k *kind) bool {
 // caller holds the topic's mu.
 func (l *listener) offer(t *topic, p store.Position, d *bayeux.Delivery) {
 	if l.flowing.Load() != 0 {
-		l.sub.mu.Lock()
-		f := l.flows[t]
-		l.sub.mu.Unlock()
-		if f != nil && t.limits.Keeps() {
+		if l.flow(t) != nil && t.limits.Keeps() {
 			return
 		}
 	}
@@ -105,21 +102,51 @@ func (l *listener) removeFlow(f *flow) {
 	}
 }
 
+// flow returns the listener's flow of a topic; nil if there is none.
+func (l *listener) flow(t *topic) *flow {
+	l.sub.mu.Lock()
+	defer l.sub.mu.Unlock()
+	return l.flows[t]
+}
+
+// halt locks a topic, and before that the listener's flow of it, for which it calls first:
+// nil if there is none. A flow that begins while it waits for the topic, as the queue is
+// full, counts: what it is to bring was not handed over, though the topic has moved on. The
+// caller calls goOn with it.
+func (l *listener) halt(t *topic, first func(*flow)) *flow {
+	for {
+		f := l.flow(t)
+		if f != nil {
+			f.mu.Lock()
+			first(f)
+		}
+		t.mu.Lock()
+		if l.flow(t) == f {
+			return f
+		}
+		t.goOn(f)
+	}
+}
+
+// goOn unlocks what halt has locked.
+func (t *topic) goOn(f *flow) {
+	t.mu.Unlock()
+	if f != nil {
+		f.mu.Unlock()
+	}
+}
+
 // flowOf returns the listener's flow of a topic, locked, made if there is none: it
 // then lags from the topic's end on if the listener hears the topic live. The
 // caller unlocks f.mu.
 func (l *listener) flowOf(t *topic, live bool) *flow {
 	for {
-		l.sub.mu.Lock()
-		f := l.flows[t]
-		l.sub.mu.Unlock()
+		f := l.flow(t)
 		if f == nil {
 			f = &flow{listener: l, topic: t}
 			f.mu.Lock()
 			t.mu.Lock()
-			l.sub.mu.Lock()
-			other := l.flows[t]
-			l.sub.mu.Unlock()
+			other := l.flow(t)
 			if other == nil {
 				f.lags, f.cursor, f.forked = live, t.last, t.forked
 				if ld, first := l.meets(t); first && live {
@@ -190,9 +217,7 @@ func (l *listener) tidy(now time.Time, all bool) {
 func (l *listener) begin(t *topic, s *seam, pre *prelude, now time.Time) *flow {
 	// A flow is needed when something before the topic's end is due first. It is
 	// taken before topic.mu, as the lock order wants.
-	l.sub.mu.Lock()
-	f := l.flows[t]
-	l.sub.mu.Unlock()
+	f := l.flow(t)
 	if f != nil || pre != nil || !s.Live() && t.limits.Keeps() && !s.Done(now) {
 		f = l.flowOf(t, s.Live() && pre != nil)
 		defer f.mu.Unlock()

@@ -57,12 +57,12 @@ func (s *subscriber) standing(ctx context.Context, goesOn bool) (left bayeux.Lef
 	for _, l := range s.listeners {
 		for t := range l.seams {
 			if t.limits.Keeps() && (l.seams[t].exact || l.wild(t)) {
-				add(s.place(l, t))
+				add(l.place(t))
 			}
 		}
 		for _, t := range s.flowing(l) {
 			if t.limits.Keeps() && l.wild(t) {
-				add(s.place(l, t))
+				add(l.place(t))
 			}
 		}
 		if goesOn {
@@ -71,7 +71,7 @@ func (s *subscriber) standing(ctx context.Context, goesOn bool) (left bayeux.Lef
 		heard := s.b.hub.heardBy(l, at, standingMost-wild)
 		wild += len(heard)
 		for _, t := range heard {
-			add(s.place(l, t))
+			add(l.place(t))
 		}
 		for _, p := range l.unheard(standingMost - wild) {
 			wild++
@@ -214,16 +214,9 @@ func (b *Broker) before(ctx context.Context, t *topic, p store.Position) store.P
 }
 
 // place is where the session stands on one live channel.
-func (s *subscriber) place(l *listener, t *topic) placeRecord {
-	s.mu.Lock()
-	f := l.flows[t]
-	s.mu.Unlock()
-	if f != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (l *listener) place(t *topic) placeRecord {
+	f := l.halt(t, func(*flow) {})
+	defer t.goOn(f)
 	p := placeRecord{Channel: l.prefix + t.name.String(), After: l.heard(t, f)}
 	p.Lags = p.After != t.last
 	if p.Lags && f != nil && f.lags && !f.since.IsZero() {

@@ -62,9 +62,7 @@ func (f *flow) pullPrelude(ctx context.Context) ([]*bayeux.Delivery, error) {
 
 // dropPrelude takes back a snapshot that was not read yet.
 func (s *subscriber) dropPrelude(l *listener, t *topic) {
-	s.mu.Lock()
-	f := l.flows[t]
-	s.mu.Unlock()
+	f := l.flow(t)
 	if f == nil {
 		return
 	}

@@ -311,10 +311,7 @@ func (s *subscriber) quit(ctx context.Context, p channels.Pattern) {
 			}
 			if n := sm.channels[p.String()]; n > 0 {
 				s.dropCatchup(sm, p.String(), n)
-				s.mu.Lock()
-				f := l.flows[t]
-				s.mu.Unlock()
-				if f != nil {
+				if f := l.flow(t); f != nil {
 					f.forget(p.String())
 				}
 			}
@@ -333,16 +330,8 @@ func (s *subscriber) quitLive(ctx context.Context, l *listener, t *topic, sm *se
 // hearing them, and notes in the seam how far it got. remove runs while the topic
 // stands still.
 func (s *subscriber) stopLive(ctx context.Context, l *listener, t *topic, sm *seam, remove func()) {
-	s.mu.Lock()
-	f := l.flows[t]
-	s.mu.Unlock()
-	if f != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.land(ctx)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	f := l.halt(t, func(f *flow) { f.land(ctx) })
+	defer t.goOn(f)
 	remove()
 	if l.wild(t) {
 		return

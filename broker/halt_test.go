@@ -1,0 +1,81 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/catchup"
+	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
+	"github.com/stretchr/testify/require"
+)
+
+// awaitLock returns when a goroutine waits for a lock in a function of this package.
+func awaitLock(t *testing.T, function string) {
+	t.Helper()
+	buf := make([]byte, 1<<20)
+	require.Eventually(t, func() bool {
+		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			if strings.Contains(g, "[sync.Mutex.Lock") && strings.Contains(g, function) {
+				return true
+			}
+		}
+		return false
+	}, 30*time.Second, time.Millisecond)
+}
+
+// A message that finds the queue full just while it is looked where the session stands was
+// not handed over, though the topic has moved on: it is not counted as heard, neither by a
+// session that goes to another node nor by one that unsubscribes.
+func TestQueueFillsWhileItIsLooked(t *testing.T) {
+	x := newBench(t, func(_ *Options, bo *bayeux.Options) { bo.Limits.QueueMessages = 1 })
+	ctx := context.Background()
+	name := x.root("gala", channels.ClassView) + "/chat"
+	p := x.join("")
+	require.True(t, p.subscribe(name).ok())
+	s := x.b.subscribers[sessionKey(p.id)]
+	pattern, err := channels.ParsePattern(name)
+	require.NoError(t, err)
+	target, err := x.b.subscription(ctx, pattern, asker{now: x.b.opt.Now()})
+	require.NoError(t, err)
+	l := s.listener(&target)
+	tp, err := x.b.hub.holdTopic(ctx, target)
+	require.NoError(t, err)
+	say := func(n uint64) store.Position { // as the shard does
+		at := store.NewPosition(x.store.Now().UnixMilli(), 1<<31, n)
+		l.offer(tp, at, newDelivery(name, catchup.Message{Position: at, Data: fmt.Append(nil, n)}, form{kept: true}))
+		tp.advance(at, true)
+		return at
+	}
+	tp.mu.Lock()
+	first := say(1)
+	place := make(chan placeRecord)
+	go func() { place <- l.place(tp) }()
+	awaitLock(t, ".place(")
+	say(2)
+	tp.mu.Unlock()
+	got := <-place
+	require.Equal(t, placeRecord{Channel: name, After: first, Lags: true}, got)
+
+	// The flow that brings it begins anew with the next.
+	tp.mu.Lock()
+	f := l.flow(tp)
+	l.removeFlow(f)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.stopLive(ctx, l, tp, l.seams[tp], func() {})
+	}()
+	awaitLock(t, ".stopLive(")
+	third := tp.last
+	say(3)
+	tp.mu.Unlock()
+	<-stopped
+	require.Equal(t, third, l.seams[tp].State().End)
+	require.False(t, l.flow(tp).lags, "nothing live is due any more")
+}
