@@ -24,22 +24,29 @@ func manyPoints(n int, at time.Time) (points []store.Point, names []string) {
 	return points, names
 }
 
-// pipelines counts how often a client goes to the server.
+// pipelines counts how often a client goes to the server with rows, and with how many
+// commands. What the store does meanwhile for itself, as renewing its leases, is not counted.
 type pipelines struct{ trips, commands atomic.Int64 }
+
+var writesRows = []string{"hset", "pexpireat"}
 
 func (p *pipelines) DialHook(next goredis.DialHook) goredis.DialHook { return next }
 
 func (p *pipelines) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 	return func(ctx context.Context, c goredis.Cmder) error {
-		p.trips.Add(1)
+		if slices.Contains(writesRows, c.Name()) {
+			p.trips.Add(1)
+		}
 		return next(ctx, c)
 	}
 }
 
 func (p *pipelines) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
 	return func(ctx context.Context, cs []goredis.Cmder) error {
-		p.trips.Add(1)
-		p.commands.Add(int64(len(cs)))
+		if slices.ContainsFunc(cs, func(c goredis.Cmder) bool { return slices.Contains(writesRows, c.Name()) }) {
+			p.trips.Add(1)
+			p.commands.Add(int64(len(cs)))
+		}
 		return next(ctx, cs)
 	}
 }
@@ -53,7 +60,7 @@ func TestPutRowsIsOnePipeline(t *testing.T) {
 	s.client.AddHook(count)
 	require.NoError(t, s.PutRows(ctx, store.Minute, time.Hour, points))
 	require.EqualValues(t, 20_000, count.commands.Load())
-	require.LessOrEqual(t, count.trips.Load(), int64(3), "beside the clock and the breaker")
+	require.EqualValues(t, 1, count.trips.Load())
 	rows, more, err := s.Rows(ctx, store.Minute, names, store.SeriesRange{From: points[0].Time, To: s.Now().Add(time.Minute), Keep: time.Hour}, 20_000)
 	require.NoError(t, err)
 	require.False(t, more)

@@ -115,19 +115,20 @@ local next = '(' .. from
 if tonumber(string.match(from, '%d+')) < cutoff then
   next = string.format('%.0f-0', cutoff)
 end
-local over = false -- the round before found none that are shown
+-- Behind a round of which none is shown there may be many such: then MANY are looked at.
+local over = false
 for round = 1, 20 do
   local fits = max(1, math.floor(bytes / max(widest, 1)))
   local count = min(over and MANY or limit, over and MANY or room - #mine, MANY, fits)
   if count <= 0 or bytes <= 0 and #out > 2 then
     break
   end
-  local found, full = call('XRANGE', KEYS[2], next, '+', 'COUNT', count), false
+  local found, enough = call('XRANGE', KEYS[2], next, '+', 'COUNT', count), false
   over = true
   for _, e in ipairs(found) do
     if shown(e[1]) then
       if limit == 0 or #mine >= room or #out > 2 and #e[2][2] > bytes then
-        full = true
+        enough = true
         break
       end
       over = false
@@ -137,7 +138,7 @@ for round = 1, 20 do
     place = e[1]
   end
   out[2] = 0
-  if full or #found < count then
+  if enough or #found < count then
     break
   end
   next, out[2] = '(' .. place, 1

@@ -248,6 +248,15 @@ func (u *suite) groupLimits() {
 	require.Equal(u, map[string]int{"d": 10}, u.state(g).Held)
 }
 
+// groupHidden: a consumer that takes a few at a time gets all it asked for, though more lies
+// before it that the length hides than so few rounds pass.
+func (u *suite) groupHidden() {
+	g, limits := group("hidden"), store.Limits{Age: time.Hour, Length: 50}
+	all := u.addAll(g.Log, limits, 0, 108)
+	require.Equal(u, all[58:61], u.take(g, limits, "a", 3, 0))
+	require.Equal(u, all[61:64], u.take(g, limits, "b", 3, 0))
+}
+
 // groupEpochs: a log that is deleted begins anew, and so does the group.
 func (u *suite) groupEpochs() {
 	g := group("epochs")

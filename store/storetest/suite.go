@@ -143,6 +143,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 	run("GroupSeeks", (*suite).groupSeeks)
 	run("GroupBounds", (*suite).groupBounds)
 	run("GroupLimits", (*suite).groupLimits)
+	run("GroupHidden", (*suite).groupHidden)
 	run("GroupEpochs", (*suite).groupEpochs)
 	run("GroupAtOnce", (*suite).groupAtOnce)
 	run("SeriesRoundTrip", (*suite).seriesRoundTrip)
