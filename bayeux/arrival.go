@@ -61,11 +61,7 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	}
 	s.connected = true
 	s.move(a.peer, a.transport)
-	first := false
-	if old != nil && old != a.link {
-		old.leave(s)
-		first = s.taken(old)
-	}
+	first := old != nil && old != a.link && s.abandon(old)
 	s.link, s.awake = a.link, false
 	a.link.join(s)
 	prompt := a.hold <= 0 && a.socket != 0 && s.acks.on
@@ -78,10 +74,7 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 		wake = s.rouse()
 	}
 	s.mu.Unlock()
-	if first {
-		s.server.log.Info("bayeux: a session went on over another connection while its WebSocket was open",
-			zap.String("transport", a.transport))
-	}
+	s.tellTaken(first, a.transport)
 	if previous != nil {
 		previous.link.release(s, previous.m, usual)
 	}
@@ -91,16 +84,26 @@ func (s *Session) attach(a arrival) (now, ok bool) {
 	return a.hold <= 0 && !prompt, true
 }
 
-// taken counts that a session goes on elsewhere while its WebSocket is open: its client's
-// network has changed unnoticed, or somebody else has its clientId (security.md §4, 5).
-// first: it is the first time, and to be logged, without the clientId. The caller holds mu.
-func (s *Session) taken(old link) (first bool) {
+// abandon lets a link go that served the session until now, for another. Where it is a
+// WebSocket, and so still open, that is counted: its client's network has changed unnoticed,
+// or somebody else has its clientId (security.md §4, 5). first: it is the first time. The
+// caller holds mu.
+func (s *Session) abandon(old link) (first bool) {
+	old.leave(s)
 	if _, is := old.(*socket); !is {
 		return false
 	}
 	s.server.stats.taken.Add(1)
 	first, s.wasTaken = !s.wasTaken, true
 	return first
+}
+
+// tellTaken logs what abandon has found, of each session once, without its clientId.
+func (s *Session) tellTaken(first bool, transport string) {
+	if first {
+		s.server.log.Info("bayeux: a session went on over another connection while its WebSocket was open",
+			zap.String("transport", transport))
+	}
 }
 
 // recover decides what becomes of deliveries that are on their way when a
@@ -186,13 +189,12 @@ func (s *Session) keep(a arrival) bool {
 		s.recover(a)
 		s.link = nil
 	}
-	if old != nil {
-		old.leave(s)
-	}
+	first := old != nil && s.abandon(old)
 	s.connected = true
 	s.move(a.peer, a.transport)
 	s.arm(now)
 	s.mu.Unlock()
+	s.tellTaken(first, a.transport)
 	if previous != nil {
 		previous.link.release(s, previous.m, s.server.usual())
 	}
@@ -215,11 +217,10 @@ func (s *Session) serve(st *stream) bool {
 	} else {
 		s.server.stats.resent.Add(int64(s.out.putBack()))
 	}
-	if old != nil {
-		old.leave(s)
-	}
+	first := old != nil && s.abandon(old)
 	s.link, s.awake = st, true
 	s.mu.Unlock()
+	s.tellTaken(first, "eventsource")
 	if previous != nil {
 		previous.link.release(s, previous.m, s.server.usual())
 	}

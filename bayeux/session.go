@@ -48,7 +48,7 @@ type Session struct {
 	socket    uint64 // serial of the last socket that carried a connect
 	last      uint64 // mark of the last connect, if it came by HTTP; else 0
 	replied   bool   // that was answered
-	wasTaken  bool   // see taken
+	wasTaken  bool   // see abandon
 	sequence  sequence
 	resends   int
 	lone      bool      // the message that resumed it came without company, or by socket

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -14,26 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// restart replaces the broker and its server by new ones over the same store. After
-// a crash the store holds what it held at that moment: what an orderly stop writes
-// about sessions is taken back.
+// restart replaces the broker and its server by new ones over the same store, after a
+// crash or an orderly stop.
 func (x *bench) restart(crash bool) {
 	x.t.Helper()
-	ctx := context.Background()
-	kept := map[string][]store.Item{}
-	for _, table := range []string{tableSession, tableNode} {
-		items, err := x.store.List(ctx, table, "", "", 1000)
-		require.NoError(x.t, err)
-		kept[table] = items
-	}
-	x.stop()
 	if crash {
-		for table, items := range kept {
-			for _, item := range items {
-				_, err := x.store.Put(ctx, table, item.Key, store.Put{Data: item.Data, TTL: time.Hour})
-				require.NoError(x.t, err)
-			}
-		}
+		x.die()
+	} else {
+		x.stop()
 	}
 	x.run()
 	synctest.Wait()
