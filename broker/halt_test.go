@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
@@ -78,4 +79,40 @@ func TestQueueFillsWhileItIsLooked(t *testing.T) {
 	<-stopped
 	require.Equal(t, third, l.seams[tp].State().End)
 	require.False(t, l.flow(tp).lags, "nothing live is due any more")
+}
+
+// An entry that is being handed out while its topic is dropped is not handed out by it any
+// more: who comes then has a new topic, which brings it where it is due.
+func TestDroppedTopicIsSilent(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		stays := x.join("") // so the space does
+		require.True(t, stays.subscribe(root+"/votes").ok())
+		p := x.join("")
+		require.True(t, p.subscribe(root+"/chat").ok())
+		x.say("gala", "chat", 1)
+		log := store.LogName{Feed: x.feed("gala"), Path: "/chat"}
+		sh := x.b.hub.shardOf(log)
+		sh.mu.Lock()
+		old := sh.topics[log]
+		sh.mu.Unlock()
+		last := old.last
+		require.True(t, x.post(p, p.message("/meta/disconnect", ""))[0].ok())
+		synctest.Wait()
+		sh.mu.Lock()
+		require.Nil(t, sh.topics[log])
+		sh.mu.Unlock()
+		x.say("gala", "chat", 2)
+		q := x.join("")
+		require.True(t, q.subscribe(root+"/**", root+"/chat/catchup/1h").ok())
+		page, err := x.store.Read(context.Background(), log, old.after(last, time.Time{}), 10, 1<<20)
+		require.NoError(t, err)
+		require.Len(t, page.Entries, 1)
+		old.hand(page.Entries[0], true)
+		require.True(t, sh.repair(context.Background(), old, store.Position{}))
+		x.say("gala", "chat", 3)
+		require.ElementsMatch(t, []string{root + "/chat/catchup/1h 1", root + "/chat/catchup/1h 2", root + "/chat 3"}, q.poll())
+		require.Equal(t, old.last, last)
+	})
 }

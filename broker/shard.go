@@ -215,6 +215,7 @@ func (s *shard) drop(t *topic) {
 			delete(s.byFeed, t.log.Feed)
 		}
 		t.mu.Lock()
+		t.gone = true
 		s.hub.ringed.Add(-int64(t.ring.clear()))
 		s.hub.marks.Add(-int64(max(0, len(t.marks.list)-1)))
 		t.marks.list = t.marks.list[:min(1, len(t.marks.list))]
@@ -385,12 +386,7 @@ func (s *shard) apply(ctx context.Context, e *store.Tail) {
 			return // e is read again with the rest
 		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.last.Before(e.Position) {
-		t.deliver(s.hub.b, e.Entry, e.Kept)
-		t.advance(e.Position, e.Kept)
-	}
+	t.hand(e.Entry, e.Kept)
 }
 
 // repeats reports whether an entry was handed out already. The caller holds t.mu.
@@ -422,10 +418,9 @@ func (s *shard) repair(ctx context.Context, t *topic, upTo store.Position) bool 
 			return false
 		}
 		for _, e := range page.Entries {
-			t.mu.Lock()
-			t.deliver(s.hub.b, e, true)
-			t.advance(e.Position, true)
-			t.mu.Unlock()
+			if !t.hand(e, true) {
+				return true
+			}
 		}
 		if !page.More {
 			t.mu.Lock()

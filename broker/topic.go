@@ -29,6 +29,7 @@ type topic struct {
 
 	mu   sync.Mutex
 	last store.Position // newest entry handed to the listeners
+	gone bool           // its shard has forgotten it: who hears its log now has another
 	// moved is closed when last moves, and made by who waits for that.
 	moved chan struct{}
 	marks marks // where it stood when wildcards came; made with synced
@@ -53,6 +54,20 @@ type topic struct {
 // isLazy reports whether messages of a channel may wait for company.
 func (b *Broker) isLazy(name channels.Name) bool {
 	return slices.ContainsFunc(b.opt.Lazy, func(p channels.Pattern) bool { return p.Matches(name) })
+}
+
+// hand hands one entry to every listener, unless it has been; false: the topic is gone.
+// The listeners that the space has by now have a new one, which begins with what was in
+// the log when it was made: they would have the entry twice. The caller is the shard's
+// goroutine.
+func (t *topic) hand(e store.Entry, kept bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.gone && t.last.Before(e.Position) {
+		t.deliver(t.shard.hub.b, e, kept)
+		t.advance(e.Position, kept)
+	}
+	return !t.gone
 }
 
 // deliver hands one entry to every listener. The caller holds t.mu and is the
