@@ -146,7 +146,8 @@ fuzz: go ## each fuzz target for FUZZTIME=10s
 
 # Without SEED each run has its own, which it prints; KILLS, JOINERS and RATE
 # (publish requests a second) are as in broker/brokertest/torture_test.go. A channel
-# keeps 100,000 messages, which is what bounds SECONDS times RATE.
+# keeps 100,000 messages, which is what bounds SECONDS times RATE. SEEDS and MOVES are of
+# the simulations.
 torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SEED=1 KILLS=20; NODES=3 STORE=redis, namespaces, sentinel or cluster)
 	TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(SEED) TORTURE_KILLS=$(or $(KILLS),20) \
 		TORTURE_JOINERS=$(or $(JOINERS),200) TORTURE_RATE=$(or $(RATE),120) TORTURE_RACE=$(RACE) \
@@ -155,6 +156,7 @@ torture: go ## kill -9 and a broken network, the history checked (SECONDS=300 SE
 		$(GO) test -count 1 -v -run '^(TestAckO|TestPollsWhosePeersReset)' -timeout 20m ./broker/brokertest
 	$(if $(NODES),MINUTES=$(or $(MINUTES),3) $(GO) test -count 1 -v -run TestMinutesOnRedis -timeout 15m ./broker/brokertest)
 	GOBELIN_SEEDS=$(or $(SEEDS),10000) $(GO) test -count 1 -run Simulation -timeout 30m ./broker
+	GOBELIN_SEEDS=$(or $(MOVES),500) $(GO) test -race -count 1 -run TestMovesAtRandom -timeout 60m ./broker
 	STORE_ROUNDS=$(or $(ROUNDS),50) $(GO) test -count 1 -run 'Kill|PowerLoss' -timeout 30m ./store/disk
 
 # On Redis; STORE=disk is without. What grows, it says by how much an hour.
