@@ -104,6 +104,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		dir: dir, fs: o.FS, floor: o.Floor, log: o.Log, lock: lock,
 		queue: queue.New[op](maxQueued, maxQueuedBytes), feeds: feeds.New(), stretches: make(map[stretch]int64),
 	}
+	s.queue.Patient = true // each commit waits for the disk
 	s.left.Store(int32(allRoom))
 	s.groups = groups.NewSet(s.loadGroup, maxGroups)
 	s.heads = newHeads(100_000)

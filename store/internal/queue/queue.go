@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/gobelin-broker/gobelin/store"
@@ -9,6 +10,12 @@ import (
 
 // Queue is a bounded queue of T in the order of the pushes.
 type Queue[T any] struct {
+	// Patient, set before the first Take, is for a committer whose commits are dear. Whoever
+	// is woken runs before all that are ready on its core, so that of a thousand who are
+	// about to push each would have a commit of its own, one after the other: a patient Take
+	// lets them push first (gobelin bench publish, and bench storm --fresh).
+	Patient bool
+
 	maxItems int
 	maxBytes int
 	wake     chan struct{} // holds one token while items may be waiting
@@ -75,6 +82,9 @@ func (q *Queue[T]) Take(dst []T, limit int) ([]T, bool) {
 			return dst, false
 		}
 		<-q.wake
+		if q.Patient {
+			runtime.Gosched()
+		}
 	}
 }
 
