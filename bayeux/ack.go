@@ -26,6 +26,11 @@ type acks struct {
 // count by one any more.
 const mostBatch = 1 << 52
 
+// unsaid is how many numbers are passed over where a server was lost. A late copy of a
+// connect says an older number than the client has had by then; were the next one given to
+// an answer for that copy, which nobody reads, the client would seem to have it.
+const unsaid = 1 << 20
+
 // BatchHandler is a SessionHandler that remembers what is on its way to a client with
 // the ack extension, so that it is exact over the loss of the server, too.
 type BatchHandler interface {
@@ -61,10 +66,13 @@ func (s *Session) acknowledges(m *Message) bool {
 	if !k.on && !(said && s.resumed) {
 		return false
 	}
-	// Only who was granted the extension says a number. A session whose server was lost
-	// before it wrote anything down is known by that.
-	k.on = true
 	k.last = max(k.last, n)
+	if !k.on {
+		// Only who was granted the extension says a number. A session whose server was
+		// lost before it wrote anything down is known by that.
+		k.on = true
+		k.last += unsaid
+	}
 	s.takeBack()
 	if said && n >= k.batch {
 		s.out.acknowledge()
@@ -189,26 +197,33 @@ func (s *Session) unsure(ds []*Delivery) bool {
 }
 
 // note tells the handler what is about to go out, and reports whether it may: the
-// session may turn out to live elsewhere.
+// session may turn out to live elsewhere. Two may do so at once, for an answer and for a
+// subscribe; only what the handler has seen counts as noted.
 func (s *Session) note(ctx context.Context) bool {
 	s.mu.Lock()
-	s.replays.paused = true
+	s.replays.paused++
 	idle := s.replays.untilIdle()
 	s.mu.Unlock()
 	if idle != nil {
 		<-idle
 	}
+	var seen acks
 	s.call(func(h SessionHandler) {
+		s.mu.Lock()
+		seen = s.acks
+		s.mu.Unlock()
 		if b, is := h.(BatchHandler); is {
 			b.Batch(ctx)
 		}
 	})
 	s.mu.Lock()
-	s.replays.paused = false
-	s.acks.noted = s.acks.noted || s.acks.went
+	s.replays.paused--
+	if k := &s.acks; seen.went && seen.batch == k.batch {
+		k.noted = true
+	}
 	ended := s.ended
 	var l link
-	if !ended && !s.replays.empty() {
+	if !ended && s.replays.paused == 0 && !s.replays.empty() {
 		l = s.rouse()
 	}
 	s.mu.Unlock()

@@ -331,8 +331,8 @@ func TestAckExtensionMoves(t *testing.T) {
 func TestAckExtensionAfterACrash(t *testing.T) {
 	for _, transport := range []string{"websocket", "long-polling"} {
 		for had, then := range map[int]string{
-			1: `b< [{"data":3},{"data":4},{"id":"2","ext":{"ack":2}}]`,
-			0: `b< [{"data":1},{"data":2},{"id":"2","ext":{"ack":1}}]` + acksOf("b", "a", "3", 1, "") + `b< [{"data":3},{"data":4},{"id":"3","ext":{"ack":2}}]`,
+			1: `b< [{"data":3},{"data":4},{"id":"2","ext":{"ack":1048578}}]`,
+			0: `b< [{"data":1},{"data":2},{"id":"2","ext":{"ack":1}}]` + acksOf("b", "a", "3", 1, "") + `b< [{"data":3},{"data":4},{"id":"3","ext":{"ack":1048578}}]`,
 		} {
 			t.Run(fmt.Sprintf("%s %d", transport, had), func(t *testing.T) {
 				across(t, Options{}, func(t *testing.T, w *talk) {
@@ -364,9 +364,34 @@ func TestAckExtensionAfterACrash(t *testing.T) {
 			open b
 			` + acksOf("b", "a", "2", 1, "") + `
 			deliver /x 1
-			b< [{"data":1},{"id":"2","ext":{"ack":2}}]
+			b< [{"data":1},{"id":"2","ext":{"ack":1048577}}]
 			` + acksOf("b", "a", "3", 1, "") + `
-			b< [{"data":1},{"id":"3","ext":{"ack":2}}]
+			b< [{"data":1},{"id":"3","ext":{"ack":1048577}}]
+		`)
+	})
+	// What had no news has a number, too, which nobody wrote down. An answer to a late copy
+	// must not have the one that the client has had of those.
+	across(t, Options{}, func(t *testing.T, w *talk) {
+		at := `,"advice":{"timeout":0}`
+		w.Run("open a\n" + acksHello("a") + listen("a", "/x") + `
+			deliver /x 1
+			` + acksOf("a", "a", "1", 0, "") + `
+			a< [{"data":1},{"ext":{"ack":1}}]
+			` + acksOf("a", "a", "2", 1, at) + `
+			a< [{"ext":{"ack":2}}]
+			` + acksOf("a", "a", "3", 2, at) + `
+			a< [{"ext":{"ack":3}}]
+		`)
+		w.crash(w.Value("a"))
+		w.Run(`
+			at two
+			open late
+			open b
+			deliver /x 2
+			` + acksOf("late", "a", "2", 1, at) + `
+			late< [{"data":2},{"id":"2","ext":{"ack":1048578}}]
+			` + acksOf("b", "a", "4", 3, "") + `
+			b< [{"data":2},{"id":"4","ext":{"ack":1048578}}]
 		`)
 	})
 }

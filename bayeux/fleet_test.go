@@ -46,6 +46,7 @@ type resident struct {
 	pullers []Puller
 	from    int // in the log: what comes from there on it has not been given
 	left    Left
+	died    bool // its server was lost
 	reason  string
 }
 
@@ -135,7 +136,7 @@ func (n *node) Resume(ctx context.Context, s *Session, m *Message) (SessionHandl
 	}
 	delete(f.records, s.ID())
 	r := &resident{node: n, session: s, subs: old.subs, from: old.from, pullers: old.pullers}
-	switch arrived, known := s.TakeUp(old.left.Wire, m); {
+	switch arrived, known := s.TakeUp(old.left.Wire, old.died, m); {
 	case !known:
 		s.Underway(old.left.Sent)
 	case !arrived:
@@ -246,6 +247,7 @@ func (f *fleet) crash(id string) {
 	if n == nil {
 		n = &resident{subs: r.subs, from: len(f.log)}
 	}
+	n.died = true
 	delete(f.homes, id)
 	f.records[id] = n
 	f.mu.Unlock()

@@ -136,8 +136,10 @@ func (s *Session) yield() {
 // otherwise; over a socket nothing has. known is false while that cannot be told, as m is
 // no connect or a late one, or where m asks for it again: what was Sent is given to
 // Underway then. It is called at most once, inside Resume, with its m. A nil wire, or one
-// that cannot be read: it has not arrived.
-func (s *Session) TakeUp(left []byte, m *Message) (arrived, known bool) {
+// that cannot be read: it has not arrived. died: its server was lost since it wrote that,
+// and has perhaps given numbers since to answers that brought nothing (bayeux-cometd.md
+// §2.1).
+func (s *Session) TakeUp(left []byte, died bool, m *Message) (arrived, known bool) {
 	var w wire
 	if left == nil || json.Unmarshal(left, &w) != nil {
 		return false, true
@@ -149,6 +151,9 @@ func (s *Session) TakeUp(left []byte, m *Message) (arrived, known bool) {
 	if w.Ack != nil {
 		// What is given to Underway is the answer of that number.
 		s.acks = acks{on: true, last: max(*w.Ack, w.Batch), batch: w.Batch, went: true, noted: true}
+		if died {
+			s.acks.last += unsaid
+		}
 		n, said := m.acked()
 		arrived = m.kind == kindConnect && said && n >= w.Batch
 		return arrived, arrived // the next connect may say so yet

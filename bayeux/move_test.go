@@ -396,7 +396,7 @@ func TestWireIsSmallAndStrange(t *testing.T) {
 	connect := &Message{kind: kindConnect, AdviceTimeout: -1}
 	f := func(left string, m *Message, arrived, known bool) {
 		t.Helper()
-		a, k := s.TakeUp([]byte(left), m)
+		a, k := s.TakeUp([]byte(left), false, m)
 		require.Equal(t, arrived, a, left)
 		require.Equal(t, known, k, left)
 	}

@@ -18,7 +18,7 @@ type replays struct {
 	pulling bool               // a goroutine reads one
 	stop    context.CancelFunc // of that
 	idle    chan struct{}      // not nil: closed when that is over
-	paused  bool               // nothing is read for now
+	paused  int                // nothing is read while so many look at it
 	claimed link               // is about to read one
 	handing *turn              // of what was read and is not written yet; nil: none
 	slow    bool               // that took long the last time
@@ -94,7 +94,7 @@ func (s *Session) wanting(l link) bool {
 
 // wants is wanting for those who hold mu.
 func (s *Session) wants(l link) bool {
-	if s.ended || s.link != l || s.replays.pulling || s.replays.paused || s.replays.empty() {
+	if s.ended || s.link != l || s.replays.pulling || s.replays.paused > 0 || s.replays.empty() {
 		return false
 	}
 	_, room := s.out.room(s.server.limits())
@@ -125,7 +125,7 @@ func (s *Session) pull(ctx context.Context, l link) bool {
 		s.replays.claimed = nil
 	}
 	limit, room := s.out.room(s.server.limits())
-	if s.ended || s.link != l || s.replays.pulling || s.replays.paused || !room {
+	if s.ended || s.link != l || s.replays.pulling || s.replays.paused > 0 || !room {
 		s.mu.Unlock()
 		return false
 	}

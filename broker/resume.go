@@ -87,7 +87,7 @@ func (s *subscriber) restore(ctx context.Context, m *bayeux.Message, c *claimed)
 	if c.left != nil {
 		l.since = time.UnixMilli(c.left.At + 1)
 		s.landedAt = c.left.At
-		arrived, known := s.session.TakeUp(c.left.Wire, m)
+		arrived, known := s.session.TakeUp(c.left.Wire, c.before.Owner != "", m)
 		l.arrived, l.undecided = arrived || !known, !known
 		l.places = placesByName(c.left.Places)
 		l.catchups = c.left.Catchups
