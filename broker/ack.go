@@ -42,10 +42,10 @@ func (s *subscriber) Batch(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, batchWait)
 	defer cancel()
 	left, places, at := s.standing(ctx, true)
-	s.catchups(left)
+	catchups := s.catchups(left)
 	s.noteSubscriptions()
 	s.mu.Lock()
-	s.memory.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: s.broughtBy(left, places), Lasts: true}
+	s.stand(&leftRecord{Wire: left.Wire, At: at, Places: s.broughtBy(left, places), Lasts: true}, catchups)
 	s.mu.Unlock()
 	if err := s.save(ctx); err != nil && !errors.Is(err, errMoved) {
 		s.b.metrics.unsureBatches.Inc()

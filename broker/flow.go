@@ -38,6 +38,7 @@ type flow struct {
 	least   store.Position // the live subscription began after it; zero: not known
 	ended   bool           // no longer among the listener's flows
 	given   bool           // the session has it
+	level   bool           // all before cursor was handed over live, since the session came here
 	forked  uint64         // of the topic's forks, those before need not be looked at
 	adrift  store.Position // a cursor that is lost and read on from
 	asked   uint64         // how often the topic will have looked when it has for us

@@ -169,7 +169,7 @@ const (
 // What was announced up to that time was in the shards' queues when it was asked
 // for, and what was missed was about to be read for a road, with a ticket.
 func (h *hub) fanned() (at int64, moved bool) {
-	announced := h.refresh()
+	announced := h.refresh() - 1 // in the same ms more may come
 	reached := h.goals != nil
 	goals, all := make([]uint64, len(h.shards)), make([]uint64, len(h.shards))
 	for i, s := range h.shards {

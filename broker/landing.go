@@ -223,7 +223,11 @@ func (s *subscriber) mend(l *listener, tp *topic, after store.Position, land *la
 	defer f.mu.Unlock()
 	tp.mu.Lock()
 	l.meets(tp)
-	land.begin(f, l.prefix+tp.name.String(), after)
+	if f.level { // a wildcard has brought what there was since
+		f.least = after
+	} else {
+		land.begin(f, l.prefix+tp.name.String(), after)
+	}
 	add()
 	tp.mu.Unlock()
 	f.give()

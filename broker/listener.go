@@ -71,7 +71,7 @@ func (l *listener) offer(t *topic, p store.Position, d *bayeux.Delivery) {
 	}
 	// The queue is full: from here on the topic is read at the client's speed.
 	l.sub.b.metrics.lagged.Inc()
-	f := &flow{listener: l, topic: t, lags: true, cursor: t.last, forked: t.forked}
+	f := &flow{listener: l, topic: t, lags: true, cursor: t.last, forked: t.forked, level: true}
 	l.addFlow(f)
 	f.give()
 }
@@ -149,9 +149,11 @@ func (l *listener) flowOf(t *topic, live bool) *flow {
 			other := l.flow(t)
 			if other == nil {
 				f.lags, f.cursor, f.forked = live, t.last, t.forked
-				if ld, first := l.meets(t); first && live {
+				ld, first := l.meets(t)
+				if first && live {
 					ld.begin(f, l.prefix+t.name.String(), store.Position{})
 				}
+				f.level = ld != nil && !first
 				l.addFlow(f)
 			}
 			t.mu.Unlock()

@@ -231,15 +231,17 @@ func (l *listener) place(t *topic) placeRecord {
 
 // catchups notes how far each catch-up of the record has been read, and what of it is
 // under way. One channel may have been asked for more than once: its
-// catch-ups come one after the other, and positions begin anew with each.
-func (s *subscriber) catchups(left bayeux.Left) {
+// catch-ups come one after the other, and positions begin anew with each. What it returns
+// is noted together with left: a record between the two would say of one what is true of
+// the other.
+func (s *subscriber) catchups(left bayeux.Left) map[*unread]*placeRecord {
 	s.mu.Lock()
-	unread := slices.Clone(s.memory.unread)
+	all := slices.Clone(s.memory.unread)
 	s.mu.Unlock()
 	read := s.replaysRead()
-	places := make([]placeRecord, len(unread))
+	places := make([]placeRecord, len(all))
 	begun := map[string][]int{} // by channel, those of which something was queued
-	for i, u := range unread {
+	for i, u := range all {
 		places[i] = placeRecord{Channel: u.Channel, After: u.UpTo}
 		if u.byID() {
 			continue // how far that is says the place of its channel
@@ -261,11 +263,19 @@ func (s *subscriber) catchups(left bayeux.Left) {
 			under, which = under[:len(under)-1], which[:len(which)-1]
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, u := range unread {
-		u.place = &places[i]
+	of := make(map[*unread]*placeRecord, len(all))
+	for i, u := range all {
+		of[u] = &places[i]
 	}
+	return of
+}
+
+// stand notes where the session and its catch-ups stand. The caller holds s.mu.
+func (s *subscriber) stand(left *leftRecord, catchups map[*unread]*placeRecord) {
+	for u, p := range catchups {
+		u.place = p
+	}
+	s.memory.record.Left = left
 }
 
 // runsOf cuts what is under way, channel by channel, where positions begin anew.

@@ -51,6 +51,36 @@ func TestCatchupsMove(t *testing.T) {
 	}
 }
 
+// TestSpeaksWhileItLands lets a quiet channel speak while a session comes that hears it by
+// its name and by a wildcard: the wildcard has brought that by then, and the name does not
+// bring it again.
+func TestSpeaksWhileItLands(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		root := nodes[0].root("gala", channels.ClassView)
+		nodes[0].say("gala", "chat", 1)
+		time.Sleep(time.Second)
+		p := nodes[0].join("")
+		require.True(t, p.at(nodes[0], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":["%s/**","%s/chat"]`, root, root))).ok())
+		nodes[0].say("gala", "chat", 2)
+		require.Equal(t, []string{root + "/chat 2"}, p.pollAround(nodes[:1]))
+		time.Sleep(5 * time.Second) // all of it is before where the session stands
+		require.True(t, p.connectAt(nodes[0], 1).ok())
+		spoke := false
+		nodes[1].options.Store.(*sharedStore).hook.Store(&fault{head: func(log store.LogName) error {
+			if log.Path == "/chat" && !spoke {
+				spoke = true
+				nodes[0].say("gala", "chat", 3)
+			}
+			return nil
+		}})
+		require.Equal(t, []string{root + "/chat 3"}, p.pollAround(nodes[1:]))
+		require.True(t, spoke)
+		nodes[0].say("gala", "chat", 4)
+		require.Equal(t, []string{root + "/chat 4"}, p.pollAround(nodes))
+	})
+}
+
 // TestUnsubscribedMoves gives a channel up and takes it again around a move, while its
 // catch-up stands: what was under way comes then, and nothing twice.
 func TestUnsubscribedMoves(t *testing.T) {

@@ -262,13 +262,13 @@ func (s *subscriber) erase(ctx context.Context) {
 // look moves the session's marks on and reports whether its record has to be
 // written. fanned is the time up to which everything was queued.
 func (s *subscriber) look(fanned int64) bool {
-	queued, arrived := s.session.Progress()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settleLandings()
-	m := &s.memory
+	m, flows := &s.memory, s.flows
+	queued, arrived := s.session.Progress() // after flows: what one has brought at its end counts
 	switch {
-	case s.flows > 0:
+	case flows > 0:
 		m.marked = false // something waits behind a replay: nothing to conclude
 	case m.marked && arrived >= m.markQueued:
 		m.safe, m.marked = m.markAt, false
@@ -370,12 +370,12 @@ func (b *Broker) rememberSessions(ctx context.Context) {
 // more.
 func (s *subscriber) leave(ctx context.Context) {
 	left, places, at := s.standing(ctx, false)
-	s.catchups(left)
+	catchups := s.catchups(left)
 	s.noteSubscriptions()
 	m := &s.memory
 	s.mu.Lock()
 	m.record.Owner, m.record.Behind = "", max(m.safe, reached(places, at))
-	m.record.Left = &leftRecord{Wire: left.Wire, At: at, Places: places, Lasts: left.Numbered}
+	s.stand(&leftRecord{Wire: left.Wire, At: at, Places: places, Lasts: left.Numbered}, catchups)
 	s.mu.Unlock()
 	err := errBarred
 	if !s.b.overdue.barred() {

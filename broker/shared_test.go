@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -142,7 +143,8 @@ func newFleetWith(t testing.TB, n int, change func(*Options, *bayeux.Options)) [
 	return all
 }
 
-// die ends a node as kill -9 would: what an orderly stop writes is taken back.
+// die ends a node as kill -9 would: what an orderly stop writes of it and of its sessions is
+// taken back.
 func (x *bench) die() {
 	x.t.Helper()
 	ctx := context.Background()
@@ -150,14 +152,19 @@ func (x *bench) die() {
 	for _, table := range []string{tableSession, tableNode} {
 		items, err := x.store.List(ctx, table, "", "", 1000)
 		require.NoError(x.t, err)
-		kept[table] = items
+		for _, item := range items {
+			var r sessionRecord
+			if table == tableSession {
+				require.NoError(x.t, json.Unmarshal(item.Data, &r))
+			}
+			if r.Owner == x.b.nodes.id || item.Key == x.b.nodes.id {
+				kept[table] = append(kept[table], item)
+			}
+		}
 	}
 	x.stop()
 	for table, items := range kept {
 		for _, item := range items {
-			if v, err := x.store.Get(ctx, table, item.Key); err == nil && string(v.Data) == string(item.Data) {
-				continue
-			}
 			_, err := x.store.Put(ctx, table, item.Key, store.Put{Data: item.Data, TTL: time.Hour})
 			require.NoError(x.t, err)
 		}

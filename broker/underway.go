@@ -55,6 +55,9 @@ func (s *subscriber) underway(ctx context.Context, c *claimed) (all []*bayeux.De
 			of.upTo = *p.Queued
 		case p.After.IsZero(): // it spoke too long ago to be named
 			of.upTo = endOf(c.left.At)
+			if p.Since != 0 {
+				of.upTo = endOf(p.Since - 1) // the rest is a flow's
+			}
 		}
 		n := slices.IndexFunc(c.Topics, func(t topicRecord) bool { return t.Channel == p.Channel && !t.Seam.Live })
 		if n >= 0 {
