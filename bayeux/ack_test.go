@@ -1,10 +1,12 @@
 package bayeux
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -410,4 +412,55 @@ func TestAckExtensionIsFenced(t *testing.T) {
 			require.Equal(t, []string{ReasonMoved}, w.reasons())
 		})
 	}
+}
+
+// looking is a handler whose Batch lasts until it is let go.
+type looking struct {
+	SessionHandler
+	at chan chan struct{}
+}
+
+func (h *looking) Batch(context.Context) {
+	done := make(chan struct{})
+	h.at <- done
+	<-done
+}
+
+// TestTwoNoteAtOnce: while one looks nothing is pulled, though another has looked; and what
+// went out after a look was not seen by it.
+func TestTwoNoteAtOnce(t *testing.T) {
+	v := NewServer(newApp(), Options{})
+	s := v.newSession(Peer{}, nil)
+	h := &looking{SessionHandler: &user{app: newApp(), session: s}, at: make(chan chan struct{})}
+	s.handler, s.acks = h, acks{on: true, last: 5, batch: 5}
+	v.remember(s)
+	look := func() <-chan bool {
+		noted := make(chan bool, 1)
+		go func() { noted <- s.note(context.Background()) }()
+		return noted
+	}
+	state := func() (paused int, noted bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.replays.paused, s.acks.noted
+	}
+	first := look()
+	before := <-h.at
+	second := look()
+	require.Eventually(t, func() bool { paused, _ := state(); return paused == 2 }, 30*time.Second, time.Millisecond)
+	s.mu.Lock()
+	s.acks.went = true
+	s.mu.Unlock()
+	close(before)
+	require.True(t, <-first)
+	after := <-h.at
+	paused, noted := state()
+	require.Equal(t, 1, paused)
+	require.False(t, noted)
+	close(after)
+	require.True(t, <-second)
+	paused, noted = state()
+	require.Zero(t, paused)
+	require.True(t, noted)
+	require.NoError(t, v.Shutdown(context.Background()))
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"strings"
@@ -114,5 +115,44 @@ func TestDroppedTopicIsSilent(t *testing.T) {
 		x.say("gala", "chat", 3)
 		require.ElementsMatch(t, []string{root + "/chat/catchup/1h 1", root + "/chat/catchup/1h 2", root + "/chat 3"}, q.poll())
 		require.Equal(t, old.last, last)
+	})
+}
+
+// Where the catch-ups of a session stand is written with where it stands itself: a record
+// that is written between the look and the note says of neither what is true of the other.
+func TestCatchupsStandWithTheRest(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newBench(t, nil)
+		root := x.root("gala", channels.ClassView)
+		for n := range 5 {
+			x.say("gala", "chat", n)
+		}
+		p := x.join(`{"ack":true}`)
+		require.True(t, p.subscribe(root+"/chat", root+"/chat/catchup/1h").ok())
+		s := x.b.subscribers[sessionKey(p.id)]
+		catchups := func() []placeRecord {
+			s.memory.saving.Lock()
+			defer s.memory.saving.Unlock()
+			data, err := s.marshal()
+			require.NoError(t, err)
+			var r sessionRecord
+			require.NoError(t, json.Unmarshal(data, &r))
+			return r.Left.Catchups
+		}
+		before := catchups() // as of the subscribe
+		require.Len(t, before, 1)
+		for _, l := range s.listeners { // what was read since
+			for _, f := range l.flows {
+				_, err := f.Pull(context.Background(), 1)
+				require.NoError(t, err)
+			}
+		}
+		left, places, at := s.standing(context.Background(), true)
+		found := s.catchups(left)
+		require.Equal(t, before, catchups())
+		s.mu.Lock()
+		s.stand(&leftRecord{Wire: left.Wire, At: at, Places: places, Lasts: true}, found)
+		s.mu.Unlock()
+		require.NotEqual(t, before, catchups())
 	})
 }
