@@ -190,6 +190,8 @@ func (u *user) Connect(_ context.Context, m *Message) error {
 		return &Error{Code: 503, Text: "Service unavailable"}
 	} else if what == "doubt" {
 		return &Error{Code: 504, Text: "Outcome unknown"}
+	} else if what == "move" {
+		u.session.Close(ReasonMoved)
 	}
 	return nil
 }

@@ -301,9 +301,16 @@ func (v *Server) unknown(x exchange, m *Message) {
 }
 
 // unserved answers a connect whose session has ended since it was looked up. If its
-// client may go on elsewhere, it is as if it had been held and let go.
+// client may go on elsewhere, it is as if it had been held and let go. One that asks again
+// for an answer that was lost is refused, so that it comes again where the session is now:
+// after any answer the next connect would say that the lost one arrived.
 func (v *Server) unserved(x exchange, s *Session, m *Message) {
-	switch s.ending() {
+	reason, again := s.ending(), s.asked(m)
+	if again && (reason == ReasonMoved || reason == ReasonShutdown) {
+		v.refuseConnect(x, s, m, &Error{Code: 503, Text: "Service unavailable"})
+		return
+	}
+	switch reason {
 	case ReasonMoved:
 		x.refuseConnect(reply{m: m, clientID: s.id, advice: v.usual()}.encode())
 	case ReasonShutdown:

@@ -246,3 +246,10 @@ func (v *Server) HandOff(ctx context.Context) {
 		leave(s) // those that left a socket meanwhile
 	}
 }
+
+// asked reports whether a connect is the last one that the session had, again.
+func (s *Session) asked(m *Message) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return m.repeats(s.last)
+}

@@ -54,6 +54,26 @@ func TestUnableToTakeUp(t *testing.T) {
 	f(`[{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"]}]`, 200)
 }
 
+// A connect that asks again for what was lost is not answered where its session has just
+// left: the one after it would seem to say that all has arrived.
+func TestAsksAgainWhereItsSessionLeft(t *testing.T) {
+	for again, want := range map[string]string{
+		`"id":"7"`: "status 503",
+		`"id":"8"`: `[{"id":"8","successful":true,"advice":{"reconnect":"retry"}}]`,
+	} {
+		in(t, Options{}, func(t *testing.T, w *world) {
+			connect := `{"channel":"/meta/connect","clientId":"${a}","connectionType":"long-polling",`
+			w.Run("open a long-polling\n" + hello("a") + listen("a", "/x") + `
+				deliver /x 1
+				a> ` + connect + `"id":"7"}
+				a< [{"data":1},{"id":"7"}]
+				open b long-polling
+				b> ` + connect + again + `,"ext":{"do":"move"}}
+				b< ` + want)
+		})
+	}
+}
+
 // A socket is closed without an answer, likewise, unless it serves others or the client
 // says by the ack extension what it has had.
 func TestUnableOnASocket(t *testing.T) {
