@@ -13,8 +13,6 @@ const (
 	measureEach = 10 * time.Second
 	// maxHold bounds for how long Now stands still instead of going back.
 	maxHold = time.Second
-	// maxTrip is the longest round trip that says anything about a clock.
-	maxTrip = 500 * time.Millisecond
 )
 
 // clock is the store's clock: the primary's, by an offset to a local one that no
@@ -61,8 +59,10 @@ func (c *clock) saw(ms int64) {
 	}
 }
 
-// measure compares with the primary's clock: what it says is taken to be of the
-// middle of the round trip. It returns how far the machine's own is behind.
+// measure compares with the primary's clock. What it says is of some moment of the round
+// trip, so what is known already, at first the machine's own clock, is moved only as far as
+// it cannot be right: a trip of seconds, through a network that stalls, says little. It
+// returns how far the machine's own is behind.
 func (c *clock) measure(ctx context.Context) (skew time.Duration, err error) {
 	before := c.local()
 	// Of a cluster's primaries the latest: no record may be ahead of Now.
@@ -70,10 +70,8 @@ func (c *clock) measure(ctx context.Context) (skew time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	after := c.local()
-	if trip := time.Duration(after - before); trip <= maxTrip || c.offset.Load() == 0 {
-		c.offset.Store(remote.UnixNano() - (before + (after-before)/2))
-	}
+	at := remote.UnixNano()
+	c.offset.Store(min(max(c.offset.Load(), at-c.local()), at-before))
 	return time.Until(remote), nil
 }
 

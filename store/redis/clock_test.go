@@ -50,10 +50,17 @@ func TestClock(t *testing.T) {
 			require.NoError(t, err)
 		}
 		is(0)
+		// A trip of seconds says only what cannot be.
+		r.set(time.Second, 5*time.Second, nil)
 		measure()
-		is(5 * time.Second)
-		// What takes long says little.
-		r.set(50*time.Second, 2*maxTrip, nil)
+		is(0)
+		r.set(5*time.Second, 20*time.Millisecond, nil)
+		measure()
+		is(5*time.Second - 10*time.Millisecond)
+		r.set(5*time.Second, 2*time.Second, nil)
+		measure()
+		is(5*time.Second - 10*time.Millisecond)
+		r.set(5*time.Second, 0, nil)
 		measure()
 		is(5 * time.Second)
 		// A little back: it stands still until that is made up for.
