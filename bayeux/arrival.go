@@ -135,7 +135,7 @@ func (s *Session) recover(a arrival) (repeated, answered bool) {
 		}
 	case sent == 0 && !replied:
 		s.resends = 0
-	case (repeated || failed) && s.resends < mostResends:
+	case repeated && s.counting(), (repeated || failed) && s.resends < mostResends:
 		s.resends++
 		s.server.stats.resent.Add(int64(s.out.putBack()))
 		return repeated, replied

@@ -197,6 +197,19 @@ func TestResendsAreBounded(t *testing.T) {
 	})
 }
 
+// One who numbers them and sends the same again means it, however often its network fails.
+func TestResendsToWhoCounts(t *testing.T) {
+	in(t, Options{}, func(t *testing.T, w *world) {
+		w.Run("open a\n" + hello("a") + listen("a", "/x") + "deliver /x 1\n" + connects("a", "1") + `a< [{"data":1},{"id":"1"}]
+			deliver /x 2
+		`)
+		for range 3 * mostResends {
+			w.Run(connects("a", "2") + `a< [{"data":2},{"id":"2"}]`)
+		}
+		w.Run(connects("a", "3") + "quiet")
+	})
+}
+
 // decided.md 4, WebSocket: a pong acknowledges; without it, all is sent again.
 func TestAPongAcknowledges(t *testing.T) {
 	in(t, Options{}, func(t *testing.T, w *world) {

@@ -164,7 +164,8 @@ func (s *Session) TakeUp(left []byte, died bool, m *Message) (arrived, known boo
 	case m.kind != kindConnect, old.overtaken(m.Ordinal()):
 		return false, false
 	}
-	again := (m.repeats(w.Last) || m.failed(s.lone)) && w.Resends < mostResends
+	repeats := m.repeats(w.Last)
+	again := repeats && s.counting() || (repeats || m.failed(s.lone)) && w.Resends < mostResends
 	return !again, !again
 }
 
@@ -252,4 +253,26 @@ func (s *Session) asked(m *Message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return m.repeats(s.last)
+}
+
+// Counts reports whether the client is known to number its connects, so that one which
+// comes again is the same, however often. It may be called at any time.
+func (s *Session) Counts() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counting()
+}
+
+// Counted says so of a session that is being resumed. It is called inside Resume, before
+// TakeUp.
+func (s *Session) Counted() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts = true
+}
+
+// counting is Counts for those who hold mu.
+func (s *Session) counting() bool {
+	s.counts = s.counts || s.sequence.rising
+	return s.counts
 }

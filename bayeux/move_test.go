@@ -94,6 +94,15 @@ func TestResendsAreBoundedElsewhere(t *testing.T) {
 		}
 		w.Run(whose("b", "a", "same") + "quiet")
 	})
+	// As for who counts.
+	across(t, Options{}, func(t *testing.T, w *talk) {
+		w.Run("open a\nat two\nopen b\n" + hello("a") + listen("a", "/x") + "deliver /x 1\n" +
+			whose("a", "a", "1") + `a< [{"data":1},{"id":"1"}]` + "\ndeliver /x 2\n")
+		for i := range 3 * mostResends {
+			w.Run(whose(string("ab"[i%2]), "a", "2") + string("ab"[i%2]) + `< [{"data":2},{"id":"2"}]`)
+		}
+		w.Run(whose("b", "a", "3") + "quiet")
+	})
 }
 
 func TestASocketHereAPollThere(t *testing.T) {

@@ -162,7 +162,8 @@ const (
 	// pullAgain is how long a replay rests after an error.
 	pullAgain = time.Second
 	// mostResends bounds how often a poll answer is repeated to a client whose
-	// connects all look alike.
+	// connects all look alike, or all say that the answer before was lost; not to one
+	// that numbers them and sends the same again.
 	mostResends = 8
 	// streamComment keeps proxies from cutting an EventSource stream.
 	streamComment = 10 * time.Second

@@ -50,6 +50,7 @@ type Session struct {
 	replied   bool   // that was answered
 	wasTaken  bool   // see abandon
 	sequence  sequence
+	counts    bool // see Counts
 	resends   int
 	lone      bool      // the message that resumed it came without company, or by socket
 	active    time.Time // when the client last said something but a connect

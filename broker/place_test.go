@@ -81,6 +81,24 @@ func TestSpeaksWhileItLands(t *testing.T) {
 	})
 }
 
+// TestCountsOutlivesItsNode: that a client numbers its connects is known after the loss of
+// the node where it was learned, too.
+func TestCountsOutlivesItsNode(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		root := nodes[0].root("gala", channels.ClassView)
+		p := nodes[0].join("")
+		require.True(t, p.connectAt(nodes[0], 1).ok())
+		require.True(t, p.connectAt(nodes[0], 1).ok())
+		require.True(t, p.at(nodes[0], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":"%s/chat"`, root))).ok())
+		nodes[0].die()
+		time.Sleep(leaseTime)
+		require.True(t, p.connectAt(nodes[1], 1).ok())
+		require.True(t, nodes[1].b.subscribers[sessionKey(p.id)].session.Counts())
+		nodes[0].run()
+	})
+}
+
 // TestUnsubscribedMoves gives a channel up and takes it again around a move, while its
 // catch-up stands: what was under way comes then, and nothing twice.
 func TestUnsubscribedMoves(t *testing.T) {

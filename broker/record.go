@@ -44,6 +44,8 @@ type sessionRecord struct {
 	// Ends is when the first token ends that the session's rights come from, in ms
 	// since 1970; 0: never.
 	Ends int64 `json:"ends,omitempty"`
+	// Counts: its client numbers its connects (bayeux.Session.Counts).
+	Counts bool `json:"counts,omitempty"`
 	// Seq rises with each record of the session that was written, also over what the store
 	// loses: a record with a lower one than was written is one that it went back to.
 	Seq uint64 `json:"seq,omitempty"`

@@ -103,8 +103,10 @@ func (s *subscriber) noteSubscriptions() {
 			topics = append(topics, r)
 		}
 	}
+	counts := s.session.Counts()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.memory.record.Counts = s.memory.record.Counts || counts
 	s.memory.record.Patterns, s.memory.record.Topics, s.memory.record.Rooms = patterns, topics, rooms
 	s.memory.record.Tap, s.memory.record.Ends = s.tap, 0
 	if !s.ends.IsZero() {

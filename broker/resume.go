@@ -67,6 +67,9 @@ func (s *subscriber) takeUp(ctx context.Context, m *bayeux.Message, c *claimed) 
 	if c.Ends != 0 {
 		s.ends = time.UnixMilli(c.Ends)
 	}
+	if c.Counts {
+		s.session.Counted()
+	}
 	if err := s.restoreTap(c.Tap); err != nil {
 		return err
 	}
