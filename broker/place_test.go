@@ -92,10 +92,10 @@ func TestCountsOutlivesItsNode(t *testing.T) {
 		require.True(t, p.connectAt(nodes[0], 1).ok())
 		require.True(t, p.at(nodes[0], p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":"%s/chat"`, root))).ok())
 		nodes[0].die()
+		nodes[0].run()
 		time.Sleep(leaseTime)
 		require.True(t, p.connectAt(nodes[1], 1).ok())
 		require.True(t, nodes[1].b.subscribers[sessionKey(p.id)].session.Counts())
-		nodes[0].run()
 	})
 }
 
