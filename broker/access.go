@@ -39,6 +39,7 @@ type target struct {
 	shared  []target // of a wildcard: the same in spaces that objects share (data.go)
 	tap     uint32   // of a tap: the application it hears (tap.go); feed is empty where nothing else is meant
 	fresh   bool     // the subscription did not stand before (subscriber.take)
+	begun   *unread  // the catch-up that it began, likewise
 }
 
 // openChannels is an open prefix with its kind.

@@ -293,18 +293,21 @@ func (f *flow) end() {
 	f.listener.removeFlow(f)
 }
 
-// forget takes the catch-ups of one channel away; it waits for a page that is
-// being read.
-func (f *flow) forget(channel string) {
+// forget takes catch-ups away, and reports whether there were any; it waits for a page
+// that is being read.
+func (f *flow) forget(gone func(*replaying) bool) (found bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	kept := f.replays[:0]
-	for _, r := range f.replays {
-		if r.channel != channel {
+	for i := range f.replays {
+		r := f.replays[i]
+		if !gone(&r) {
 			kept = append(kept, r)
 			continue
 		}
+		found = true
 		f.listener.sub.dropUnread(r.unread)
 	}
 	f.replays = kept
+	return found
 }

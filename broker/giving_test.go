@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 
 	"github.com/gobelin-broker/gobelin/channels"
+	"github.com/gobelin-broker/gobelin/store"
 	"github.com/stretchr/testify/require"
 )
 
@@ -66,4 +67,27 @@ func TestRefusedCatchupBringsNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who asks for a catch-up again while it is under way, and is refused, keeps the one that was
+// granted: all of it comes, once.
+func TestRefusedCatchupLeavesTheOneBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newFleet(t, 1)[0]
+		root := x.root("gala", channels.ClassView)
+		x.say("gala", "chat", 1, 2)
+		p := x.join("")
+		past := root + "/chat/catchup/1h"
+		require.True(t, p.subscribe(root+"/chat").ok())
+		require.True(t, p.subscribe(past).ok())
+		x.link().hook.Store(&fault{refused: func(table, _ string) bool { return table == tableSession }})
+		require.Contains(t, p.subscribe(past).Error, "503:")
+		x.link().hook.Store(&fault{head: func(store.LogName) error { return store.ErrUnavailable }})
+		require.Contains(t, p.subscribe(past).Error, "503:")
+		x.link().hook.Store(nil)
+		require.Equal(t, on(past, 1, 2), p.poll())
+		require.Empty(t, p.poll())
+		x.say("gala", "chat", 3)
+		require.Equal(t, on(root+"/chat", 3), p.poll())
+	})
 }

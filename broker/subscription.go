@@ -86,12 +86,32 @@ func (s *subscriber) keep(ctx context.Context) error {
 // before.
 func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, targets []target) {
 	for i := range targets {
-		if targets[i].fresh {
+		switch t := &targets[i]; {
+		case t.begun != nil:
+			s.giveBackCatchup(patterns[i].String(), t.begun)
+		case t.fresh:
 			s.quit(ctx, patterns[i])
 		}
 	}
 	s.tidy()
 	s.noteSubscriptions()
+}
+
+// giveBackCatchup undoes one catch-up; others of the same channel, which were granted
+// before, go on.
+func (s *subscriber) giveBackCatchup(channel string, u *unread) {
+	for _, l := range s.listeners {
+		for t, sm := range l.seams {
+			if sm.channels[channel] == 0 {
+				continue
+			}
+			if f := l.flow(t); f == nil || !f.forget(func(r *replaying) bool { return r.unread == u }) {
+				s.dropUnread(u) // it has been read
+			}
+			s.dropCatchup(sm, channel, 1)
+			return
+		}
+	}
 }
 
 // extent adds up what the catch-ups of one subscribe will replay.
@@ -239,7 +259,6 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 		sm.channels = make(map[string]int)
 	}
 	sm.channels[channel]++
-	t.fresh = true
 
 	replay, extent, err := s.b.newReplay(ctx, tp, t, since, upTo)
 	if err == nil {
@@ -247,8 +266,8 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 		if t.catchup.Count > 0 || !t.after.IsZero() {
 			r.After = replay.Position()
 		}
-		u := s.unreadOf(r, nil)
-		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: u})
+		t.begun = s.unreadOf(r, nil)
+		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: t.begun})
 		x.asked = true
 		x.Messages += extent.Messages
 		x.Truncated = x.Truncated || extent.Truncated
@@ -312,7 +331,7 @@ func (s *subscriber) quit(ctx context.Context, p channels.Pattern) {
 			if n := sm.channels[p.String()]; n > 0 {
 				s.dropCatchup(sm, p.String(), n)
 				if f := l.flow(t); f != nil {
-					f.forget(p.String())
+					f.forget(func(r *replaying) bool { return r.channel == p.String() })
 				}
 			}
 		}
