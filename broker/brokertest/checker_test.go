@@ -204,7 +204,11 @@ func TestCheckFinds(t *testing.T) {
 		s.Drained = false
 		s.Receipts = s.Receipts[:10]
 	})
-	f("a live subscription that was asked for once, with a gap before the answer", 5, func(h *brokertest.History) { begunTwice(h.Sessions[live], 1) })
+	f("a live subscription that was asked for once, with a gap before the answer", 5, func(h *brokertest.History) { begunTwice(h.Sessions[live], 1, false) })
+	f("a pattern, with a gap after the answer", 5, func(h *brokertest.History) {
+		begunTwice(h.Sessions[live], 1, true)
+		drop(h.Sessions[live], 5)
+	})
 	f("twice over each of two links, asked for once", 4, func(h *brokertest.History) { overTwoLinks(h.Sessions[both], 1) })
 	f("a short catch-up, with a gap, asked for once", 5, func(h *brokertest.History) { outgrown(h, 1, 2, 3, 4, 12, 13, 14) })
 	f("of the second of two short ones", 5, func(h *brokertest.History) { outgrown(h, 2, 2, 3, 4, 13, 14) })
@@ -361,8 +365,8 @@ func outgrown(h *brokertest.History, tries int, came ...int) {
 
 // begunTwice lets a session have a message of a live subscription that was answered three
 // messages later, and nothing between.
-func begunTwice(s *brokertest.Session, tries int) {
-	s.Takes[0].Tries = tries
+func begunTwice(s *brokertest.Session, tries int, pattern bool) {
+	s.Takes[0].Tries, s.Takes[0].Pattern = tries, pattern
 	s.Takes[0].Answered = s.Takes[0].Asked + 4*apart
 	s.Receipts = slices.Delete(s.Receipts, 1, 4)
 }
@@ -440,7 +444,8 @@ func TestCheckAllows(t *testing.T) {
 		s.Takes[0].Tries = 2
 		s.Receipts = slices.Insert(s.Receipts, 20, s.Receipts[:20]...)
 	})
-	f("a live subscription that was asked for twice, with a gap before the answer", func(h *brokertest.History) { begunTwice(h.Sessions[1], 2) })
+	f("a live subscription that was asked for twice, with a gap before the answer", func(h *brokertest.History) { begunTwice(h.Sessions[1], 2, false) })
+	f("a pattern, with a gap before the answer", func(h *brokertest.History) { begunTwice(h.Sessions[1], 1, true) })
 	f("twice, as the node was lost whose answer was on its way", func(h *brokertest.History) {
 		h.Losses = []brokertest.Loss{{Node: 1, From: 39 * apart, To: 39 * apart}}
 		s := h.Sessions[1]

@@ -253,12 +253,12 @@ func (c *checker) outgrown(h *heard, i, next int) bool {
 }
 
 // unpromised reports whether message i was said before the answer to a live subscription that
-// was asked for more than once: it may have begun, been given up with the link that it was
-// asked over, and begun again.
+// was asked for more than once, or to a pattern, which the broker itself may carry out again
+// elsewhere: it may have begun, been given up with where it began, and begun again.
 func (c *checker) unpromised(h *heard, i int) bool {
 	p := h.channel.pubs[i]
 	return p != nil && slices.ContainsFunc(h.session.Takes, func(t Take) bool {
-		return t.Channel == h.channel.name && t.Interval == 0 && t.Tries > 1 && (t.Answered == 0 || p.Sent < t.Answered)
+		return t.Channel == h.channel.name && t.Interval == 0 && (t.Tries > 1 || t.Pattern) && (t.Answered == 0 || p.Sent < t.Answered)
 	})
 }
 
