@@ -28,6 +28,7 @@ type fleet struct {
 	noted   map[string]*resident // what Batch has written of those that live
 	pages   map[string]Puller    // by channel
 	closed  []string
+	unseen  int           // how often Forward does not see where a session lives
 	gate    chan struct{} // a subscribe to /slow waits for it
 	inside  chan struct{} // and says here that it does
 }
@@ -120,6 +121,9 @@ func (n *node) Publish(_ context.Context, _ Peer, m *Message, done func(Ack, err
 func (n *node) Resume(ctx context.Context, s *Session, m *Message) (SessionHandler, error) {
 	f := n.fleet
 	if old := f.home(s.ID()); old != nil {
+		if m.forwards() {
+			return nil, ErrLate
+		}
 		left, err := old.session.Release(ctx, m.Ordinal())
 		if errors.Is(err, ErrLate) {
 			return nil, err
@@ -157,6 +161,10 @@ func (n *node) Resume(ctx context.Context, s *Session, m *Message) (SessionHandl
 
 func (n *node) Forward(ctx context.Context, _ Peer, m *Message) ([]byte, error) {
 	r := n.fleet.home(m.ClientID)
+	if n.fleet.unseen > 0 {
+		n.fleet.unseen--
+		return nil, ErrHere
+	}
 	if r == nil {
 		n.fleet.mu.Lock()
 		defer n.fleet.mu.Unlock()

@@ -18,6 +18,10 @@ const mostForwarded = 1<<20 + frameSlack
 // checked again, of its size only the whole. Carry applies the server's own.
 var forwardedLimits = Limits{Message: mostForwarded, Depth: hardDepth, Channel: 255, Segments: 8, SubscriptionList: mostForwarded}
 
+// mostFollowed is how often a message goes after a session that a connect takes away each
+// time just before the message would take it up.
+const mostFollowed = 3
+
 // errForwarded: the bytes are not what Forwarded writes.
 var errForwarded = errors.New("bayeux: not a forwarded message")
 
@@ -86,24 +90,20 @@ func (v *Server) elsewhere(ctx context.Context, x exchange, peer Peer, m *Messag
 	if v.resumer == nil || !plausible(m.ClientID) || m.kind != kindConnect && !m.forwards() {
 		return nil, false
 	}
-	if m.forwards() {
-		ext, err := v.forward(ctx, peer, m)
-		switch {
-		case errors.Is(err, ErrHere):
-		case errors.Is(err, ErrNoSession):
-			return nil, false
-		case err != nil:
-			v.refuseFailure(x, m, "forward", err)
-			return nil, true
-		case m.kind == kindConnect:
-			x.refuseConnect(reply{m: m, clientID: m.ClientID, advice: v.streaming()}.encode())
-			return nil, true
-		default:
-			x.reply(reply{m: m, clientID: m.ClientID, ext: ext}.encode())
-			return nil, true
+	var err error
+	for range mostFollowed {
+		if m.forwards() {
+			if here, done := v.carried(ctx, x, peer, m); !here {
+				return nil, done
+			}
 		}
+		s, err = v.resume(ctx, peer, m, x.lone())
+		if !m.forwards() || !errors.Is(err, ErrLate) {
+			break
+		}
+		// A connect has taken it up meanwhile: it is carried out there.
+		err = &Error{Code: 503, Text: "Service unavailable"}
 	}
-	s, err := v.resume(ctx, peer, m, x.lone())
 	var e *Error
 	switch {
 	case errors.Is(err, ErrLate):
@@ -119,6 +119,25 @@ func (v *Server) elsewhere(ctx context.Context, x exchange, peer Peer, m *Messag
 		return nil, true
 	}
 	return s, false
+}
+
+// carried has a message carried out where its session lives, and answers it. here: it lives
+// nowhere, so that it may live here; done: the message is answered.
+func (v *Server) carried(ctx context.Context, x exchange, peer Peer, m *Message) (here, done bool) {
+	ext, err := v.forward(ctx, peer, m)
+	switch {
+	case errors.Is(err, ErrHere):
+		return true, false
+	case errors.Is(err, ErrNoSession):
+		return false, false
+	case err != nil:
+		v.refuseFailure(x, m, "forward", err)
+	case m.kind == kindConnect:
+		x.refuseConnect(reply{m: m, clientID: m.ClientID, advice: v.streaming()}.encode())
+	default:
+		x.reply(reply{m: m, clientID: m.ClientID, ext: ext}.encode())
+	}
+	return false, true
 }
 
 // forward gives a message to where its session lives, if it is good.

@@ -158,6 +158,41 @@ func TestAForwardThatResumes(t *testing.T) {
 	})
 }
 
+// A session that lived nowhere when a subscribe came for it, and lives elsewhere when that
+// would resume it, is not taken from there: its client has connected, perhaps by a socket
+// that would go on, and would get again what it has got.
+func TestAForwardThatFollows(t *testing.T) {
+	across(t, Options{}, func(t *testing.T, w *talk) {
+		w.Run("open a websocket\n" + hello("a") + listen("a", "/x") + connects("a", "1") + `
+			deliver /x 1
+			a< {"data":1}
+		`)
+		w.unseen = mostFollowed - 1
+		w.Run(`
+			at two
+			open b
+			b> {"channel":"/meta/subscribe","clientId":"${a}","subscription":"/y","id":"s"}
+			b< {"id":"s","successful":true}
+			deliver /y 2
+			a< {"data":2}
+		`)
+		w.unseen = mostFollowed
+		w.Run(`
+			b> {"channel":"/meta/unsubscribe","clientId":"${a}","subscription":"/y","id":"u"}
+			b< status 503
+			deliver /y 3
+			a< {"data":3}
+			a> {"channel":"/meta/disconnect","clientId":"${a}"}
+			a< {"channel":"/meta/disconnect","successful":true}
+			a< {"id":"1"}
+			a< closed 1000
+		`)
+		require.Equal(t, []string{ReasonDisconnect}, w.closed)
+		require.Zero(t, w.two.Stats().Resumed)
+		require.Zero(t, w.two.Stats().Late)
+	})
+}
+
 // A subscribe that resumes a session does not tell whether the answer before has arrived:
 // the connect that follows does, here or after one more move.
 func TestAForwardThatResumesDuringAnAnswer(t *testing.T) {

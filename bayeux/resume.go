@@ -16,7 +16,8 @@ type Resumer interface {
 	// the id and may be kept; calls on its SessionHandler follow after Resume has
 	// returned. Of an id that was here and moved, it is asked only when the Close of
 	// the SessionHandler before has returned. ErrNoSession: nobody knows it. ErrLate: where
-	// it lives, a newer connect than m has come. An *Error refuses the message in its
+	// it lives, a newer connect than m has come; or m is none and the session, which lived
+	// nowhere, lives somewhere again. An *Error refuses the message in its
 	// words; any other error is logged and shown as 500.
 	Resume(ctx context.Context, s *Session, m *Message) (SessionHandler, error)
 	// Forward carries out a subscribe, an unsubscribe, a disconnect or a connect by
@@ -130,7 +131,9 @@ func (v *Server) takeUp(ctx context.Context, peer Peer, m *Message, lone bool) (
 	case errors.Is(err, ErrNoSession):
 		return nil, nil
 	case errors.Is(err, ErrLate):
-		v.stats.late.Add(1)
+		if !m.forwards() {
+			v.stats.late.Add(1)
+		}
 		return nil, ErrLate
 	case errors.As(err, &refusal):
 		return nil, refusal

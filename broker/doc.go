@@ -106,7 +106,8 @@
 // another version than it wrote drops the session. Subscribes and disconnects are carried
 // out where the session lives (Forward), once, also when the answer is lost (errand.go);
 // if nobody answers, the subscribe takes the session over and what is under way is taken
-// along undecided (underway.go), as a subscribe does not tell whether it has arrived. A
+// along undecided (underway.go), as a subscribe does not tell whether it has arrived; where
+// a connect is faster, it follows the session and takes nothing away. A
 // publish goes ahead where it came in (absent.go), and the store knows it again when it
 // comes twice.
 //

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
 	"github.com/stretchr/testify/require"
@@ -85,6 +86,26 @@ func errandIsCarriedOutOnce(t *testing.T, unanswered int32, dead bool) {
 		nodes[1].b.mail.carry(t.Context(), s, drop)
 		require.Len(t, s.memory.record.Errands, 1)
 		synctest.Wait()
+	})
+}
+
+// A session that a connect has taken up is not taken from there by an errand that found it
+// nowhere before.
+func TestAnErrandTakesNothingAway(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		p := nodes[0].join("")
+		require.True(t, p.connectAt(nodes[0], 1).ok())
+		m, err := bayeux.ParseForwarded([]byte(`{"channel":"/meta/subscribe","subscription":"/open/a"}`))
+		require.NoError(t, err)
+		m.ClientID, m.Errand = p.id, nodes[1].b.newErrand()
+		_, err = nodes[0].b.take(t.Context(), sessionKey(p.id), m)
+		require.ErrorIs(t, err, bayeux.ErrLate, "behind another mount")
+		_, err = nodes[1].b.claim(t.Context(), sessionKey(p.id), m)
+		require.ErrorIs(t, err, bayeux.ErrLate)
+		require.Equal(t, 1, nodes[0].server.Sessions())
+		require.True(t, p.at(nodes[1], p.message("/meta/subscribe", `,"subscription":"/open/a"`)).ok())
+		require.Equal(t, 1, nodes[0].server.Sessions())
 	})
 }
 

@@ -50,7 +50,7 @@ const (
 	letterDone    = "done"
 	letterUnknown = "unknown" // the session is not here
 	letterBusy    = "busy"    // it is being taken up here just now
-	letterLate    = "late"    // a newer connect than the one it is asked for has come here
+	letterLate    = "late"    // a newer connect than what it is asked for has come here
 )
 
 // letter is what one node writes to another. A session is named by the key of its
@@ -63,7 +63,7 @@ type letter struct {
 	Key     string          `json:"key,omitempty"`
 	Connect bayeux.Ordinal  `json:"connect,omitzero"` // for which the session is to be let go
 	Message json.RawMessage `json:"message,omitempty"`
-	Errand  string          `json:"errand,omitempty"` // which message that is
+	Errand  string          `json:"errand,omitempty"` // which message that is, or for which the session is to be let go
 	Ext     json.RawMessage `json:"ext,omitempty"`
 	Refusal *refusal        `json:"refusal,omitempty"`
 }
@@ -270,6 +270,8 @@ func (m *mail) answer(ctx context.Context, l letter) {
 			reply.Kind = letterBusy
 			_ = m.b.overdue.settle(ctx, l.Key) // who asks looks at the record again
 		}
+	case l.Kind == letterRelease && l.Errand != "":
+		reply.Kind = letterLate // only a connect takes a session from where it lives
 	case l.Kind == letterRelease:
 		// The record is written by Close, before Release returns. A session that is
 		// ending by itself is gone in a moment.

@@ -21,12 +21,12 @@ var errNotAsBefore = errors.New("broker: session cannot be resumed")
 // was, and what its client may not have had comes again.
 func (b *Broker) Resume(ctx context.Context, session *bayeux.Session, m *bayeux.Message) (bayeux.SessionHandler, error) {
 	key := sessionKey(session.ID())
-	done, err := b.take(ctx, key, m.Ordinal())
+	done, err := b.take(ctx, key, m)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	c, err := b.claim(ctx, key, m.Ordinal())
+	c, err := b.claim(ctx, key, m)
 	switch {
 	case errors.Is(err, bayeux.ErrLate):
 		return nil, err

@@ -67,10 +67,11 @@ type claimed struct {
 	from int64
 }
 
-// claim makes this node the owner of a session, for a connect. Errors: store.ErrNotFound
-// when nobody knows the session, bayeux.ErrLate when a newer connect has come elsewhere,
-// refusals, and the store's.
-func (b *Broker) claim(ctx context.Context, key string, o bayeux.Ordinal) (*claimed, error) {
+// claim makes this node the owner of a session, for a connect, or for an errand whose
+// session lives nowhere. Errors: store.ErrNotFound when nobody knows the session,
+// bayeux.ErrLate when a newer connect has come elsewhere, refusals, and the store's.
+func (b *Broker) claim(ctx context.Context, key string, m *bayeux.Message) (*claimed, error) {
+	o := m.Ordinal()
 	ctx, cancel := context.WithTimeout(ctx, claimTime)
 	defer cancel()
 	if err := b.overdue.settle(ctx, key); err != nil {
@@ -86,7 +87,7 @@ func (b *Broker) claim(ctx context.Context, key string, o bayeux.Ordinal) (*clai
 			return nil, err
 		}
 		if version != asked {
-			free, answer, err := b.free(ctx, r.Owner, letter{Kind: letterRelease, Key: key, Connect: o}, &wait)
+			free, answer, err := b.free(ctx, r.Owner, letter{Kind: letterRelease, Key: key, Connect: o, Errand: m.Errand}, &wait)
 			if err != nil {
 				return nil, err
 			}
@@ -239,7 +240,7 @@ func (b *Broker) subscriberOf(key string) (s *subscriber, taking bool) {
 // let go where it lives here already, behind another mount; the caller calls what it
 // returns when that is over. Errors: 503 when it does not end in time, bayeux.ErrLate as
 // of claim.
-func (b *Broker) take(ctx context.Context, key string, o bayeux.Ordinal) (done func(), err error) {
+func (b *Broker) take(ctx context.Context, key string, m *bayeux.Message) (done func(), err error) {
 	var wait backoff
 	for range claimTries {
 		b.mu.Lock()
@@ -256,8 +257,11 @@ func (b *Broker) take(ctx context.Context, key string, o bayeux.Ordinal) (done f
 		}
 		b.mu.Unlock()
 		if s != nil && !taking {
+			if m.Errand != "" {
+				return nil, bayeux.ErrLate // only a connect takes it away
+			}
 			within, cancel := context.WithTimeout(ctx, obeyIn)
-			_, err := s.session.Release(within, o)
+			_, err := s.session.Release(within, m.Ordinal())
 			cancel()
 			switch {
 			case errors.Is(err, bayeux.ErrLate):
@@ -293,7 +297,9 @@ func (b *Broker) Forward(ctx context.Context, _ bayeux.Peer, m *bayeux.Message) 
 	if err := b.overdue.settle(ctx, key); err != nil {
 		return nil, storeRefusal(err, b, "forward")
 	}
-	m.Errand = b.newErrand()
+	if m.Errand == "" { // else it was carried out elsewhere perhaps, as the same one
+		m.Errand = b.newErrand()
+	}
 	within, cancel := context.WithTimeout(ctx, heldTime)
 	defer cancel()
 	look, asked := lookup{b: b, key: key}, uint64(0)
