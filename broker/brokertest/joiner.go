@@ -51,6 +51,7 @@ type joiner struct {
 	alive    time.Time // when the last connect that was answered was sent
 	wild     bool      // by a pattern: it need not outlive the broker (what it missed may not be known)
 	pauseTo  time.Time
+	failures int // in a row, since anything came
 	stepAt   time.Time
 	changeAt time.Time
 	leaveAt  time.Time
@@ -184,7 +185,7 @@ func (j *joiner) proceed(ctx context.Context, sockets *bool) {
 	if *sockets && j.socket == nil && !j.polling {
 		s, node, err := j.post.socket(ctx)
 		if err != nil {
-			j.pauseTo = now.Add(retryPause)
+			j.backOff()
 			if j.changing {
 				*sockets = false
 			}
@@ -305,7 +306,17 @@ func (j *joiner) broken() {
 	if j.pending != nil {
 		j.pending.until = time.Time{}
 	}
-	j.pauseTo = time.Now().Add(time.Duration(j.rng.Int64N(int64(retryPause))))
+	j.backOff()
+}
+
+// mostDoubled is how often the pause before the next try is doubled.
+const mostDoubled = 4
+
+// backOff pauses before the next try, for longer the more have failed in a row, as clients
+// do: a thousand of them would otherwise keep the nodes that are left from serving anybody.
+func (j *joiner) backOff() {
+	j.pauseTo = time.Now().Add(time.Duration(j.rng.Int64N(int64(retryPause << min(j.failures, mostDoubled)))))
+	j.failures++
 }
 
 // hangUp ends the socket, after what it still holds.
@@ -349,6 +360,9 @@ func (j *joiner) take(ms []message, node int) fate {
 	for i := range ms {
 		m := &ms[i]
 		j.run.trace(j.s.Name, "gets from node %d: %s %s %s", node, m.Channel, m.ID, m.Error)
+		if !m.failed() {
+			j.failures = 0
+		}
 		switch {
 		case m.Successful == nil:
 			j.receive(m, node, at)
@@ -360,7 +374,7 @@ func (j *joiner) take(ms []message, node int) fate {
 		case m.Channel == "/meta/connect":
 			if j.connect != nil && m.ID == j.connect.id {
 				if m.failed() {
-					j.pauseTo = time.Now().Add(retryPause)
+					j.backOff()
 				} else {
 					j.alive = j.connect.sent
 				}

@@ -162,7 +162,7 @@ func (j *joiner) subscribed(m *message, at time.Duration) {
 			j.s.Takes[i].Refused = true
 		}
 		r.until = time.Time{}
-		j.pauseTo = time.Now().Add(retryPause)
+		j.backOff()
 		return
 	}
 	delete(r.due, m.ID)
