@@ -38,6 +38,9 @@ type follower struct {
 	after *store.Position
 	// every is followEvery where somebody waits for what the log has; 0: nobody does.
 	every time.Duration
+	// looked is called with when it began to read, each time that it has come to the log's
+	// end; nil: nobody asks.
+	looked func(began time.Time)
 
 	// owned by run
 	last  store.Position
@@ -82,10 +85,14 @@ func (f *follower) run(ctx context.Context) error {
 		if !began {
 			began = f.begin(ctx)
 		}
+		looking := time.Now()
 		switch {
 		case began && f.read(ctx):
 			good = time.Now()
 			f.see(true)
+			if f.looked != nil {
+				f.looked(looking)
+			}
 		case ctx.Err() == nil && time.Since(good) > followLost:
 			f.see(false)
 		}

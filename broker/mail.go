@@ -76,8 +76,12 @@ type refusal struct {
 	Advice *bayeux.Advice `json:"advice,omitempty"`
 }
 
-// errNoAnswer: a node did not answer in time.
-var errNoAnswer = errors.New("broker: another node did not answer")
+// errNoAnswer: a node did not answer in time. errDeaf: perhaps it did, but this node does not
+// read what it is sent.
+var (
+	errNoAnswer = errors.New("broker: another node did not answer")
+	errDeaf     = errors.New("broker: this node does not read its mail")
+)
 
 // mail is this node's correspondence.
 type mail struct {
@@ -86,6 +90,8 @@ type mail struct {
 	forwards chan struct{}  // messages of clients that wait for another node
 	wg       sync.WaitGroup // letters being carried out
 	errands  atomic.Uint64  // that this node has had
+	// looked is when the last look into the mailbox began that came to its end.
+	looked atomic.Pointer[time.Time]
 
 	// mu guards what follows.
 	mu    sync.Mutex
@@ -124,7 +130,16 @@ func (m *mail) inbox() *follower {
 			}
 			began = true
 		},
+		looked: func(began time.Time) { m.looked.Store(&began) },
 	}
+}
+
+// hears reports whether this node has looked into its mailbox within the last d. One that
+// has not, since it or the store is slow, may not know what others have asked it for, nor
+// how they have answered.
+func (m *mail) hears(d time.Duration) bool {
+	at := m.looked.Load()
+	return !m.b.opt.Store.Shared() || at != nil && time.Since(*at) < d
 }
 
 func (m *mail) send(to string, l letter) error {
@@ -154,7 +169,8 @@ func (m *mail) tell(to string, l letter) {
 }
 
 // ask writes to another node and waits for its answer. errNoAnswer when it does not
-// come in time.
+// come in time. A node that has not read its own mail lately does not say that of another: it
+// waits for as long again, and then returns errDeaf.
 func (m *mail) ask(ctx context.Context, to string, l letter) (letter, error) {
 	answer := make(chan letter, 1)
 	m.mu.Lock()
@@ -172,14 +188,23 @@ func (m *mail) ask(ctx context.Context, to string, l letter) (letter, error) {
 	}
 	late := time.NewTimer(answerIn)
 	defer late.Stop()
-	select {
-	case a := <-answer:
-		return a, nil
-	case <-ctx.Done():
-		return letter{}, ctx.Err()
-	case <-late.C:
-		m.b.metrics.unanswered.Inc()
-		return letter{}, errNoAnswer
+	for again := false; ; again = true {
+		select {
+		case a := <-answer:
+			return a, nil
+		case <-ctx.Done():
+			return letter{}, ctx.Err()
+		case <-late.C:
+		}
+		switch {
+		case m.hears(answerIn / 2):
+			m.b.metrics.unanswered.Inc()
+			return letter{}, errNoAnswer
+		case again:
+			m.b.metrics.unanswered.Inc()
+			return letter{}, errDeaf
+		}
+		late.Reset(answerIn)
 	}
 }
 

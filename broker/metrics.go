@@ -74,7 +74,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		sessionRecords:    counter("session_records_total", "Session records written, for resuming after a restart."),
 		resumed:           counter("resumed_sessions_total", "Sessions taken up here that lived elsewhere, or before a restart."),
 		released:          counter("released_sessions_total", "Sessions let go because another node asked for them."),
-		unanswered:        counter("unanswered_letters_total", "Times another node did not answer and was taken for dead."),
+		unanswered:        counter("unanswered_letters_total", "Letters to other nodes that were not answered in time; of a node that leaves three in a row the sessions are taken over."),
 		leaseLosses:       counter("lease_losses_total", "Times this node could not say in time that it lives, and stopped serving."),
 		overdue:           counter("overdue_records_total", "Records of sessions that left while the store could not be reached, to be written later."),
 		paced:             counter("paced_takeovers_total", "Takeovers that waited because their session goes from node to node too fast."),

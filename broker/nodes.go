@@ -364,6 +364,9 @@ func (n *nodes) mute(ctx context.Context, id string, asked time.Time) (dead bool
 		o.missed, o.noted = o.missed+1, time.Now()
 	}
 	if dead = !n.fresh(&row) && !n.excused(&row) || o.missed >= mostUnanswered; dead {
+		if o.silent.IsZero() || o.row.Beat > o.mute {
+			n.logger.Warn("another node does not answer: sessions that lived there are taken over", zap.String("other", cmp.Or(o.row.Name, id)))
+		}
 		o.silent, o.mute = time.Now(), o.row.Beat
 	}
 	n.others[id] = o

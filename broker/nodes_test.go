@@ -119,6 +119,63 @@ func TestASlowNodeIsAskedAgainByMany(t *testing.T) {
 	})
 }
 
+// A node that does not come to read its mail, while others take it for dead, looks at the
+// record before it serves a session that they may have taken: what it has handed out would
+// come again from them.
+func TestADeafNodeServesNothingThatWasTaken(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		live := nodes[0].root("gala", channels.ClassView) + "/chat"
+		p := nodes[0].join("")
+		require.True(t, p.subscribe(live).ok())
+		require.True(t, p.connectAt(nodes[0], 1).ok())
+		stop := deafen(nodes[0])
+		defer stop()
+		for range mostUnanswered {
+			nodes[1].b.nodes.mute(t.Context(), nodes[0].b.nodes.id, time.Now())
+		}
+		require.True(t, p.connectAt(nodes[1], 1).ok())
+		require.Equal(t, 1, nodes[0].server.Sessions(), "it does not know")
+		nodes[1].say("gala", "chat", 1)
+		p.connectAt(nodes[0], 1)
+		require.Empty(t, textsOf(p))
+		require.Equal(t, on(live, 1), p.pollAround(nodes[1:]))
+	})
+}
+
+// deafen keeps a node from its mail until what it returns is called.
+func deafen(x *bench) (stop func()) {
+	x.link().hook.Store(&fault{deaf: func(log store.LogName) bool { return log == mailbox(x.b.nodes.id) }})
+	time.Sleep(answerIn)
+	return func() { x.link().hook.Store(nil) }
+}
+
+// Nor does it take others for dead that have answered it.
+func TestADeafNodeTakesNobodyForDead(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		nodes := newFleet(t, 2)
+		live := nodes[0].root("gala", channels.ClassView) + "/chat"
+		var all []*peer
+		for range mostUnanswered + 1 {
+			p := nodes[0].join("")
+			require.True(t, p.subscribe(live).ok())
+			all = append(all, p)
+		}
+		nodes[1].say("gala", "chat", 1)
+		for _, p := range all {
+			require.Equal(t, on(live, 1), p.pollAround(nodes[:1]))
+		}
+		stop := deafen(nodes[1])
+		for _, p := range all {
+			for !p.connectAt(nodes[1], 1).ok() {
+			}
+			require.Empty(t, textsOf(p))
+		}
+		stop()
+		require.Equal(t, len(all), nodes[1].server.Sessions())
+	})
+}
+
 // A mailbox that the store has set back is read again from its beginning; what it asks
 // for was done.
 func TestMailboxReadAgain(t *testing.T) {

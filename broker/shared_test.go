@@ -38,6 +38,8 @@ type fault struct {
 	mute func(log store.LogName) bool
 	// drop: it is lost, as if nobody read it.
 	drop func(log store.LogName) bool
+	// deaf: a log cannot be read.
+	deaf func(log store.LogName) bool
 }
 
 func (s *sharedStore) faults() *fault {
@@ -92,6 +94,9 @@ func (s *sharedStore) Put(ctx context.Context, table, key string, put store.Put)
 func (s *sharedStore) Read(ctx context.Context, log store.LogName, r store.Range, limit, most int) (store.Page, error) {
 	if err := s.fault(); err != nil {
 		return store.Page{}, err
+	}
+	if f := s.faults(); f.deaf != nil && f.deaf(log) {
+		return store.Page{}, store.ErrUnavailable
 	}
 	return s.Store.Read(ctx, log, r, limit, most)
 }

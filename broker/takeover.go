@@ -132,6 +132,8 @@ func (b *Broker) free(ctx context.Context, owner string, l letter, wait *backoff
 	switch {
 	case errors.Is(err, errNoAnswer):
 		return b.nodes.mute(ctx, owner, asked), "", nil
+	case errors.Is(err, errDeaf):
+		return false, "", nil
 	case err != nil:
 		return false, a.Kind, err
 	case a.Kind == letterLate:
@@ -360,6 +362,8 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 			return nil, "", bayeux.ErrHere
 		}
 		return nil, letterBusy, nil
+	case errors.Is(err, errDeaf):
+		return nil, letterBusy, nil
 	case err != nil:
 		return nil, "", storeRefusal(err, b, "forward")
 	case answer.Kind == letterDone && answer.Refusal != nil:
@@ -391,17 +395,19 @@ func (b *Broker) verify(ctx context.Context, s *subscriber) error {
 }
 
 // stillHere returns nil if the session may go on here: others may have taken it while
-// this node could not say that it lives. Errors: 503 when that cannot be told.
+// this node could not say that it lives, or did not read what they asked it for. Errors: 503
+// when that cannot be told.
 func (b *Broker) stillHere(ctx context.Context, s *subscriber) error {
 	doubts := b.doubts.Load()
 	leased, _, _ := b.nodes.leased()
-	if leased && s.sure.Load() == doubts {
+	heard := leased && b.mail.hears(answerIn)
+	if heard && s.sure.Load() == doubts {
 		return nil
 	}
 	if err := b.verify(ctx, s); err != nil {
 		return storeRefusal(err, b, "connect")
 	}
-	if leased {
+	if heard {
 		s.sure.Store(doubts)
 	}
 	return nil

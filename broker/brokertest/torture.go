@@ -192,6 +192,7 @@ func (r *run) prepare() error {
 	}
 	for n := range max(1, r.Nodes) {
 		dir, one := r.Dir, &door{}
+		env := append(slices.Clip(env), "GOBELIN_NODE_ID="+nodeName(n))
 		r.fleet.doors = append(r.fleet.doors, one)
 		var err error
 		if one.proxy, err = NewProxy(); err != nil {
@@ -352,6 +353,14 @@ func (r *run) result(ctx context.Context, h *History, publishers []*publisher, j
 	}
 	for _, p := range publishers {
 		h.Publications = append(h.Publications, p.all...)
+	}
+	taken, err := r.takenForDead()
+	if err != nil {
+		return nil, err
+	}
+	if len(taken) > 0 {
+		res.Faults["nodes taken for dead"] = int64(len(taken))
+		h.Losses = append(h.Losses, taken...)
 	}
 	for _, j := range joiners {
 		h.Sessions = append(h.Sessions, j.sessions...)
