@@ -16,8 +16,9 @@ import (
 // unsubscribe undo what followed.
 const (
 	// errandLife is for how long an errand is remembered, in ms: longer than anybody asks
-	// again, or a letter is carried out.
-	errandLife = 2 * int64(letterLife/1e6)
+	// again, or a letter is carried out, or a copy of a message is under way that its client
+	// has given up: it may wait on a link that stands still, and then for heldTime.
+	errandLife = 4 * int64(letterLife/1e6)
 	// mostErrands bounds those of one session; a client that has more than that under way
 	// at once, by other nodes, may get a catch-up twice.
 	mostErrands = 32
@@ -52,7 +53,8 @@ func marksOf(m *bayeux.Message) (mark, of uint64) {
 
 // undone reports whether an unsubscribe is a copy of one that was carried out: carried out
 // again it would undo what its client has asked for since. Of a client that uses its ids
-// again only the last message with an id counts.
+// again only the last message with an id counts. Where one copy comes another may follow, so
+// the errand is remembered for as long again.
 func (s *subscriber) undone(m *bayeux.Message) bool {
 	mark, of := marksOf(m)
 	if mark == 0 {
@@ -60,10 +62,15 @@ func (s *subscriber) undone(m *bayeux.Message) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range slices.Backward(s.memory.record.Errands) {
-		if e.Mark == mark {
-			return e.Of == of
+	for i, e := range slices.Backward(s.memory.record.Errands) {
+		if e.Mark != mark {
+			continue
 		}
+		if e.Of == of {
+			s.memory.record.Errands = slices.Clone(s.memory.record.Errands) // a record may be being written
+			s.memory.record.Errands[i].At = s.b.opt.Store.Now().UnixMilli()
+		}
+		return e.Of == of
 	}
 	return false
 }

@@ -166,6 +166,20 @@ func TestALateUnsubscribe(t *testing.T) {
 		nodes[0].say("gala", "chat", 3)
 		require.Empty(t, p.pollAround(nodes))
 
+		// One that comes for so long that the first would be forgotten.
+		require.True(t, p.at(nodes[1], p.message("/meta/subscribe", what)).ok())
+		require.Equal(t, on(live, 3), p.pollAround(nodes))
+		drop = p.message("/meta/unsubscribe", what)
+		for range 3 {
+			require.True(t, p.at(nodes[1], drop).ok())
+			time.Sleep(time.Duration(errandLife) * time.Millisecond * 2 / 3)
+			p.pollAround(nodes)
+		}
+		require.True(t, p.at(nodes[1], p.message("/meta/subscribe", what)).ok())
+		require.True(t, p.at(nodes[2], drop).ok())
+		say(5, 5)
+		require.True(t, p.at(nodes[1], p.message("/meta/unsubscribe", what)).ok())
+
 		same := func(channel string) string {
 			return fmt.Sprintf(`{"channel":%q,"clientId":%q,"id":"one"%s}`, channel, p.id, what)
 		}
