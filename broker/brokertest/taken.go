@@ -16,10 +16,11 @@ import (
 // it had handed out may come again from them, as the README's Caveats say: it is a Loss like
 // those that the nemesis brings about.
 const (
-	// takenBefore is how long before a line of a log what it tells may have begun,
-	// takenAfter how long it may last.
-	takenBefore = 6 * time.Second
-	takenAfter  = 2 * time.Second
+	// lapsed is how long before a node says that it was not heard, or is again, others may
+	// have taken its sessions; takenFor is how long they may after one says that another
+	// does not answer: until that is heard again.
+	lapsed   = 4 * time.Second
+	takenFor = 2 * time.Second
 )
 
 // nodeName is what node n calls itself.
@@ -63,14 +64,14 @@ func lossesTold(log io.Reader, self, many int, start time.Time) (all []Loss, err
 		if json.Unmarshal([]byte(text), &line) != nil {
 			continue // the last one before a kill
 		}
-		node := self
+		at := line.TS.Sub(start)
+		l := Loss{Node: self, From: at - lapsed, To: at}
 		for n := range many {
 			if !ours && line.Other == nodeName(n) {
-				node = n
+				l = Loss{Node: n, From: at, To: at + takenFor}
 			}
 		}
-		at := line.TS.Sub(start)
-		all = append(all, Loss{Node: node, From: at - takenBefore, To: at + takenAfter})
+		all = append(all, l)
 	}
 	return all, lines.Err()
 }

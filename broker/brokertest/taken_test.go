@@ -20,13 +20,13 @@ func TestTakenForDead(t *testing.T) {
 	told, err := lossesTold(strings.NewReader(log), 1, 3, start)
 	require.NoError(t, err)
 	require.Equal(t, []Loss{
-		{Node: 1, From: 14 * time.Second, To: 22 * time.Second},
-		{Node: 1, From: 17 * time.Second, To: 25 * time.Second},
-		{Node: 2, From: 34 * time.Second, To: 42 * time.Second},
+		{Node: 1, From: 16 * time.Second, To: 20 * time.Second},
+		{Node: 1, From: 19 * time.Second, To: 23 * time.Second},
+		{Node: 2, From: 40 * time.Second, To: 42 * time.Second},
 	}, told)
-	own, other := Loss{Node: 1, From: 14 * time.Second, To: 25 * time.Second}, told[2]
+	own, other := Loss{Node: 1, From: 16 * time.Second, To: 23 * time.Second}, told[2]
 	require.Equal(t, []Loss{own, other}, unexplained(told, nil))
 	require.Equal(t, []Loss{own}, unexplained(told, []Loss{{Node: 2, From: 41 * time.Second, To: 50 * time.Second}}))
-	require.Empty(t, unexplained(told, []Loss{{Node: everyNode, From: 24 * time.Second, To: 35 * time.Second}}), "%v", told)
+	require.Empty(t, unexplained(told, []Loss{{Node: everyNode, From: 23 * time.Second, To: 40 * time.Second}}))
 	require.Equal(t, []Loss{own, other}, unexplained(told, []Loss{{Node: 0, From: 0, To: time.Minute}}))
 }
