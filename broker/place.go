@@ -37,6 +37,8 @@ type placeRecord struct {
 	// were handed to a connection, and of those that waited; nil: none.
 	Sent   *store.Position `json:"s,omitempty"`
 	Queued *store.Position `json:"q,omitempty"`
+	// Live is of a catch-up: the last live message of its channel that was sent before Sent.
+	Live store.Position `json:"v,omitzero"`
 }
 
 // standing returns where the session stands, once it has ended here, and a time of
@@ -259,7 +261,8 @@ func (s *subscriber) catchups(left bayeux.Left) map[*unread]*placeRecord {
 		under := runs[channel]
 		for len(under) > 0 && len(which) > 0 {
 			run := under[len(under)-1]
-			places[which[len(which)-1]].Sent, places[which[len(which)-1]].Queued = run.Sent, run.Queued
+			place := &places[which[len(which)-1]]
+			place.Sent, place.Queued, place.Live = run.Sent, run.Queued, run.Live
 			under, which = under[:len(under)-1], which[:len(which)-1]
 		}
 	}
@@ -290,7 +293,11 @@ func runsOf(left bayeux.Left) map[string][]placeRecord {
 			}
 			channel := d.Channel()
 			if had, there := last[channel]; !there || !had.Before(p) {
-				runs[channel] = append(runs[channel], placeRecord{})
+				begun := placeRecord{}
+				if live, past := liveOf(channel); past {
+					begun.Live = last[live]
+				}
+				runs[channel] = append(runs[channel], begun)
 			}
 			last[channel] = p
 			run := &runs[channel][len(runs[channel])-1]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/catchup"
@@ -33,18 +34,57 @@ func (s *subscriber) giveUnderway(ctx context.Context, c *claimed) error {
 // underway returns what was on its way to the client when its session left where it lived
 // before, from the logs: everything from the first that was sent on each channel to the
 // first that was not. It is asked for when a session comes here by something that does
-// not tell whether that has arrived (bayeux.Session.Underway).
+// not tell whether that has arrived (bayeux.Session.Underway), or says that it has not. Of
+// each channel it is in the order in which it was sent.
 func (s *subscriber) underway(ctx context.Context, c *claimed) (all []*bayeux.Delivery, err error) {
+	lives, err := s.livesUnderway(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	for i, p := range c.left.Catchups {
 		if p.Sent == nil || i >= len(c.Unread) {
 			continue
 		}
-		ds, err := s.sentOn(ctx, c.Unread[i].Channel, stretch{from: *p.Sent, upTo: p.After, before: p.Queued})
+		u := &c.Unread[i]
+		ds, err := s.sentOn(ctx, u.Channel, stretch{from: *p.Sent, upTo: p.After, before: p.Queued})
 		if err != nil {
 			return nil, err
 		}
+		base, _ := liveOf(u.Channel)
+		before := lives[base].upTo(p.Live)
+		all, lives[base] = append(all, before...), lives[base][len(before):]
 		all = append(all, ds...)
 	}
+	for _, p := range c.left.Places {
+		all, lives[p.Channel] = append(all, lives[p.Channel]...), nil
+	}
+	return all, nil
+}
+
+// liveOf returns the name of what is live of a catch-up's channel; false if it is none.
+func liveOf(channel string) (live string, past bool) {
+	live, _, past = strings.Cut(channel, "/"+catchup.Word+"/")
+	return live, past
+}
+
+// line is what was sent of one channel, in order.
+type line []*bayeux.Delivery
+
+// upTo returns the first of a line, as far as p.
+func (l line) upTo(p store.Position) line {
+	n := slices.IndexFunc(l, func(d *bayeux.Delivery) bool {
+		at, err := store.ParsePosition(d.ID())
+		return err != nil || p.Before(at)
+	})
+	if n < 0 {
+		return l
+	}
+	return l[:n]
+}
+
+// livesUnderway is underway for what was live, by channel.
+func (s *subscriber) livesUnderway(ctx context.Context, c *claimed) (map[string]line, error) {
+	lives := map[string]line{}
 	for _, p := range c.left.Places {
 		if p.Sent == nil {
 			continue
@@ -71,9 +111,9 @@ func (s *subscriber) underway(ctx context.Context, c *claimed) (all []*bayeux.De
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, ds...)
+		lives[p.Channel] = append(lives[p.Channel], ds...)
 	}
-	return all, nil
+	return lives, nil
 }
 
 // stretch is what of a log was sent: up to upTo, and before before where that is not nil.
