@@ -23,6 +23,10 @@
 // repeat, and send again what was not answered exactly as Faye (the same connect) or
 // CometD (a new one, timeout 0) do.
 //
+// On a machine that is too slow for what it has to do nodes take each other for dead, and
+// what one had handed out may come again from another. The nodes' logs say so, and it
+// counts as the loss of a node does (taken.go).
+//
 // Check is a set of rules over finished records and knows no broker: each rule is
 // tested with planted faults.
 //
