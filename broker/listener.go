@@ -229,6 +229,9 @@ func (l *listener) begin(t *topic, s *seam, pre *prelude, now time.Time) *flow {
 	from, again := s.Subscribe(t.last, now)
 	if f != nil && !again && !f.lags {
 		f.lags, f.cursor, f.forked, f.least = true, from, 0, s.State().Start
+		if from.Before(t.last) {
+			l.sub.owes(from)
+		}
 	}
 	if f != nil && pre != nil {
 		pre.at = f.cursor

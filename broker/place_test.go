@@ -359,6 +359,39 @@ func TestUnsubscribedBeforeItsNodeDied(t *testing.T) {
 	}
 }
 
+// A subscription that comes back, or comes after a catch-up, begins with what was said
+// meanwhile, also where its node dies before the client has had any of it.
+func TestSubscribedAgainBeforeItsNodeDied(t *testing.T) {
+	f := func(name string, first func(p *peer, live string)) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				nodes := newFleet(t, 2)
+				live := nodes[0].root("gala", channels.ClassView) + "/chat"
+				nodes[1].say("gala", "chat", 1)
+				p := nodes[0].join("")
+				first(p, live)
+				p.pollAround(nodes[:1])
+				for n := range 3 {
+					nodes[1].say("gala", "chat", 2+n)
+					time.Sleep(fallsBehind - time.Second)
+				}
+				require.True(t, p.subscribe(live).ok())
+				nodes[1].say("gala", "chat", 5)
+				time.Sleep(keepsUp)
+				nodes[0].die()
+				nodes[0].run()
+				require.Equal(t, on(live, numbers(2, 5)...), p.pollAround(nodes[1:]))
+			})
+		})
+	}
+	f("dropped", func(p *peer, live string) {
+		require.True(t, p.subscribe(live).ok())
+		p.unsubscribe(live)
+	})
+	f("a catch-up", func(p *peer, live string) { require.True(t, p.subscribe(live+"/catchup/1h").ok()) })
+}
+
 // What is under way stands before what a flow had not come to: a session that leaves before
 // its flow was read for the first time takes both along.
 func TestUnderWay(t *testing.T) {

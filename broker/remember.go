@@ -298,6 +298,22 @@ func (s *subscriber) look(fanned int64) bool {
 	return m.dirty || time.Since(m.saved) > m.renew(s.b.recordLife())
 }
 
+// owes notes that what was said after p is due live, though all of the session's other
+// channels may be further: a subscription goes on where it was dropped, or where a catch-up
+// ended. A node that takes the session over when this one is lost begins there.
+func (s *subscriber) owes(p store.Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, at := &s.memory, p.MS()
+	if at >= m.safe {
+		return
+	}
+	m.safe, m.marked = at, false
+	if m.record.Behind != 0 || s.b.fanned.Load()-at > fallsBehind.Milliseconds() {
+		m.record.Behind, m.wrote, m.dirty = at, time.Now(), true
+	}
+}
+
 // renew is after what time a record is written again though nothing has changed: up
 // to half its life, but not all at once of sessions that came at once.
 func (m *remembered) renew(life time.Duration) time.Duration {
