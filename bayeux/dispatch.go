@@ -305,7 +305,7 @@ func (v *Server) unknown(x exchange, m *Message) {
 // for an answer that was lost is refused, so that it comes again where the session is now:
 // after any answer the next connect would say that the lost one arrived.
 func (v *Server) unserved(x exchange, s *Session, m *Message) {
-	reason, again := s.ending(), s.asked(m)
+	reason, again := s.ending(), s.asked(m, x.lone())
 	if again && (reason == ReasonMoved || reason == ReasonShutdown) {
 		v.refuseConnect(x, s, m, &Error{Code: 503, Text: "Service unavailable"})
 		return

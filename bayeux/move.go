@@ -248,11 +248,12 @@ func (v *Server) HandOff(ctx context.Context) {
 	}
 }
 
-// asked reports whether a connect is the last one that the session had, again.
-func (s *Session) asked(m *Message) bool {
+// asked reports whether a connect asks again for the last answer: it is the last one that the
+// session had, or says that the answer was not received.
+func (s *Session) asked(m *Message, lone bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return m.repeats(s.last)
+	return m.repeats(s.last) || m.failed(lone) && !s.acks.on && m.ConnectionType != "eventsource"
 }
 
 // Counts reports whether the client is known to number its connects, so that one which

@@ -58,8 +58,9 @@ func TestUnableToTakeUp(t *testing.T) {
 // left: the one after it would seem to say that all has arrived.
 func TestAsksAgainWhereItsSessionLeft(t *testing.T) {
 	for again, want := range map[string]string{
-		`"id":"7"`: "status 503",
-		`"id":"8"`: `[{"id":"8","successful":true,"advice":{"reconnect":"retry"}}]`,
+		`"id":"7"`:                        "status 503",
+		`"id":"8"`:                        `[{"id":"8","successful":true,"advice":{"reconnect":"retry"}}]`,
+		`"id":"8","advice":{"timeout":0}`: "status 503",
 	} {
 		in(t, Options{}, func(t *testing.T, w *world) {
 			connect := `{"channel":"/meta/connect","clientId":"${a}","connectionType":"long-polling",`
