@@ -121,7 +121,7 @@ func (n *node) Publish(_ context.Context, _ Peer, m *Message, done func(Ack, err
 func (n *node) Resume(ctx context.Context, s *Session, m *Message) (SessionHandler, error) {
 	f := n.fleet
 	if old := f.home(s.ID()); old != nil {
-		if m.forwards() {
+		if m.Errand != "" {
 			return nil, ErrLate
 		}
 		left, err := old.session.Release(ctx, m.Ordinal())
@@ -160,6 +160,7 @@ func (n *node) Resume(ctx context.Context, s *Session, m *Message) (SessionHandl
 }
 
 func (n *node) Forward(ctx context.Context, _ Peer, m *Message) ([]byte, error) {
+	m.Errand = "one"
 	r := n.fleet.home(m.ClientID)
 	if n.fleet.unseen > 0 {
 		n.fleet.unseen--
