@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"runtime"
 	"sync"
 	"testing"
@@ -90,4 +91,42 @@ func TestRefusedCatchupLeavesTheOneBefore(t *testing.T) {
 		x.say("gala", "chat", 3)
 		require.Equal(t, on(root+"/chat", 3), p.poll())
 	})
+}
+
+// A catch-up that was refused, however, covers nothing: what came since the one before, or
+// since a subscription was dropped, is not taken for brought by it.
+func TestRefusedCatchupCoversNothing(t *testing.T) {
+	keep := &fault{refused: func(table, _ string) bool { return table == tableSession }}
+	begin := &fault{head: func(store.LogName) error { return store.ErrUnavailable }}
+	f := func(name string, before, refused string, why *fault) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				x := newFleet(t, 1)[0]
+				live := x.root("gala", channels.ClassView) + "/chat"
+				x.say("gala", "chat", 1)
+				p := x.join("")
+				require.True(t, p.subscribe(live+before).ok())
+				if before == "" {
+					p.unsubscribe(live)
+				}
+				p.poll()
+				x.say("gala", "chat", 2, 3)
+				x.link().hook.Store(why)
+				require.Contains(t, p.at(x, p.message("/meta/subscribe", fmt.Sprintf(`,"subscription":`+refused, live))).Error, "503:")
+				x.link().hook.Store(nil)
+				x.say("gala", "chat", 4)
+				require.True(t, p.subscribe(live).ok())
+				x.say("gala", "chat", 5)
+				require.Equal(t, on(live, 2, 3, 4, 5), p.pollAround([]*bench{x}))
+			})
+		})
+	}
+	for name, why := range map[string]*fault{"kept": keep, "begun": begin} {
+		for before, text := range map[string]string{"": "dropped", "/catchup/1h": "a catch-up"} {
+			f(text+", another that is not "+name, before, `"%s/catchup/2h"`, why)
+			f(text+", one with live that is not "+name, before, `["%[1]s/catchup/2h","%[1]s"]`, why)
+			f(text+", live with one that is not "+name, before, `["%[1]s","%[1]s/catchup/2h"]`, why)
+		}
+	}
 }

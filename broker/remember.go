@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
+	"github.com/gobelin-broker/gobelin/catchup"
 	"github.com/gobelin-broker/gobelin/channels"
 	"github.com/gobelin-broker/gobelin/store"
 	"go.uber.org/zap"
@@ -70,7 +71,8 @@ type unread struct {
 	// ended: all of it was queued, as one of the first queued deliveries.
 	ended  bool
 	queued uint64
-	place  *placeRecord // as of when the record's Left was made; nil: it began since
+	place  *placeRecord      // as of when the record's Left was made; nil: it began since
+	was    catchup.SeamState // of its channel when it was asked for, should it be refused
 }
 
 // noteSubscriptions writes down what the session listens to. The caller is one of

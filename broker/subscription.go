@@ -86,11 +86,13 @@ func (s *subscriber) keep(ctx context.Context) error {
 // before.
 func (s *subscriber) giveBack(ctx context.Context, patterns []channels.Pattern, targets []target) {
 	for i := range targets {
-		switch t := &targets[i]; {
-		case t.begun != nil:
-			s.giveBackCatchup(patterns[i].String(), t.begun)
-		case t.fresh:
+		if t := &targets[i]; t.begun == nil && t.fresh {
 			s.quit(ctx, patterns[i])
+		}
+	}
+	for i := range targets {
+		if t := &targets[i]; t.begun != nil {
+			s.giveBackCatchup(patterns[i].String(), t.begun)
 		}
 	}
 	s.tidy()
@@ -109,6 +111,9 @@ func (s *subscriber) giveBackCatchup(channel string, u *unread) {
 				s.dropUnread(u) // it has been read
 			}
 			s.dropCatchup(sm, channel, 1)
+			t.mu.Lock()
+			sm.Withdraw(u.was, u.UpTo)
+			t.mu.Unlock()
 			return
 		}
 	}
@@ -253,6 +258,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	defer f.mu.Unlock()
 
 	tp.mu.Lock()
+	was := sm.State()
 	upTo := sm.Catchup(tp.last)
 	tp.mu.Unlock()
 	if sm.channels == nil {
@@ -267,6 +273,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 			r.After = replay.Position()
 		}
 		t.begun = s.unreadOf(r, nil)
+		t.begun.was = was
 		f.replays = append(f.replays, replaying{channel: channel, replay: replay, began: replay.Position(), unread: t.begun})
 		x.asked = true
 		x.Messages += extent.Messages
@@ -274,6 +281,9 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 		s.b.metrics.replays.Inc()
 	} else {
 		s.dropCatchup(sm, channel, 1)
+		tp.mu.Lock()
+		sm.Withdraw(was, upTo)
+		tp.mu.Unlock()
 	}
 	// Also after an error: the flow may have to bring the live entries level.
 	s.due = append(s.due, f)

@@ -104,6 +104,15 @@ func (s *Seam) Catchup(last store.Position) (upTo store.Position) {
 	return last
 }
 
+// Withdraw undoes Catchup, which returned upTo where the Seam was as was tells: the catch-up
+// is refused, and what it was to bring is due as it was before. The subscriptions of the same
+// request have been undone.
+func (s *Seam) Withdraw(was SeamState, upTo store.Position) {
+	if !was.Live && !s.live && s.covered && s.end == upTo {
+		s.covered, s.end, s.resumes = was.Covered, was.End, was.Resumes
+	}
+}
+
 // Unsubscribe ends the live subscription; delivered is the newest position that
 // was delivered or is queued.
 func (s *Seam) Unsubscribe(delivered store.Position, now time.Time) {
