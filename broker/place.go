@@ -256,15 +256,9 @@ func (s *subscriber) catchups(left bayeux.Left) map[*unread]*placeRecord {
 			begun[u.Channel] = append(begun[u.Channel], i)
 		}
 	}
-	runs := runsOf(left)
+	under := catchupsUnder(left)
 	for channel, which := range begun {
-		under := runs[channel]
-		for len(under) > 0 && len(which) > 0 {
-			run := under[len(under)-1]
-			place := &places[which[len(which)-1]]
-			place.Sent, place.Queued, place.Live = run.Sent, run.Queued, run.Live
-			under, which = under[:len(under)-1], which[:len(which)-1]
-		}
+		assign(under[channel], which, all, places)
 	}
 	of := make(map[*unread]*placeRecord, len(all))
 	for i, u := range all {
@@ -281,35 +275,65 @@ func (s *subscriber) stand(left *leftRecord, catchups map[*unread]*placeRecord) 
 	s.memory.record.Left = left
 }
 
-// runsOf cuts what is under way, channel by channel, where positions begin anew.
-func runsOf(left bayeux.Left) map[string][]placeRecord {
-	runs := map[string][]placeRecord{}
-	last := map[string]store.Position{}
+// oneUnder is a message of a catch-up that is under way: queued, or sent after live, the last
+// live one of its channel.
+type oneUnder struct {
+	at, live store.Position
+	queued   bool
+}
+
+// catchupsUnder returns what is under way of catch-ups, by their channels, in order.
+func catchupsUnder(left bayeux.Left) map[string][]oneUnder {
+	under := map[string][]oneUnder{}
+	live := map[string]store.Position{}
 	for i, ds := range [][]*bayeux.Delivery{left.Sent, left.Queued} {
 		for _, d := range ds {
 			p, err := store.ParsePosition(d.ID())
 			if err != nil {
 				continue
 			}
-			channel := d.Channel()
-			if had, there := last[channel]; !there || !had.Before(p) {
-				begun := placeRecord{}
-				if live, past := liveOf(channel); past {
-					begun.Live = last[live]
-				}
-				runs[channel] = append(runs[channel], begun)
-			}
-			last[channel] = p
-			run := &runs[channel][len(runs[channel])-1]
-			switch {
-			case i == 0 && run.Sent == nil:
-				run.Sent = &p
-			case i == 1 && run.Queued == nil:
-				run.Queued = &p
+			if base, past := liveOf(d.Channel()); past {
+				under[d.Channel()] = append(under[d.Channel()], oneUnder{at: p, live: live[base], queued: i == 1})
+			} else {
+				live[base] = p
 			}
 		}
 	}
-	return runs
+	return under
+}
+
+// assign notes the first that is sent and the first that is queued of each catch-up of one
+// channel: which are those that have begun, as places in all, one after the other. The last of
+// what is under way is the last one's; the one before has what stands before that begins anew,
+// or before anything that it may have.
+func assign(under []oneUnder, which []int, all []*unread, places []placeRecord) {
+	k := len(which) - 1
+	for i := len(under) - 1; i >= 0; i-- {
+		one := &under[i]
+		if i+1 < len(under) && !one.at.Before(under[i+1].at) {
+			k--
+		}
+		for j := k; j >= 0; j-- {
+			if all[which[j]].has(one.at) {
+				k = j
+				break
+			}
+		}
+		if k < 0 {
+			return
+		}
+		place := &places[which[k]]
+		if one.queued {
+			place.Queued = &one.at
+		} else {
+			place.Sent, place.Live = &one.at, one.live
+		}
+	}
+}
+
+// has reports whether a message may be of a catch-up.
+func (r *unreadRecord) has(p store.Position) bool {
+	return p.MS() >= r.Since.UnixMilli() && r.After.Before(p) && !r.UpTo.Before(p)
 }
 
 // replaysRead returns the catch-ups that flows still read.

@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/gobelin-broker/gobelin/bayeux"
 	"github.com/gobelin-broker/gobelin/channels"
@@ -43,4 +44,29 @@ func TestALostAnswerComesInItsOrder(t *testing.T) {
 	f("all of the past", 64, "[4 5 1 2 3 6]", 1, 2, 3, live, 4, 5, past, 6)
 	f("the past first", 64, "[1 2 3 4 5]", 1, 2, 3, past, live, 4, 5)
 	f("two pasts", 64, "[3 1 2 1 2 4 5]", 1, 2, live, 3, past, 4, past, 5)
+}
+
+// Of two catch-ups of a channel of which one was over before the other began, what is between
+// comes with neither, whether they wait or are under way when their session moves.
+func TestCatchupsWithAGapMove(t *testing.T) {
+	for _, sent := range []bool{false, true} {
+		inBubble(t, func(t *testing.T) {
+			nodes := newFleet(t, 2)
+			past := nodes[0].root("gala", channels.ClassView) + "/chat/catchup/2s"
+			p := nodes[0].join("")
+			require.True(t, p.connectAt(nodes[0], 0).ok())
+			nodes[0].say("gala", "chat", 1, 2)
+			require.True(t, p.subscribe(past).ok())
+			nodes[0].say("gala", "chat", 3, 4)
+			time.Sleep(4 * time.Second)
+			nodes[0].say("gala", "chat", 5, 6)
+			require.True(t, p.subscribe(past).ok())
+			if sent {
+				require.True(t, p.connectAt(nodes[0], 1).ok())
+				require.Equal(t, on(past, 1, 2, 5, 6), textsOf(p))
+			}
+			require.True(t, p.connectAt(nodes[1], 0).ok())
+			require.Equal(t, on(past, 1, 2, 5, 6), append(textsOf(p), p.pollAround(nodes)...))
+		})
+	}
 }
