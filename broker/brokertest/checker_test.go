@@ -135,6 +135,8 @@ func TestCheckFinds(t *testing.T) {
 	f("replayed out of order", 4, func(h *brokertest.History) { swap(h.Sessions[both], 3, 4) })
 	f("live before the past", 4, func(h *brokertest.History) { swap(h.Sessions[both], 19, 20) })
 	f("live in the midst of the past", 4, func(h *brokertest.History) { swap(h.Sessions[first], 24, 25) })
+	f("live in the midst of the past, which does not come again, as the broker died", 4, func(h *brokertest.History) { torn(h, false, true) })
+	f("live in the midst of the past, which comes again", 4, func(h *brokertest.History) { torn(h, true, false) })
 	f("twice", 4, func(h *brokertest.History) {
 		s := h.Sessions[live]
 		s.Receipts = append(s.Receipts, s.Receipts[19])
@@ -419,6 +421,24 @@ func overtaken(s *brokertest.Session, late time.Duration) {
 	s.Receipts = slices.Insert(slices.Delete(s.Receipts, 20, 21), 0, first)
 }
 
+// torn lets a session have a live message in the midst of the past that it asked for later;
+// again: the past came as far as that before, died: the broker has.
+func torn(h *brokertest.History, again, died bool) {
+	s := h.Sessions[2]
+	r := s.Receipts
+	for i := range r[:25] {
+		r[i].At = 26 * apart
+	}
+	before := slices.Clone(r[5:10])
+	s.Receipts = slices.Concat(r[:4], r[5:10], r[4:5], r[10:])
+	if again {
+		s.Receipts = slices.Insert(s.Receipts, 10, before...)
+	}
+	if died {
+		h.Losses = []brokertest.Loss{{From: 26 * apart, To: 26 * apart}}
+	}
+}
+
 // TestCheckAllows: what the promises do not exclude is no fault.
 func TestCheckAllows(t *testing.T) {
 	f := func(name string, change func(h *brokertest.History)) {
@@ -457,6 +477,7 @@ func TestCheckAllows(t *testing.T) {
 	f("replayed again, all of it once more over the next link", func(h *brokertest.History) { overTwoLinks(h.Sessions[0], 2) })
 	f("a short catch-up, with a gap, as it was asked for again", func(h *brokertest.History) { outgrown(h, 2, 2, 3, 4, 12, 13, 14) })
 	f("a catch-up twice, with a gap, as live was given up between", func(h *brokertest.History) { twice(h.Sessions[0], true) })
+	f("live in the midst of the past, which comes again, as the broker died", func(h *brokertest.History) { torn(h, true, true) })
 	f("twice, as the broker died", func(h *brokertest.History) {
 		h.Losses = []brokertest.Loss{{From: 35 * apart, To: 35 * apart}}
 		s := h.Sessions[1]

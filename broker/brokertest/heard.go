@@ -21,10 +21,12 @@ type heard struct {
 	came    []time.Duration // beside both
 	gotLive map[int]int     // index in history → place in both
 	gotPast map[int]int
-	// torn: a live message came between two of a catch-up, as an index; -1: none.
-	torn     int
-	lostPast int // by catch-up, each once, which a fork took away
-	lastPast int // place in both of the last one by catch-up; -1: none
+	// torn: a live message came between two of a catch-up, as an index; -1: none. begunAgain:
+	// something of a catch-up came again.
+	torn       int
+	begunAgain bool
+	lostPast   int // by catch-up, each once, which a fork took away
+	lastPast   int // place in both of the last one by catch-up; -1: none
 }
 
 // session checks rules 4 to 7 for one session.
@@ -83,6 +85,7 @@ func (c *checker) receipts(s *Session, all map[string]*heard) {
 			c.report.fault(6, "%s: %s: %v came over the wrong name", s.Name, r.Channel, r.ID)
 		}
 		if again {
+			h.begunAgain = h.begunAgain || r.Interval > 0
 			continue
 		}
 		if c.early(h, i, r.At) {
@@ -148,9 +151,16 @@ func (c *checker) sequence(h *heard) {
 	}
 	ordered("live", h.live)
 	ordered("replayed", h.past)
-	if h.torn >= 0 {
+	if h.torn >= 0 && !(h.begunAgain && c.lostWithin(h)) {
 		c.report.fault(4, "%s: %s: %v came live in the middle of the catch-up", h.session.Name, h.channel.name, h.channel.kept[h.torn].ID)
 	}
+}
+
+// lostWithin reports whether the node was lost that had the session while a catch-up was
+// under way: the next one goes on as of the record, where the live messages before it may
+// stand that the one before had brought after a part of it.
+func (c *checker) lostWithin(h *heard) bool {
+	return len(h.past) > 0 && c.losses(h.session, h.came[h.gotPast[h.past[0]]], h.came[h.lastPast]) > 0
 }
 
 // shape tells how many intervals were asked for, and whether live began before the first
