@@ -106,6 +106,15 @@ func TestAnErrandTakesNothingAway(t *testing.T) {
 		require.Equal(t, 1, nodes[0].server.Sessions())
 		require.True(t, p.at(nodes[1], p.message("/meta/subscribe", `,"subscription":"/open/a"`)).ok())
 		require.Equal(t, 1, nodes[0].server.Sessions())
+
+		mount := bayeux.NewServer(nodes[0].b, nodes[0].wire)
+		nodes[0].server, mount = mount, nodes[0].server
+		require.True(t, p.at(nodes[0], p.message("/meta/subscribe", `,"subscription":"/open/b"`)).ok())
+		nodes[0].server, mount = mount, nodes[0].server
+		require.Equal(t, []int{1, 0}, []int{nodes[0].server.Sessions(), mount.Sessions()})
+		require.True(t, p.publish("/open/b", "1", "").ok())
+		require.Equal(t, on("/open/b", 1), p.pollAround(nodes[:1]))
+		require.NoError(t, mount.Shutdown(t.Context()))
 	})
 }
 

@@ -353,8 +353,12 @@ func (b *Broker) carryOut(ctx context.Context, owner string, l letter) (ext []by
 	}
 	var answer letter
 	asked := time.Now()
-	if err = errNoAnswer; alive {
+	s, taking := b.subscriberOf(l.Key)
+	switch err = errNoAnswer; {
+	case alive:
 		answer, err = b.mail.ask(ctx, owner, l)
+	case owner == b.nodes.id && s != nil && !taking: // behind another mount
+		answer, err = b.mail.carry(ctx, s, l), nil
 	}
 	switch {
 	case errors.Is(err, errNoAnswer):
