@@ -30,6 +30,7 @@ type wanderer struct {
 	lost   int      // answers in a row; a server does not repeat one without end
 	given  []string // connects that were answered, of which copies may be on their way
 	denied int
+	drop   string // its newest unsubscribe
 }
 
 // connect goes to some node. An answer that is lost takes its deliveries along; the
@@ -78,6 +79,26 @@ func (w *wanderer) copied() {
 	r := w.at(w.nodes[w.rng.IntN(len(w.nodes))], old)
 	require.True(w.x.t, r.ok() || r.Error == "503::Service unavailable", r.Error)
 	w.inbox = w.inbox[:had]
+}
+
+// changes drops a subscription in some rounds, and takes it again some rounds later: what was
+// said meanwhile is due. Of what dropped it a copy comes late, and undoes nothing.
+func (w *wanderer) changes(round int, channel string) {
+	ask := func(message string) {
+		for !w.at(w.nodes[w.rng.IntN(len(w.nodes))], message).ok() {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	what := fmt.Sprintf(`,"subscription":%q`, channel)
+	switch round % 12 {
+	case 5:
+		w.drop = w.message("/meta/unsubscribe", what)
+		ask(w.drop)
+	case 8:
+		ask(w.message("/meta/subscribe", what))
+	case 10:
+		ask(w.drop)
+	}
 }
 
 // TestMovesAtRandom publishes while sessions go about, by name, by wildcard and with
@@ -139,6 +160,7 @@ func movesAtRandom(t *testing.T, seed uint64, acks bool) {
 		for _, w := range all {
 			w.connect(rng.IntN(60) + 1)
 		}
+		all[0].changes(round, root+"/comments")
 		time.Sleep(time.Duration(rng.IntN(3)) * 20 * time.Millisecond)
 		// The fourth node has no publishers.
 		if round%15 == 14 {
