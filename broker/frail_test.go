@@ -31,6 +31,7 @@ type frail struct {
 	onHeads func() // called by Heads, without mu
 	hidden  bool   // Spoke has more than it says
 	failing error
+	unkept  bool // records of sessions cannot be written
 }
 
 type frailLog struct {
@@ -252,6 +253,16 @@ func (s *frail) Heads(ctx context.Context, names []store.LogName) ([]store.Posit
 		return nil, s.failing
 	}
 	return heads, err
+}
+
+func (s *frail) Put(ctx context.Context, table, key string, put store.Put) (uint64, error) {
+	s.mu.Lock()
+	unkept := s.unkept && table == tableSession
+	s.mu.Unlock()
+	if unkept {
+		return 0, store.ErrUnavailable
+	}
+	return s.Store.Put(ctx, table, key, put)
 }
 
 func (s *frail) Read(ctx context.Context, name store.LogName, r store.Range, limit, maxBytes int) (store.Page, error) {

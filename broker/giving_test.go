@@ -130,3 +130,20 @@ func TestRefusedCatchupCoversNothing(t *testing.T) {
 		}
 	}
 }
+
+// Nor does what is left of it keep back what a wildcard brings that begins then.
+func TestRefusedCatchupBeforeAWildcard(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		x := newFleet(t, 1)[0]
+		root := x.root("gala", channels.ClassControl)
+		p := x.join("")
+		require.True(t, p.subscribe(root+"/a/b").ok())          // so that something stands
+		require.True(t, x.join("").subscribe(root+"/a/c").ok()) // and the topic does
+		x.link().hook.Store(&fault{refused: func(table, _ string) bool { return table == tableSession }})
+		require.Contains(t, p.subscribe(root+"/a/c/catchup/1h").Error, "503:")
+		x.link().hook.Store(nil)
+		require.True(t, p.subscribe(root+"/a/**").ok())
+		x.say("gala", "a/c", 1, 2)
+		require.Equal(t, on(root+"/a/c", 1, 2), p.poll())
+	})
+}

@@ -209,8 +209,26 @@ func (l *listener) tidy(now time.Time, all bool) {
 	for t, s := range l.seams {
 		if !s.exact && len(s.channels) == 0 && (all || s.Done(now)) {
 			l.dropSeam(t)
+			l.endIdle(t)
 		}
 	}
+}
+
+// endIdle ends a flow that has nothing to bring, of a topic that has no seam any more: a
+// wildcard that begins would take it for one that brings what is live.
+func (l *listener) endIdle(t *topic) {
+	f := l.flow(t)
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended || f.lags || len(f.replays) > 0 || f.prelude != nil || f.past != nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f.end()
 }
 
 // begin makes a topic live for the listener, by its name, from its seam on. It

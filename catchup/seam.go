@@ -109,7 +109,7 @@ func (s *Seam) Catchup(last store.Position) (upTo store.Position) {
 // request have been undone.
 func (s *Seam) Withdraw(was SeamState, upTo store.Position) {
 	if !was.Live && !s.live && s.covered && s.end == upTo {
-		s.covered, s.end, s.resumes = was.Covered, was.End, was.Resumes
+		s.covered, s.start, s.end, s.resumes = was.Covered, was.Start, was.End, was.Resumes
 	}
 }
 
