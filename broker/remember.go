@@ -71,8 +71,8 @@ type unread struct {
 	// ended: all of it was queued, as one of the first queued deliveries.
 	ended  bool
 	queued uint64
-	place  *placeRecord      // as of when the record's Left was made; nil: it began since
-	was    catchup.SeamState // of its channel when it was asked for, should it be refused
+	place  *placeRecord // as of when the record's Left was made; nil: it began since
+	was    catchup.Seam // of its channel when it was asked for, should it be refused
 }
 
 // noteSubscriptions writes down what the session listens to. The caller is one of

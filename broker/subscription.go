@@ -258,7 +258,7 @@ func (s *subscriber) takeCatchup(ctx context.Context, l *listener, tp *topic, ch
 	defer f.mu.Unlock()
 
 	tp.mu.Lock()
-	was := sm.State()
+	was := sm.Seam
 	upTo := sm.Catchup(tp.last)
 	tp.mu.Unlock()
 	if sm.channels == nil {

@@ -104,12 +104,16 @@ func (s *Seam) Catchup(last store.Position) (upTo store.Position) {
 	return last
 }
 
-// Withdraw undoes Catchup, which returned upTo where the Seam was as was tells: the catch-up
+// Withdraw undoes Catchup, which returned upTo and before which the Seam was was: the catch-up
 // is refused, and what it was to bring is due as it was before. The subscriptions of the same
-// request have been undone.
-func (s *Seam) Withdraw(was SeamState, upTo store.Position) {
-	if !was.Live && !s.live && s.covered && s.end == upTo {
-		s.covered, s.start, s.end, s.resumes = was.Covered, was.Start, was.End, was.Resumes
+// request have been undone, and it is forgotten.
+func (s *Seam) Withdraw(was Seam, upTo store.Position) {
+	if was.live || s.live || !s.covered || s.end != upTo {
+		return
+	}
+	s.covered, s.start, s.end, s.resumes = was.covered, was.start, was.end, was.resumes
+	if s.replays == 0 {
+		s.idle = was.idle
 	}
 }
 
