@@ -88,6 +88,59 @@ func TestSeamRows(t *testing.T) {
 	})
 }
 
+// A catch-up that is withdrawn leaves a Seam as if it had never been asked for: what was due
+// before is, and a cover that had lapsed stays so.
+func TestSeamWithdraw(t *testing.T) {
+	withdraw := func(s *Seam, last int, now time.Time) {
+		was := *s
+		upTo := s.Catchup(at(last))
+		s.Forget(1, now)
+		s.Withdraw(was, upTo)
+		require.Equal(t, was, *s)
+	}
+	t.Run("nothing covered", func(t *testing.T) {
+		var s Seam
+		withdraw(&s, 5, noon)
+		require.True(t, s.Done(noon))
+	})
+	t.Run("a catch-up stands", func(t *testing.T) {
+		var s Seam
+		s.Catchup(at(5))
+		withdraw(&s, 8, noon)
+		from, _ := s.Subscribe(at(9), noon)
+		require.Equal(t, at(5), from)
+	})
+	t.Run("live", func(t *testing.T) {
+		var s Seam
+		s.Subscribe(at(5), noon)
+		withdraw(&s, 8, noon)
+	})
+	t.Run("live was dropped", func(t *testing.T) {
+		var s Seam
+		s.Subscribe(at(5), noon)
+		s.Unsubscribe(at(7), noon)
+		withdraw(&s, 9, noon.Add(KeepCover))
+		goesOn, lapsed := s, s
+		from, _ := goesOn.Subscribe(at(10), noon.Add(KeepCover))
+		require.Equal(t, at(7), from)
+		require.Equal(t, at(5), goesOn.Catchup(at(10)), "live began there")
+		from, _ = lapsed.Subscribe(at(10), noon.Add(KeepCover+1))
+		require.Equal(t, at(10), from)
+	})
+	t.Run("live of the same request", func(t *testing.T) {
+		var s Seam
+		s.Subscribe(at(3), noon)
+		s.Unsubscribe(at(4), noon)
+		was := s
+		upTo := s.Catchup(at(5))
+		s.Subscribe(at(5), noon)
+		s.Unsubscribe(at(5), noon)
+		s.Forget(1, noon)
+		s.Withdraw(was, upTo)
+		require.Equal(t, was, s)
+	})
+}
+
 // TestSeamExactlyOnce plays random orders of publishing, subscribing, catching up
 // and dropping, delivers what each step makes due, and checks that with the first
 // catch-up and live together every position of the cover came exactly once.

@@ -65,13 +65,14 @@ func lossesTold(log io.Reader, self, many int, start time.Time) (all []Loss, err
 			continue // the last one before a kill
 		}
 		at := line.TS.Sub(start)
-		l := Loss{Node: self, From: at - lapsed, To: at}
+		if ours {
+			all = append(all, Loss{Node: self, From: at - lapsed, To: at})
+		}
 		for n := range many {
 			if !ours && line.Other == nodeName(n) {
-				l = Loss{Node: n, From: at, To: at + takenFor}
+				all = append(all, Loss{Node: n, From: at, To: at + takenFor})
 			}
 		}
-		all = append(all, l)
 	}
 	return all, lines.Err()
 }

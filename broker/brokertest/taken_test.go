@@ -16,6 +16,7 @@ func TestTakenForDead(t *testing.T) {
 {"level":"warn","ts":"2026-01-02T03:00:20Z","msg":"this node cannot say that it lives: it is not ready","node":"node1"}
 {"level":"info","ts":"2026-01-02T03:00:23Z","msg":"this node is heard again","node":"node1"}
 {"level":"warn","ts":"2026-01-02T03:00:40Z","msg":"another node does not answer: sessions","node":"node1","other":"node2"}
+{"level":"warn","ts":"2026-01-02T03:00:50Z","msg":"another node does not answer: sessions","node":"node1","other":"a stranger"}
 {"level":"warn","ts":"2026-01-02T03:01:00Z","msg":"another node does not an`
 	told, err := lossesTold(strings.NewReader(log), 1, 3, start)
 	require.NoError(t, err)
